@@ -1,0 +1,32 @@
+//! Load generators and peers. `cargo xtask bench store --help`; every figure is printed with its conditions.
+
+mod http;
+mod measure;
+mod peers;
+mod store_bench;
+
+use clap::{Parser, Subcommand};
+
+/// Measures BrandOS. Figures are medians of several runs; compare ratios of one run, not figures of two machines.
+#[derive(Parser)]
+#[command(name = "brandos-bench")]
+struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// The store alone, in process: a command is one keyed insert, two guarded updates, two inserts and one event.
+    Store(store_bench::Options),
+    /// The order path of a running server over HTTP.
+    Http(http::Options),
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be built");
+    match Options::parse().bench {
+        Bench::Store(options) => runtime.block_on(store_bench::run(options)),
+        Bench::Http(options) => runtime.block_on(http::run(options)),
+    }
+}

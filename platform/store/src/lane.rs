@@ -1,0 +1,427 @@
+//! A lane: one thread with one write connection that runs what is queued in groups, one transaction and one commit a group.
+//!
+//! A group runs without savepoints. Everybody is answered after the commit, refusals too, since a refusal may rest on a neighbour's
+//! uncommitted write. When a command fails after it has written, the group is rolled back and run again with a savepoint each.
+//! There is no timer: while one group commits, the next one gathers.
+
+use crate::call::OnceKey;
+use crate::job::Job;
+use crate::metrics::LaneMetrics;
+use crate::queue::Queue;
+use crate::tx::{Emitted, Group, Read, Session, Tx};
+use kernel::{Clock, Error, ErrorKind, IdGenerator, Result, Timestamp};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What a group asks of the database as it begins, in one round trip.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    /// Tenants whose residence is checked.
+    pub tenants: Vec<i64>,
+    /// Idempotency keys, with their tenants (0 for the platform).
+    pub keys: Vec<(i64, [u8; 16])>,
+    /// The longest that a statement may take, in milliseconds.
+    pub statement_ms: u32,
+}
+
+/// A stored answer.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub fingerprint: [u8; 16],
+    pub answer: Arc<[u8]>,
+}
+
+/// What the database knows as a group begins.
+#[derive(Default)]
+pub(crate) struct Facts {
+    /// The lane's last event.
+    pub last_sequence: i64,
+    /// Tenants that are leaving or have left: where to, and whether they have arrived.
+    pub departures: HashMap<i64, Departure>,
+    /// Those of the wanted keys that are already there.
+    pub stored: HashMap<(i64, [u8; 16]), Stored>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    pub shard: u16,
+    pub arrived: bool,
+}
+
+/// A numbered event, ready to be inserted.
+pub(crate) struct NumberedEvent {
+    pub id: i64,
+    pub sequence: i64,
+    pub emitted: Emitted,
+}
+
+/// A key with its answer, ready to be inserted.
+pub(crate) struct NewStored {
+    pub tenant: i64,
+    pub hash: [u8; 16],
+    pub stored: Stored,
+}
+
+/// What a group leaves behind besides the commands' own writes.
+#[derive(Default)]
+pub(crate) struct Remains {
+    pub events: Vec<NumberedEvent>,
+    pub stored: Vec<NewStored>,
+    pub last_sequence: i64,
+}
+
+/// How the last failure of an engine is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The statement's own.
+    None,
+    /// The transaction lost a race (a deadlock, a serialisation failure): run the group again.
+    Retry,
+    /// The connection is gone.
+    Lost,
+}
+
+/// How a commit ended.
+pub(crate) enum Committed {
+    Yes,
+    /// Certainly not: run the group again.
+    No(Error),
+    /// Nobody can tell.
+    Unknown(Error),
+}
+
+/// What an engine does for a lane besides running statements.
+pub(crate) trait LaneEngine: Session {
+    /// Opens the group's transaction, alone on this lane among all nodes.
+    fn begin(&mut self, lane: u16, wanted: &Wanted, now: Timestamp) -> Result<Facts>;
+    fn savepoint(&mut self) -> Result<()>;
+    fn release(&mut self) -> Result<()>;
+    fn rollback_to(&mut self) -> Result<()>;
+    /// Writes the remains and commits. Durable when it says yes.
+    fn commit(&mut self, lane: u16, remains: Remains, now: Timestamp) -> Committed;
+    fn rollback(&mut self);
+    /// What the last error was, and whether the connection is usable.
+    fn fault(&mut self) -> Fault;
+    /// Makes the connection usable again.
+    fn reconnect(&mut self) -> Result<()>;
+    /// Called between groups, for work that must not be in one (finishing a checkpoint).
+    fn between(&mut self);
+    /// The most commands of a group.
+    fn group_limit(&self) -> usize;
+}
+
+/// Takes back the commands of tenants that live elsewhere, to be sent on.
+pub(crate) type Forward = Arc<dyn Fn(Box<dyn Job>, Departure) + Send + Sync>;
+
+pub(crate) struct Lane<E> {
+    pub shard: u16,
+    pub number: u16,
+    pub engine: E,
+    pub queue: Arc<Queue>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<IdGenerator>,
+    pub committed: watch::Sender<i64>,
+    pub forward: Forward,
+    pub metrics: LaneMetrics,
+}
+
+/// Whether the group runs bare or with a savepoint for each command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Bare,
+    Savepoints,
+}
+
+/// How a run of a group ended.
+enum Ran {
+    /// Committed: the outcome of each command, in order.
+    Committed(Vec<Result<()>>),
+    /// A command failed after it had written: nothing stands, run with savepoints.
+    NeedsSavepoints,
+    /// Nothing stands, run it again.
+    Again(Error),
+    /// Whether it stands can't be learnt.
+    Unknown(Error),
+}
+
+/// How often a group is run before its callers are told that the database is away.
+const ATTEMPTS: u32 = 6;
+/// How long a tenant's commands rest while it moves, before they are looked at again.
+const HELD_PAUSE: Duration = Duration::from_millis(5);
+
+impl<E: LaneEngine> Lane<E> {
+    /// Runs until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        while let Some(mut jobs) = self.queue.take(self.engine.group_limit()) {
+            jobs = self.refuse_expired(jobs);
+            if !jobs.is_empty() {
+                self.group(jobs);
+            }
+            self.engine.between();
+        }
+    }
+
+    fn refuse_expired(&self, jobs: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let (late, fresh): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.expired());
+        for job in late {
+            let error = Error::overloaded("store.deadline", "it waited longer than its deadline; nothing was done");
+            job.finish(Err(error.retry_after_ms(1_000)));
+        }
+        fresh
+    }
+
+    fn group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        let began = Instant::now();
+        let mut mode = Mode::Bare;
+        let mut last = Error::unavailable("store.unavailable", "the database is away; nothing was done");
+        for attempt in 0..ATTEMPTS {
+            match self.attempt(&mut jobs, mode) {
+                Ran::Committed(outcomes) => {
+                    self.metrics.group(outcomes.len(), began.elapsed());
+                    for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                        job.finish(outcome);
+                    }
+                    return;
+                }
+                Ran::NeedsSavepoints => {
+                    self.metrics.replays.inc();
+                    mode = Mode::Savepoints;
+                }
+                Ran::Again(error) => {
+                    tracing::warn!(shard = self.shard, lane = self.number, attempt, ?error, "a group is run again");
+                    last = error;
+                    self.recover(attempt);
+                }
+                Ran::Unknown(error) => {
+                    // Under a key a second run finds out by itself; without one nobody can tell.
+                    tracing::error!(shard = self.shard, lane = self.number, ?error, "a commit's outcome is unknown");
+                    let (keyed, bare): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.once().is_some());
+                    for job in bare {
+                        let unknown =
+                            Error::unknown("store.unknown_outcome", "it may or may not have been done: the database was lost while committing");
+                        job.finish(Err(unknown.caused_by(error.clone())));
+                    }
+                    jobs = keyed;
+                    last = error;
+                    self.recover(attempt);
+                }
+            }
+            jobs = self.refuse_expired(jobs);
+            if jobs.is_empty() {
+                return;
+            }
+        }
+        for job in jobs {
+            let away = Error::unavailable("store.unavailable", "the database is away; nothing was done").retry_after_ms(1_000);
+            job.finish(Err(away.caused_by(last.clone())));
+        }
+    }
+
+    /// Waits a little longer each time, and connects again.
+    fn recover(&mut self, attempt: u32) {
+        if self.engine.fault() == Fault::Lost {
+            std::thread::sleep(Duration::from_millis(10 << attempt.min(6)));
+            if let Err(error) = self.engine.reconnect() {
+                tracing::warn!(shard = self.shard, lane = self.number, ?error, "connecting failed");
+            }
+        }
+    }
+
+    /// One transaction. `jobs` loses those whose tenant is moving or has moved.
+    fn attempt(&mut self, jobs: &mut Vec<Box<dyn Job>>, mode: Mode) -> Ran {
+        let now = self.clock.now();
+        let facts = match self.engine.begin(self.number, &wanted(jobs), now) {
+            Ok(facts) => facts,
+            Err(error) => {
+                self.engine.rollback();
+                return Ran::Again(error);
+            }
+        };
+        if !facts.departures.is_empty() {
+            self.send_on(jobs, &facts.departures);
+        }
+        let mut stored = facts.stored;
+        let mut remains = Remains { last_sequence: facts.last_sequence, ..Remains::default() };
+        let mut group = Group { events: Vec::new(), wrote: false };
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for job in jobs.iter_mut() {
+            let key = job.once().cloned();
+            let line = job.line();
+            if let Some(key) = &key
+                && let Some(known) = stored.get(&(line, key.hash))
+            {
+                outcomes.push(answer_again(job.as_mut(), key, known));
+                continue;
+            }
+            let outcome = match self.run_one(job.as_mut(), &mut group, mode, now) {
+                One::Refused(error) => Err(error),
+                One::Failed => {
+                    let fault = self.engine.fault();
+                    self.engine.rollback();
+                    return match fault {
+                        Fault::None if mode == Mode::Bare => Ran::NeedsSavepoints,
+                        _ => Ran::Again(Error::unavailable("store.unavailable", "the database is away; nothing was done")),
+                    };
+                }
+                One::Done => Ok(()),
+            };
+            let outcome = match (outcome, key) {
+                (Ok(()), Some(key)) => job.stored().map(|answer| {
+                    let fresh = Stored { fingerprint: key.fingerprint, answer };
+                    stored.insert((line, key.hash), fresh.clone());
+                    remains.stored.push(NewStored { tenant: line, hash: key.hash, stored: fresh });
+                }),
+                (outcome, _) => outcome,
+            };
+            outcomes.push(outcome);
+        }
+        if self.engine.settle().is_err() {
+            let fault = self.engine.fault();
+            self.engine.rollback();
+            return match fault {
+                Fault::None if mode == Mode::Bare => Ran::NeedsSavepoints,
+                _ => Ran::Again(Error::unavailable("store.unavailable", "the database is away; nothing was done")),
+            };
+        }
+        if !group.wrote && remains.stored.is_empty() {
+            self.engine.rollback();
+            return Ran::Committed(outcomes);
+        }
+        for emitted in group.events {
+            remains.last_sequence += 1;
+            let id = self.ids.next::<crate::event::EventEntity>().as_i64();
+            remains.events.push(NumberedEvent { id, sequence: remains.last_sequence, emitted });
+        }
+        let (last, emitted) = (remains.last_sequence, !remains.events.is_empty());
+        let committing = Instant::now();
+        match self.engine.commit(self.number, remains, now) {
+            Committed::Yes => {
+                self.metrics.commit(committing.elapsed());
+                if emitted {
+                    self.committed.send_replace(last);
+                }
+                Ran::Committed(outcomes)
+            }
+            Committed::No(error) => {
+                self.engine.rollback();
+                Ran::Again(error)
+            }
+            Committed::Unknown(error) => Ran::Unknown(error),
+        }
+    }
+
+    fn run_one(&mut self, job: &mut dyn Job, group: &mut Group, mode: Mode, now: Timestamp) -> One {
+        let events = group.events.len();
+        let wrote_before = std::mem::replace(&mut group.wrote, false);
+        if mode == Mode::Savepoints && self.engine.savepoint().is_err() {
+            return One::Failed;
+        }
+        let mut result = match self.engine.enter(job.call().scope) {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let correlation = job.call().correlation.clone();
+                let read = Read::new(&mut self.engine, job.call().scope, now);
+                let mut tx = Tx { read, group, ids: &self.ids, correlation };
+                let result = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx)))
+                    .unwrap_or_else(|panic| Err(Error::internal(format!("a command panicked: {}", panic_text(&*panic)))));
+                // A swallowed statement error does not save the command.
+                let poison = tx.read.poison.take();
+                let poisoned = poison.is_some();
+                let result = result.and_then(|()| poison.map_or(Ok(()), Err));
+                group.wrote |= poisoned;
+                result
+            }
+        };
+        if mode == Mode::Savepoints {
+            if let Err(error) = self.engine.settle() {
+                result = Err(error);
+            }
+            if self.engine.fault() != Fault::None {
+                return One::Failed;
+            }
+            let closed = match &result {
+                Ok(()) => self.engine.release(),
+                Err(_) => self.engine.rollback_to(),
+            };
+            if closed.is_err() {
+                return One::Failed;
+            }
+            if let Err(error) = result {
+                group.events.truncate(events);
+                group.wrote = wrote_before;
+                return One::Refused(error);
+            }
+        } else if let Err(error) = result {
+            if group.wrote || self.engine.fault() != Fault::None {
+                return One::Failed;
+            }
+            group.wrote = wrote_before;
+            return One::Refused(error);
+        }
+        group.wrote |= wrote_before;
+        One::Done
+    }
+
+    /// Sends on the commands of tenants that live elsewhere by now, and lets those of a tenant that is moving wait a moment.
+    fn send_on(&mut self, jobs: &mut Vec<Box<dyn Job>>, departures: &HashMap<i64, Departure>) {
+        let mut held = Vec::new();
+        let mut staying = Vec::with_capacity(jobs.len());
+        for job in jobs.drain(..) {
+            match departures.get(&job.line()) {
+                None => staying.push(job),
+                Some(departure) if departure.arrived => (self.forward)(job, *departure),
+                Some(_) => held.push(job),
+            }
+        }
+        *jobs = staying;
+        if !held.is_empty() {
+            let only_held = jobs.is_empty();
+            self.queue.put_back(held);
+            if only_held {
+                std::thread::sleep(HELD_PAUSE);
+            }
+        }
+    }
+}
+
+/// How one command ended within its group.
+enum One {
+    Done,
+    /// It refused, and what it wrote is undone.
+    Refused(Error),
+    /// The transaction can't go on.
+    Failed,
+}
+
+fn wanted(jobs: &[Box<dyn Job>]) -> Wanted {
+    let mut wanted = Wanted { statement_ms: 1, ..Wanted::default() };
+    for job in jobs {
+        let line = job.line();
+        if line != 0 && wanted.tenants.last() != Some(&line) {
+            wanted.tenants.push(line);
+        }
+        if let Some(key) = job.once() {
+            wanted.keys.push((line, key.hash));
+        }
+        wanted.statement_ms = wanted.statement_ms.max(job.call().deadline_ms);
+    }
+    wanted
+}
+
+fn answer_again(job: &mut dyn Job, key: &OnceKey, known: &Stored) -> Result<()> {
+    if known.fingerprint != key.fingerprint {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "idempotency.key_reused",
+            "this idempotency key was used before for another request; use a fresh key for each request",
+        ));
+    }
+    job.restore(&known.answer)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}

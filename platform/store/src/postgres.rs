@@ -1,0 +1,692 @@
+//! PostgreSQL: tokio-postgres on a current-thread runtime for each lane and reader.
+//!
+//! Writes are sent without waiting and checked when an answer is needed; only reads wait. A group opens with an advisory lock on its
+//! lane, sent along with BEGIN at READ COMMITTED, so that one lane has one writer among all nodes.
+
+use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Stored, Wanted};
+use crate::migrate::{self, Migrations};
+use crate::once::KEEP_MS;
+use crate::sql::Sql;
+use crate::tx::{Refusal, Session};
+use crate::value::{ArgList, Row, Value, ValueRef};
+use bytes::BytesMut;
+use futures_util::TryStreamExt as _;
+use kernel::{Error, Result, Scope, Timestamp};
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use tokio::runtime::Runtime;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, NoTls, Statement};
+
+/// "bran" as a number: the class of the advisory locks of lanes.
+pub(crate) const LOCK_CLASS: i32 = 0x6272_616e;
+/// Writes that may be under way before an answer is awaited: bounds memory.
+const PIPELINE: usize = 1_024;
+/// How long connecting may take.
+const CONNECT_SECONDS: u64 = 5;
+/// Expired idempotency keys deleted at a time.
+const PURGE: i64 = 1_000;
+/// Groups between two looks for expired keys.
+const PURGE_EVERY: u32 = 256;
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Int(v) => match *ty {
+                Type::INT8 => v.to_sql(ty, out),
+                Type::INT4 => i32::try_from(*v)?.to_sql(ty, out),
+                Type::INT2 => i16::try_from(*v)?.to_sql(ty, out),
+                Type::BOOL => (*v != 0).to_sql(ty, out),
+                Type::FLOAT8 => (*v as f64).to_sql(ty, out),
+                _ => Err(format!("an integer is bound to a parameter of type {ty}").into()),
+            },
+            Value::Bool(v) => v.to_sql(ty, out),
+            Value::Real(v) => v.to_sql(ty, out),
+            Value::Text(v) => v.to_sql(ty, out),
+            Value::Bytes(v) => v.as_ref().to_sql(ty, out),
+            Value::Ints(v) => v.to_sql(ty, out),
+            Value::Texts(v) => v.to_sql(ty, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// The type under which a value is sent when statements are not prepared under names.
+fn type_of(value: &Value<'_>) -> Type {
+    match value {
+        Value::Null => Type::UNKNOWN,
+        Value::Int(_) => Type::INT8,
+        Value::Bool(_) => Type::BOOL,
+        Value::Real(_) => Type::FLOAT8,
+        Value::Text(_) => Type::TEXT,
+        Value::Bytes(_) => Type::BYTEA,
+        Value::Ints(_) => Type::INT8_ARRAY,
+        Value::Texts(_) => Type::TEXT_ARRAY,
+    }
+}
+
+struct PostgresRow(tokio_postgres::Row);
+
+impl Row for PostgresRow {
+    fn value(&self, index: usize) -> Result<ValueRef<'_>> {
+        let column = self.0.columns().get(index).ok_or_else(|| Error::internal("a row has fewer columns than are read"))?;
+        let wrong = |e: tokio_postgres::Error| Error::internal(format!("column {} can't be read", column.name())).caused_by(e);
+        Ok(match *column.type_() {
+            Type::INT8 => self.0.try_get::<_, Option<i64>>(index).map_err(wrong)?.map_or(ValueRef::Null, ValueRef::Int),
+            Type::INT4 => self.0.try_get::<_, Option<i32>>(index).map_err(wrong)?.map_or(ValueRef::Null, |v| ValueRef::Int(v.into())),
+            Type::INT2 => self.0.try_get::<_, Option<i16>>(index).map_err(wrong)?.map_or(ValueRef::Null, |v| ValueRef::Int(v.into())),
+            Type::BOOL => self.0.try_get::<_, Option<bool>>(index).map_err(wrong)?.map_or(ValueRef::Null, |v| ValueRef::Int(v.into())),
+            Type::FLOAT8 => self.0.try_get::<_, Option<f64>>(index).map_err(wrong)?.map_or(ValueRef::Null, ValueRef::Real),
+            Type::TEXT | Type::VARCHAR | Type::NAME => {
+                self.0.try_get::<_, Option<&str>>(index).map_err(wrong)?.map_or(ValueRef::Null, ValueRef::Text)
+            }
+            Type::BYTEA => self.0.try_get::<_, Option<&[u8]>>(index).map_err(wrong)?.map_or(ValueRef::Null, ValueRef::Bytes),
+            ref other => return Err(Error::internal(format!("column {} has type {other}, which is outside the shared subset", column.name()))),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send>>;
+
+struct Pending {
+    answer: Answer,
+    refusal: Option<Refusal>,
+    what: &'static str,
+}
+
+/// A connection with its runtime, its prepared statements and the writes under way.
+pub(crate) struct Connection {
+    url: String,
+    prepared: bool,
+    runtime: Runtime,
+    client: Option<Arc<Client>>,
+    statements: HashMap<(usize, usize), Statement>,
+    pending: VecDeque<Pending>,
+    fault: Fault,
+    /// What `app.tenant` and the role are set to in the open transaction.
+    scope: Option<Scope>,
+    /// The server's timeline at the first connection: another one means a failover.
+    timeline: Option<i32>,
+}
+
+/// A statement's error as the house's.
+fn postgres_error(error: tokio_postgres::Error, what: &str) -> (Error, Fault) {
+    if error.is_closed() || error.as_db_error().is_none() && is_io(&error) {
+        return (Error::unavailable("store.unavailable", "the database is away").retry_after_ms(1_000).caused_by(error), Fault::Lost);
+    }
+    let Some(state) = error.code().cloned() else {
+        return (Error::internal(format!("PostgreSQL failed at: {what}")).caused_by(error), Fault::None);
+    };
+    let lost = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW, SqlState::CONNECTION_FAILURE, SqlState::TOO_MANY_CONNECTIONS];
+    if state == SqlState::UNIQUE_VIOLATION {
+        (Error::conflict("store.duplicate", "something with the same unique value exists already").caused_by(error), Fault::None)
+    } else if state == SqlState::T_R_DEADLOCK_DETECTED || state == SqlState::T_R_SERIALIZATION_FAILURE || state == SqlState::LOCK_NOT_AVAILABLE {
+        (Error::unavailable("store.busy", "other work held the same rows").retry_after_ms(100).caused_by(error), Fault::Retry)
+    } else if state == SqlState::QUERY_CANCELED {
+        (Error::unavailable("store.statement_timeout", "the database took longer than the deadline").caused_by(error), Fault::None)
+    } else if state == SqlState::DISK_FULL {
+        (Error::unavailable("store.disk_full", "the disk is full; nothing was done").caused_by(error), Fault::None)
+    } else if lost.contains(&state) || state == SqlState::READ_ONLY_SQL_TRANSACTION {
+        // A read-only server is a primary that was demoted: connecting again finds the new one.
+        (Error::unavailable("store.unavailable", "the database is away").retry_after_ms(1_000).caused_by(error), Fault::Lost)
+    } else {
+        (Error::internal(format!("PostgreSQL failed at: {what}")).caused_by(error), Fault::None)
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    error.source().is_some_and(|s| s.is::<std::io::Error>())
+}
+
+impl Connection {
+    /// Connects. Errors: `store.unavailable`, which names the cause but not the password.
+    pub(crate) fn open(url: &str, prepared: bool) -> Result<Connection> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
+        let mut connection = Connection {
+            url: url.to_owned(),
+            prepared,
+            runtime,
+            client: None,
+            statements: HashMap::new(),
+            pending: VecDeque::new(),
+            fault: Fault::None,
+            scope: None,
+            timeline: None,
+        };
+        connection.connect()?;
+        connection.timeline = connection.read_timeline();
+        Ok(connection)
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        self.client = None;
+        self.statements.clear();
+        self.pending.clear();
+        self.scope = None;
+        let away = || Error::unavailable("store.unavailable", "the database can't be reached").retry_after_ms(1_000);
+        let mut config: tokio_postgres::Config =
+            self.url.parse().map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
+        config.connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS)).application_name("brandos");
+        let client = self.runtime.block_on(async {
+            let (client, connection) = config.connect(NoTls).await.map_err(|e| away().caused_by(e))?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::warn!(%error, "a PostgreSQL connection ended");
+                }
+            });
+            Ok::<_, Error>(client)
+        })?;
+        self.client = Some(Arc::new(client));
+        self.fault = Fault::None;
+        if self.prepared {
+            // Lanes of one shard only meet at a few rows, where one of them should give way at once. Needs a right that not every
+            // role has; behind a pooler it would leak into other sessions.
+            let client = self.client()?;
+            let _ = self.runtime.block_on(client.batch_execute("SET deadlock_timeout = '10ms'"));
+        }
+        Ok(())
+    }
+
+    /// The server's timeline; none where asking is not allowed.
+    fn read_timeline(&mut self) -> Option<i32> {
+        let client = self.client().ok()?;
+        let row = self.runtime.block_on(client.query_typed("SELECT timeline_id FROM pg_control_checkpoint()", &[])).ok()?;
+        row.first()?.try_get(0).ok()
+    }
+
+    fn client(&mut self) -> Result<Arc<Client>> {
+        match &self.client {
+            Some(client) if !client.is_closed() => Ok(client.clone()),
+            _ => {
+                self.fault = Fault::Lost;
+                Err(Error::unavailable("store.unavailable", "the database is away").retry_after_ms(1_000))
+            }
+        }
+    }
+
+    fn failed(&mut self, error: tokio_postgres::Error, what: &str) -> Error {
+        let (error, fault) = postgres_error(error, what);
+        if self.fault != Fault::Lost {
+            self.fault = fault;
+        }
+        error
+    }
+
+    fn statement(&mut self, client: &Client, text: &'static str) -> Result<Statement> {
+        let key = (text.as_ptr() as usize, text.len());
+        if let Some(statement) = self.statements.get(&key) {
+            return Ok(statement.clone());
+        }
+        match self.runtime.block_on(client.prepare(text)) {
+            Ok(statement) => {
+                self.statements.insert(key, statement.clone());
+                Ok(statement)
+            }
+            // The transaction may have failed before, at a write that was sent without waiting: that is the error to tell.
+            Err(error) => {
+                let own = self.failed(error, text);
+                Err(self.settle().err().unwrap_or(own))
+            }
+        }
+    }
+
+    /// Sends a write and keeps its answer for later.
+    fn send(&mut self, text: &'static str, args: ArgList<'_>, refusal: Option<Refusal>) -> Result<()> {
+        let client = self.client()?;
+        let values: Vec<Value<'static>> = args.into_iter().map(Value::into_owned).collect();
+        let mut answer: Answer = if self.prepared {
+            let statement = self.statement(&client, text)?;
+            if statement.params().len() != values.len() {
+                return Err(Error::internal(format!("{} arguments for {} parameters: {text}", values.len(), statement.params().len())));
+            }
+            Box::pin(async move { client.execute_raw(&statement, values).await })
+        } else {
+            Box::pin(async move {
+                let typed: Vec<(&(dyn ToSql + Sync), Type)> = values.iter().map(|v| (v as _, type_of(v))).collect();
+                client.execute_typed(text, &typed).await
+            })
+        };
+        // The first poll hands the message to the connection. An answer that is there at once is an error.
+        if let std::task::Poll::Ready(result) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            answer = Box::pin(std::future::ready(result));
+        }
+        self.pending.push_back(Pending { answer, refusal, what: text });
+        if self.pending.len() >= PIPELINE { self.settle() } else { Ok(()) }
+    }
+
+    /// Opens a read-only snapshot, runs `read` and ends it. A lost connection is made again first.
+    pub(crate) fn snapshot<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
+        if self.fault == Fault::Lost || self.client.as_ref().is_none_or(|c| c.is_closed()) {
+            self.connect()?;
+        }
+        self.fault = Fault::None;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE brandos_platform; SET LOCAL statement_timeout = {limit_ms}"
+        );
+        self.scope = Some(Scope::Platform);
+        self.batch(begin)?;
+        let result = read(self);
+        let ended = self.batch("ROLLBACK".to_owned()).and_then(|()| self.settle());
+        self.scope = None;
+        if let Err(error) = ended {
+            // The answer was read from a snapshot that stood: it is good. The connection is made anew at the next read.
+            tracing::debug!(?error, "ending a snapshot failed");
+            self.fault = Fault::Lost;
+        }
+        Ok(result)
+    }
+
+    /// Sends a batch of statements without parameters and keeps its answer for later.
+    fn batch(&mut self, text: String) -> Result<()> {
+        let client = self.client()?;
+        let mut answer: Answer = Box::pin(async move { client.batch_execute(&text).await.map(|()| 0) });
+        if let std::task::Poll::Ready(result) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            answer = Box::pin(std::future::ready(result));
+        }
+        self.pending.push_back(Pending { answer, refusal: None, what: "transaction control" });
+        Ok(())
+    }
+}
+
+impl Session for Connection {
+    fn query(&mut self, sql: Sql, args: ArgList<'_>, each: &mut dyn FnMut(&dyn Row) -> Result<()>) -> Result<()> {
+        let text = sql.postgres;
+        let client = self.client()?;
+        let prepared = if self.prepared { Some(self.statement(&client, text)?) } else { None };
+        if let Some(statement) = &prepared
+            && statement.params().len() != args.len()
+        {
+            return Err(Error::internal(format!("{} arguments for {} parameters: {text}", args.len(), statement.params().len())));
+        }
+        let mut inner = Ok(());
+        let outcome: Result<(), tokio_postgres::Error> = self.runtime.block_on(async {
+            let stream = match &prepared {
+                Some(statement) => client.query_raw(statement, args.iter()).await?,
+                None => client.query_typed_raw(text, args.iter().map(|v| (v, type_of(v)))).await?,
+            };
+            let mut stream = std::pin::pin!(stream);
+            while let Some(row) = stream.try_next().await? {
+                if let Err(error) = each(&PostgresRow(row)) {
+                    inner = Err(error);
+                    break;
+                }
+            }
+            Ok(())
+        });
+        match outcome {
+            Ok(()) => inner,
+            Err(error) => {
+                let own = self.failed(error, text);
+                Err(self.settle().err().unwrap_or(own))
+            }
+        }
+    }
+
+    fn write(&mut self, sql: Sql, args: ArgList<'_>, refusal: Option<Refusal>) -> Result<()> {
+        self.send(sql.postgres, args, refusal)
+    }
+
+    fn count(&mut self, sql: Sql, args: ArgList<'_>) -> Result<u64> {
+        self.send(sql.postgres, args, None)?;
+        let last = self.pending.pop_back();
+        self.settle()?;
+        let Some(mut last) = last else { return Ok(0) };
+        match self.runtime.block_on(&mut last.answer) {
+            Ok(count) => Ok(count),
+            Err(error) => Err(self.failed(error, last.what)),
+        }
+    }
+
+    fn control(&mut self, text: &'static str) -> Result<()> {
+        self.batch(text.to_owned())
+    }
+
+    fn enter(&mut self, scope: Scope) -> Result<()> {
+        if self.scope == Some(scope) {
+            return Ok(());
+        }
+        let (role, tenant) = match scope {
+            Scope::Tenant(tenant) => ("brandos_tenant", tenant.as_i64().to_string()),
+            Scope::Platform => ("brandos_platform", String::new()),
+        };
+        const ENTER: &str = "SELECT set_config('role', $1, true), set_config('app.tenant', $2, true)";
+        self.send(ENTER, [Value::Text(role.into()), Value::Text(tenant.into())].into_iter().collect(), None)?;
+        self.scope = Some(scope);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let answers: Vec<_> = self.runtime.block_on(async {
+            let mut answers = Vec::with_capacity(pending.len());
+            for Pending { answer, refusal, what } in pending {
+                answers.push((answer.await, refusal, what));
+            }
+            answers
+        });
+        let mut first = Ok(());
+        for (answer, refusal, what) in answers {
+            if first.is_err() {
+                continue;
+            }
+            first = match (answer, refusal) {
+                (Err(error), _) => Err(self.failed(error, what)),
+                (Ok(changed), Some(refusal)) if changed != 1 => Err(refusal()),
+                _ => Ok(()),
+            };
+        }
+        first
+    }
+}
+
+/// Migrates the database and makes its lanes when it is new. Gives each lane's last sequence.
+pub(crate) fn prepare_database(url: &str, lanes: u16, migrations: &[Migrations], now: Timestamp) -> Result<Vec<i64>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
+    let sets: Vec<Migrations> = std::iter::once(migrate::store_migrations()).chain(migrations.iter().copied()).collect();
+    runtime.block_on(async {
+        let away = |e: tokio_postgres::Error| Error::unavailable("store.unavailable", "the database can't be reached").caused_by(e);
+        let failed = |e: tokio_postgres::Error| Error::internal("preparing the lanes failed").caused_by(e);
+        let (mut client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(away)?;
+        tokio::spawn(connection);
+        migrate::run_postgres(&mut client, &sets, now).await?;
+        // Whoever comes first decides how many lanes there are; everybody reads the same number afterwards.
+        client
+            .execute_typed(
+                "INSERT INTO store_meta (key, value) VALUES ('lanes', $1) ON CONFLICT (key) DO NOTHING",
+                &[(&lanes.max(1).to_string(), Type::TEXT)],
+            )
+            .await
+            .map_err(failed)?;
+        client
+            .batch_execute(
+                "INSERT INTO store_lanes (lane, last_sequence)
+                   SELECT lane, 0 FROM generate_series(0, (SELECT value::bigint - 1 FROM store_meta WHERE key = 'lanes')) AS lane
+                 ON CONFLICT (lane) DO NOTHING",
+            )
+            .await
+            .map_err(failed)?;
+        let rows = client.query_typed("SELECT last_sequence FROM store_lanes ORDER BY lane", &[]).await.map_err(failed)?;
+        rows.iter().map(|row| row.try_get(0).map_err(failed)).collect()
+    })
+}
+
+/// The write connection of one lane.
+pub(crate) struct PostgresLane {
+    connection: Connection,
+    xid: Option<u64>,
+    groups: u32,
+}
+
+const XID: &str = "SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)";
+const LAST: &str = "SELECT last_sequence FROM store_lanes WHERE lane = $1";
+const DEPARTURES: &str = "SELECT tenant, shard, state FROM store_departures WHERE tenant = ANY($1)";
+const STORED: &str = "SELECT o.tenant_id, o.hash, o.fingerprint, o.answer FROM unnest($1::bigint[], $2::text[]) AS w(tenant, hash)
+    JOIN store_once o ON o.tenant_id = w.tenant AND o.hash = decode(w.hash, 'hex')";
+
+impl PostgresLane {
+    pub(crate) fn open(url: &str, prepared: bool) -> Result<PostgresLane> {
+        Ok(PostgresLane { connection: Connection::open(url, prepared)?, xid: None, groups: 0 })
+    }
+
+    fn ask(&mut self, text: &'static str, args: ArgList<'_>, each: &mut dyn FnMut(&dyn Row) -> Result<()>) -> Result<()> {
+        self.connection.query(text.into(), args, each)
+    }
+
+    /// What became of a transaction whose COMMIT got no answer. Waits for its lane lock first: its backend holds that until it has
+    /// ended. `pg_xact_status` is not to be trusted after a failover to a server that may have missed the commit.
+    fn outcome(&mut self, lane: u16, lost: Error) -> Committed {
+        let Some(xid) = self.xid else { return Committed::No(lost) };
+        let timeline = self.connection.timeline;
+        for attempt in 0..8_u32 {
+            std::thread::sleep(std::time::Duration::from_millis(10 << attempt.min(6)));
+            if self.connection.connect().is_err() {
+                continue;
+            }
+            if timeline.is_none() || self.connection.read_timeline() != timeline {
+                return Committed::Unknown(lost);
+            }
+            let lock = format!("BEGIN; SET LOCAL lock_timeout = '2s'; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {lane})");
+            let mut status = None;
+            let asked = self
+                .connection
+                .batch(lock)
+                .and_then(|()| self.connection.settle())
+                .and_then(|()| {
+                    const STATUS: &str = "SELECT pg_xact_status(CAST(CAST($1 AS BIGINT) AS TEXT)::xid8)";
+                    self.ask(STATUS, [Value::Int(xid as i64)].into_iter().collect(), &mut |row| {
+                        status = row.get::<Option<String>>(0)?;
+                        Ok(())
+                    })
+                })
+                .and_then(|()| self.connection.batch("ROLLBACK".to_owned()))
+                .and_then(|()| self.connection.settle());
+            match (asked, status.as_deref()) {
+                (Ok(()), Some("committed")) => return Committed::Yes,
+                (Ok(()), Some("aborted")) => return Committed::No(lost),
+                (Ok(()), None) => return Committed::Unknown(lost),
+                _ => {}
+            }
+        }
+        Committed::Unknown(lost)
+    }
+
+    fn leave(&mut self, lane: u16, remains: &Remains, now: Timestamp) -> Result<()> {
+        const EVENTS: &str = "INSERT INTO store_events (tenant_id, event_id, lane, sequence, kind, version, subject, occurred_at, correlation_id, payload)
+            SELECT e.tenant, e.id, $1, e.sequence, e.kind, e.version, e.subject, $2, nullif(e.correlation, ''), e.payload
+            FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[])
+              AS e(tenant, id, sequence, kind, version, subject, correlation, payload)";
+        const SEQUENCE: &str = "UPDATE store_lanes SET last_sequence = $2 WHERE lane = $1";
+        const ONCE: &str = "INSERT INTO store_once (tenant_id, hash, fingerprint, answer, created_at)
+            SELECT k.tenant, decode(k.hash, 'hex'), decode(k.fingerprint, 'hex'), convert_to(k.answer, 'UTF8'), $1
+            FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) AS k(tenant, hash, fingerprint, answer)";
+        self.connection.enter(Scope::Platform)?;
+        if !remains.events.is_empty() {
+            let events = &remains.events;
+            let ints = |f: &dyn Fn(&crate::lane::NumberedEvent) -> i64| Value::Ints(events.iter().map(f).collect());
+            let texts = |f: &dyn Fn(&crate::lane::NumberedEvent) -> String| Value::Texts(events.iter().map(f).collect());
+            let list: ArgList<'_> = [
+                Value::Int(lane.into()),
+                Value::Int(now.micros()),
+                ints(&|e| e.emitted.tenant.map_or(0, |t| t.as_i64())),
+                ints(&|e| e.id),
+                ints(&|e| e.sequence),
+                texts(&|e| e.emitted.event.kind.to_owned()),
+                ints(&|e| e.emitted.event.version.into()),
+                texts(&|e| e.emitted.event.subject.clone()),
+                texts(&|e| e.emitted.correlation.as_deref().unwrap_or_default().to_owned()),
+                texts(&|e| e.emitted.event.payload.clone()),
+            ]
+            .into_iter()
+            .collect();
+            self.connection.send(EVENTS, list, None)?;
+            let list: ArgList<'_> = [Value::Int(lane.into()), Value::Int(remains.last_sequence)].into_iter().collect();
+            self.connection.send(SEQUENCE, list, None)?;
+        }
+        if !remains.stored.is_empty() {
+            let mut answers = Vec::with_capacity(remains.stored.len());
+            for stored in &remains.stored {
+                let answer = std::str::from_utf8(&stored.stored.answer).map_err(|e| Error::internal("an answer is not UTF-8").caused_by(e))?;
+                answers.push(answer.to_owned());
+            }
+            let list: ArgList<'_> = [
+                Value::Int(now.micros()),
+                Value::Ints(remains.stored.iter().map(|s| s.tenant).collect()),
+                Value::Texts(remains.stored.iter().map(|s| hex(&s.hash)).collect()),
+                Value::Texts(remains.stored.iter().map(|s| hex(&s.stored.fingerprint)).collect()),
+                Value::Texts(answers),
+            ]
+            .into_iter()
+            .collect();
+            self.connection.send(ONCE, list, None)?;
+        }
+        if self.groups.is_multiple_of(PURGE_EVERY) {
+            const PURGE_KEYS: &str = "DELETE FROM store_once WHERE (tenant_id, hash) IN
+                (SELECT tenant_id, hash FROM store_once WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+            let before = now.plus_ms(-KEEP_MS).micros();
+            self.connection.send(PURGE_KEYS, [Value::Int(before), Value::Int(PURGE)].into_iter().collect(), None)?;
+        }
+        self.connection.settle()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)] as char, DIGITS[usize::from(b & 15)] as char]).collect()
+}
+
+impl Session for PostgresLane {
+    fn query(&mut self, sql: Sql, args: ArgList<'_>, each: &mut dyn FnMut(&dyn Row) -> Result<()>) -> Result<()> {
+        self.connection.query(sql, args, each)
+    }
+    fn write(&mut self, sql: Sql, args: ArgList<'_>, refusal: Option<Refusal>) -> Result<()> {
+        self.connection.write(sql, args, refusal)
+    }
+    fn count(&mut self, sql: Sql, args: ArgList<'_>) -> Result<u64> {
+        self.connection.count(sql, args)
+    }
+    fn control(&mut self, text: &'static str) -> Result<()> {
+        self.connection.control(text)
+    }
+    fn enter(&mut self, scope: Scope) -> Result<()> {
+        self.connection.enter(scope)
+    }
+    fn settle(&mut self) -> Result<()> {
+        self.connection.settle()
+    }
+}
+
+impl LaneEngine for PostgresLane {
+    fn begin(&mut self, lane: u16, wanted: &Wanted, _: Timestamp) -> Result<Facts> {
+        self.connection.fault = Fault::None;
+        self.xid = None;
+        self.groups = self.groups.wrapping_add(1);
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL ROLE brandos_platform; SET LOCAL statement_timeout = {}; \
+             SELECT pg_advisory_xact_lock({LOCK_CLASS}, {lane})",
+            wanted.statement_ms
+        );
+        self.connection.scope = Some(Scope::Platform);
+        let client = self.connection.client()?;
+        let with_keys = !wanted.keys.is_empty();
+        let lane_number = Value::Int(lane.into());
+        let tenants = Value::Ints(wanted.tenants.clone());
+        let key_tenants = Value::Ints(wanted.keys.iter().map(|(tenant, _)| *tenant).collect());
+        let key_hashes = Value::Texts(wanted.keys.iter().map(|(_, hash)| hex(hash)).collect());
+        // Everything goes out at once and is answered in order: one round trip, and the lock is held before the rest is read.
+        let answers = self.connection.runtime.block_on(async {
+            let tenants: &(dyn ToSql + Sync) = &tenants;
+            let stored = async {
+                if !with_keys {
+                    return Ok(Vec::new());
+                }
+                client.query_typed(STORED, &[(&key_tenants as _, Type::INT8_ARRAY), (&key_hashes as _, Type::TEXT_ARRAY)]).await
+            };
+            futures_util::future::try_join5(
+                client.batch_execute(&begin),
+                client.query_typed(XID, &[]),
+                client.query_typed(LAST, &[(&lane_number as _, Type::INT8)]),
+                client.query_typed(DEPARTURES, &[(tenants, Type::INT8_ARRAY)]),
+                stored,
+            )
+            .await
+        });
+        let ((), xid, last, departures, stored) = answers.map_err(|e| self.connection.failed(e, "opening a group"))?;
+        let first = |rows: Vec<tokio_postgres::Row>| -> Result<i64> {
+            let row = rows.into_iter().next().ok_or_else(|| Error::internal("the shard has no such lane"))?;
+            (&PostgresRow(row) as &dyn Row).get(0)
+        };
+        self.xid = Some(first(xid)? as u64);
+        let mut facts = Facts { last_sequence: first(last)?, ..Facts::default() };
+        for row in departures {
+            let row = PostgresRow(row);
+            let row: &dyn Row = &row;
+            facts.departures.insert(row.get(0)?, Departure { shard: row.get(1)?, arrived: row.get::<String>(2)? == "moved" });
+        }
+        for row in stored {
+            let row = PostgresRow(row);
+            let row: &dyn Row = &row;
+            facts.stored.insert((row.get(0)?, row.get(1)?), Stored { fingerprint: row.get(2)?, answer: row.get::<Vec<u8>>(3)?.into() });
+        }
+        Ok(facts)
+    }
+
+    fn savepoint(&mut self) -> Result<()> {
+        self.connection.batch("SAVEPOINT command".to_owned())
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.connection.batch("RELEASE command".to_owned())
+    }
+
+    fn rollback_to(&mut self) -> Result<()> {
+        // The role and the tenant that were set since the savepoint go back with it.
+        self.connection.scope = None;
+        self.connection.batch("ROLLBACK TO command; RELEASE command".to_owned())
+    }
+
+    fn commit(&mut self, lane: u16, remains: Remains, now: Timestamp) -> Committed {
+        if let Err(error) = self.leave(lane, &remains, now) {
+            return Committed::No(error);
+        }
+        let committed = self.connection.batch("COMMIT".to_owned()).and_then(|()| self.connection.settle());
+        self.connection.scope = None;
+        match committed {
+            Ok(()) => Committed::Yes,
+            Err(error) if self.connection.fault == Fault::Lost => self.outcome(lane, error),
+            Err(error) => Committed::No(error),
+        }
+    }
+
+    fn rollback(&mut self) {
+        if self.connection.fault != Fault::Lost {
+            let ended = self.connection.batch("ROLLBACK".to_owned());
+            // Earlier writes of the transaction may have failed: only the connection's loss matters now.
+            let fault = self.connection.fault;
+            let _ = ended.and_then(|()| self.connection.settle());
+            if self.connection.fault != Fault::Lost {
+                self.connection.fault = fault;
+            }
+        }
+        self.connection.pending.clear();
+        self.connection.scope = None;
+    }
+
+    fn fault(&mut self) -> Fault {
+        self.connection.fault
+    }
+
+    fn reconnect(&mut self) -> Result<()> {
+        self.connection.connect()
+    }
+
+    fn between(&mut self) {}
+
+    fn group_limit(&self) -> usize {
+        64
+    }
+}

@@ -1,0 +1,138 @@
+//! Reads: threads with a read connection each, fed from one bounded queue, every read on a snapshot and bounded in time.
+
+use crate::tx::{Read, Session};
+use kernel::{Error, Result, Scope, Timestamp};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// The longest that a read may take, in milliseconds: a long reader lets the WAL grow.
+pub(crate) const READ_MS: u32 = 5_000;
+/// The longest that a read on the calling thread may take, in milliseconds.
+pub(crate) const PEEK_MS: u32 = 250;
+/// Reads that may wait for a thread.
+const QUEUE: usize = 10_000;
+
+/// What an engine does for a reader.
+pub(crate) trait ReadEngine {
+    /// Runs `read` on one snapshot. Errors only when there is no snapshot to be had; then `read` was not run.
+    fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()>;
+}
+
+impl ReadEngine for crate::sqlite::Connection {
+    fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()> {
+        self.snapshot(limit_ms, read)
+    }
+}
+
+impl ReadEngine for crate::postgres::Connection {
+    fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()> {
+        self.snapshot(limit_ms, read)
+    }
+}
+
+/// Runs one read in its scope on a snapshot.
+pub(crate) fn read_once<T>(
+    engine: &mut dyn ReadEngine,
+    limit_ms: u32,
+    scope: Scope,
+    now: Timestamp,
+    read: impl FnOnce(&mut Read<'_>) -> Result<T>,
+    answer: impl FnOnce(Result<T>),
+) {
+    let mut parts = Some((read, answer));
+    let opened = engine.on_snapshot(limit_ms, &mut |session| {
+        let Some((read, answer)) = parts.take() else { return };
+        // Answered before the snapshot is ended: nobody waits for that.
+        answer(session.enter(scope).and_then(|()| {
+            let mut view = Read::new(session, scope, now);
+            let result = read(&mut view);
+            view.poison.take().map_or(result, Err)
+        }));
+    });
+    if let (Err(error), Some((_, answer))) = (opened, parts) {
+        answer(Err(error));
+    }
+}
+
+type Work = Box<dyn FnOnce(&mut dyn ReadEngine) + Send>;
+
+struct Waiting {
+    work: VecDeque<(Instant, Work)>,
+    closed: bool,
+}
+
+/// The queue of a shard's readers.
+pub(crate) struct Readers {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+impl Readers {
+    pub(crate) fn new() -> Readers {
+        Readers { waiting: Mutex::new(Waiting { work: VecDeque::new(), closed: false }), arrived: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a read and waits for its answer.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        scope: Scope,
+        now: Timestamp,
+        read: impl FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |engine| {
+            read_once(engine, READ_MS, scope, now, read, move |result| {
+                // The caller may have gone.
+                let _ = reply.send(result);
+            });
+        });
+        {
+            let mut waiting = self.lock();
+            if waiting.closed {
+                return Err(Error::unavailable("store.closed", "the store is shutting down"));
+            }
+            if waiting.work.len() >= QUEUE {
+                return Err(Error::overloaded("store.overloaded", "more work is waiting than can be done soon; nothing was done").retry_after_ms(1_000));
+            }
+            waiting.work.push_back((Instant::now(), work));
+        }
+        self.arrived.notify_one();
+        answer.await.unwrap_or_else(|_| Err(Error::unavailable("store.read_dropped", "the read waited too long or ended early").retry_after_ms(1_000)))
+    }
+
+    /// A reader thread: runs until the queue is closed and empty. Work that has waited too long is dropped, which its caller is told.
+    pub(crate) fn work(self: Arc<Self>, mut engine: impl ReadEngine) {
+        loop {
+            let (since, work) = {
+                let mut waiting = self.lock();
+                loop {
+                    if let Some(next) = waiting.work.pop_front() {
+                        break next;
+                    }
+                    if waiting.closed {
+                        return;
+                    }
+                    waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                }
+            };
+            if since.elapsed().as_millis() > u128::from(READ_MS) {
+                continue;
+            }
+            // A panic refuses that read alone.
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut engine))).is_err() {
+                tracing::error!("a read panicked");
+            }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+    }
+}

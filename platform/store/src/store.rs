@@ -1,0 +1,516 @@
+//! The store: shards, their directory, and the calls that commands and reads come through.
+
+use crate::call::{Call, Once, OnceKey};
+use crate::event::{Event, Position};
+use crate::job::{Codec, Command, Job, json_codec};
+use crate::lane::{Departure, Forward, Lane, LaneEngine};
+use crate::metrics::StoreMetrics;
+use crate::migrate::Migrations;
+use crate::queue::{Bounds, Queue};
+use crate::reader::{PEEK_MS, Readers, read_once};
+use crate::tx::{Read, Tx};
+use crate::value::{FromRow, Row};
+use crate::{postgres, sqlite};
+use kernel::{Clock, Error, IdGenerator, Result, Scope, TenantId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tokio::sync::{oneshot, watch};
+
+/// Which engine a shard runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A file, in this process.
+    Sqlite,
+    /// A database of a PostgreSQL 15+ server.
+    Postgres,
+}
+
+/// Where a shard's data is.
+#[derive(Clone, Debug)]
+pub enum ShardConfig {
+    /// An SQLite file, created when it is missing.
+    Sqlite {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// A PostgreSQL database.
+    Postgres {
+        /// `postgres://user:password@host:port/database`.
+        url: String,
+        /// Lanes made when the shard is new; an existing shard keeps its own number.
+        lanes: u16,
+        /// Whether statements are prepared under names. Off behind a PgBouncer older than 1.21 in transaction mode.
+        prepared: bool,
+    },
+}
+
+/// How a store is set up.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The shards; the first is the home of tenants that the directory does not place elsewhere.
+    pub shards: Vec<ShardConfig>,
+    /// Read connections for each shard.
+    pub readers: usize,
+    /// The most commands that wait on one lane.
+    pub queue_commands: usize,
+    /// The most bytes that wait on one lane.
+    pub queue_bytes: usize,
+    /// The most commands of one tenant that wait.
+    pub queue_tenant_commands: usize,
+}
+
+impl StoreConfig {
+    /// One SQLite file with the default bounds.
+    pub fn sqlite(path: impl Into<PathBuf>) -> StoreConfig {
+        StoreConfig::with_shards(vec![ShardConfig::Sqlite { path: path.into() }])
+    }
+
+    /// One PostgreSQL database with four lanes and the default bounds.
+    pub fn postgres(url: impl Into<String>) -> StoreConfig {
+        StoreConfig::with_shards(vec![ShardConfig::Postgres { url: url.into(), lanes: 4, prepared: true }])
+    }
+
+    /// These shards with the default bounds: 2 readers each; 16,384 commands, 64 MiB and 4,096 commands of one tenant on each lane.
+    pub fn with_shards(shards: Vec<ShardConfig>) -> StoreConfig {
+        StoreConfig { shards, readers: 2, queue_commands: 16_384, queue_bytes: 64 * 1024 * 1024, queue_tenant_commands: 4_096 }
+    }
+}
+
+/// Time and ids, which a test replaces.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<IdGenerator>,
+}
+
+/// A handle on the shards; cheap to clone. Dropping the last one ends the lanes after what they have accepted is answered.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct LaneHandle {
+    queue: Arc<Queue>,
+    committed: watch::Receiver<i64>,
+}
+
+pub(crate) struct Shard {
+    pub config: ShardConfig,
+    lanes: Vec<LaneHandle>,
+    readers: Arc<Readers>,
+    /// Read connections for reads on the calling thread (SQLite).
+    peekers: Mutex<Vec<sqlite::Connection>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    wal: Option<Arc<sqlite::Wal>>,
+}
+
+struct Inner {
+    shards: Vec<Shard>,
+    /// Tenants that live on another shard than the home.
+    directory: RwLock<HashMap<TenantId, u16>>,
+    environment: Environment,
+    metrics: StoreMetrics,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    fn shard_of(&self, tenant: TenantId) -> u16 {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).copied().unwrap_or(0)
+    }
+
+    fn submit(&self, job: Box<dyn Job>) -> Result<()> {
+        let call = job.call();
+        let (shard, lane) = match (call.on, call.scope) {
+            (Some(place), _) => place,
+            (None, Scope::Platform) => (0, 0),
+            (None, Scope::Tenant(tenant)) => {
+                let shard = self.shard_of(tenant);
+                (shard, lane_of(tenant, self.shards[usize::from(shard)].lanes.len() as u16))
+            }
+        };
+        let lane = self.shards.get(usize::from(shard)).and_then(|s| s.lanes.get(usize::from(lane)));
+        let lane = lane.ok_or_else(|| Error::internal(format!("there is no lane {lane} on shard {shard}", lane = lane.is_some())))?;
+        lane.queue.push(job).map_err(|(_, error)| error)
+    }
+
+    /// Sends a command on to the shard where its tenant lives by now.
+    fn forward(&self, job: Box<dyn Job>, departure: Departure) {
+        if let Some(tenant) = job.call().scope.tenant() {
+            self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, departure.shard);
+            let lanes = self.shards.get(usize::from(departure.shard)).map_or(0, |s| s.lanes.len() as u16);
+            if lanes > 0 {
+                let lane = &self.shards[usize::from(departure.shard)].lanes[usize::from(lane_of(tenant, lanes))];
+                if let Err((job, error)) = lane.queue.push(job) {
+                    job.finish(Err(error));
+                }
+                return;
+            }
+        }
+        job.finish(Err(Error::unavailable("store.unknown_shard", "the tenant has moved to a shard that this node is not configured for")));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            close_shard(shard);
+        }
+    }
+}
+
+fn close_shard(shard: &Shard) {
+    for lane in &shard.lanes {
+        lane.queue.close();
+    }
+    shard.readers.close();
+    if let Some(wal) = &shard.wal {
+        wal.close();
+    }
+    let threads = std::mem::take(&mut *locked(&shard.threads));
+    for thread in threads {
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("a thread of the store ended by a panic");
+        }
+    }
+    locked(&shard.peekers).clear();
+}
+
+/// The lane of a tenant: the same on every node, and evenly spread (SplitMix64's finaliser).
+fn lane_of(tenant: TenantId, lanes: u16) -> u16 {
+    let mut z = tenant.as_i64() as u64;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) % u64::from(lanes.max(1))) as u16
+}
+
+impl Store {
+    /// Opens (and migrates) every shard. Blocks; may be called inside an async runtime at start.
+    /// Errors: `store.unavailable` when a database can't be reached; what [`crate::migrate`] refuses.
+    pub fn open(config: StoreConfig, migrations: &[Migrations], environment: Environment) -> Result<Store> {
+        // Engines block on runtimes of their own, which is forbidden on a thread of another runtime.
+        std::thread::scope(|scope| {
+            let opening = scope.spawn(|| Store::open_here(config, migrations, environment));
+            opening.join().unwrap_or_else(|_| Err(Error::internal("opening the store panicked")))
+        })
+    }
+
+    fn open_here(config: StoreConfig, migrations: &[Migrations], environment: Environment) -> Result<Store> {
+        if config.shards.is_empty() {
+            return Err(Error::invalid("store.no_shards", "a store needs at least one shard"));
+        }
+        let metrics = StoreMetrics::new();
+        let weak: Arc<OnceLock<Weak<Inner>>> = Arc::default();
+        let target = weak.clone();
+        let forward: Forward = Arc::new(move |job, departure| match target.get().and_then(Weak::upgrade) {
+            Some(inner) => inner.forward(job, departure),
+            None => job.finish(Err(Error::unavailable("store.closed", "the store is shutting down"))),
+        });
+        let mut shards = Vec::new();
+        for (number, shard) in config.shards.iter().enumerate() {
+            let number = u16::try_from(number).map_err(|_| Error::invalid("store.too_many_shards", "at most 65,535 shards"))?;
+            shards.push(open_shard(number, shard, &config, migrations, &environment, &metrics, &forward)?);
+        }
+        let inner = Arc::new(Inner { shards, directory: RwLock::default(), environment, metrics });
+        // The cell was made above and is set once.
+        let _ = weak.set(Arc::downgrade(&inner));
+        let store = Store { inner };
+        store.load_directory()?;
+        Ok(store)
+    }
+
+    /// Reads where tenants live that are not at home. Other nodes' moves become known through the lanes at once for commands, and
+    /// through this for reads.
+    fn load_directory(&self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
+        runtime.block_on(self.refresh_directory())
+    }
+
+    /// Reads the directory of tenants again; a node does so about once a second when several nodes share PostgreSQL.
+    pub async fn refresh_directory(&self) -> Result<()> {
+        let placed: Vec<(TenantId, u16)> = self.read_shard(0, |read| read.all("SELECT tenant, shard FROM store_directory", ())).await?;
+        *self.inner.directory.write().unwrap_or_else(PoisonError::into_inner) = placed.into_iter().collect();
+        Ok(())
+    }
+
+    /// Runs a command on its tenant's lane and answers after its commit is durable. The command may run several times, so it has no
+    /// effect but through `Tx`. Errors: the command's own; `store.overloaded` when the queue is full; `store.deadline`;
+    /// `store.unavailable` when the database is away; `store.unknown_outcome` when the commit's fate can't be learnt.
+    pub async fn write<C, T, F>(&self, call: impl Into<Call>, command: F, data: C) -> Result<T>
+    where
+        C: Send + 'static,
+        T: Send + 'static,
+        F: Fn(&mut Tx<'_>, &C) -> Result<T> + Send + 'static,
+    {
+        Ok(self.submit(call.into(), None, command, data).await?.value)
+    }
+
+    /// The same under an idempotency key: the first success is stored with its answer, which later calls get.
+    /// Errors: as [`Store::write`], and `idempotency.key_reused`.
+    pub async fn write_once<C, T, F>(&self, call: impl Into<Call>, key: OnceKey, command: F, data: C) -> Result<Once<T>>
+    where
+        C: Send + 'static,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(&mut Tx<'_>, &C) -> Result<T> + Send + 'static,
+    {
+        self.submit(call.into(), Some((key, json_codec())), command, data).await
+    }
+
+    async fn submit<C, T, F>(&self, call: Call, once: Option<(OnceKey, Codec<T>)>, run: F, data: C) -> Result<Once<T>>
+    where
+        C: Send + 'static,
+        T: Send + 'static,
+        F: Fn(&mut Tx<'_>, &C) -> Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.inner.submit(Box::new(Command { call, once, data, run, answer: None, submitted: Instant::now(), reply }))?;
+        answer.await.unwrap_or_else(|_| Err(Error::unknown("store.unknown_outcome", "the lane ended before it answered")))
+    }
+
+    /// Reads on a snapshot of the scope's shard, on a thread made for it. On the platform's scope: the home shard.
+    pub async fn read<T, F>(&self, scope: impl Into<Scope>, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
+    {
+        let scope = scope.into();
+        let shard = scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant));
+        self.shard(shard)?.readers.read(scope, self.inner.environment.clock.now(), read).await
+    }
+
+    /// A read of a few rows by key. SQLite answers on the calling thread, in microseconds; PostgreSQL as in [`Store::read`].
+    pub async fn peek<T, F>(&self, scope: impl Into<Scope>, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
+    {
+        let scope = scope.into();
+        let shard = self.shard(scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant)))?;
+        let peeker = locked(&shard.peekers).pop();
+        match peeker {
+            Some(mut connection) => {
+                let mut result = None;
+                read_once(&mut connection, PEEK_MS, scope, self.inner.environment.clock.now(), read, |answer| result = Some(answer));
+                locked(&shard.peekers).push(connection);
+                result.unwrap_or_else(|| Err(Error::internal("a read ended without an answer")))
+            }
+            None => shard.readers.read(scope, self.inner.environment.clock.now(), read).await,
+        }
+    }
+
+    /// Reads on the platform's scope of one shard.
+    pub async fn read_shard<T, F>(&self, shard: u16, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
+    {
+        self.shard(shard)?.readers.read(Scope::Platform, self.inner.environment.clock.now(), read).await
+    }
+
+    pub(crate) fn shard(&self, number: u16) -> Result<&Shard> {
+        self.inner.shards.get(usize::from(number)).ok_or_else(|| Error::internal(format!("there is no shard {number}")))
+    }
+
+    /// How many shards there are; they are numbered from 0, and 0 is the home.
+    pub fn shards(&self) -> u16 {
+        self.inner.shards.len() as u16
+    }
+
+    /// How many lanes a shard has, numbered from 0; none on a shard that is not there.
+    pub fn lanes(&self, shard: u16) -> u16 {
+        self.shard(shard).map_or(0, |s| s.lanes.len() as u16)
+    }
+
+    /// The engine of a shard; the home's for a shard that is not there.
+    pub fn engine(&self, shard: u16) -> Engine {
+        let shard = self.inner.shards.get(usize::from(shard)).unwrap_or(&self.inner.shards[0]);
+        match shard.config {
+            ShardConfig::Sqlite { .. } => Engine::Sqlite,
+            ShardConfig::Postgres { .. } => Engine::Postgres,
+        }
+    }
+
+    /// The shard on which a tenant lives now.
+    pub fn shard_of(&self, tenant: TenantId) -> u16 {
+        self.inner.shard_of(tenant)
+    }
+
+    /// The lane on which a tenant's commands run.
+    pub fn lane_of(&self, tenant: TenantId) -> u16 {
+        lane_of(tenant, self.lanes(self.shard_of(tenant)))
+    }
+
+    /// Up to `limit` events of one lane after `after.sequence`, of all tenants, in order.
+    pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<Event>> {
+        const AFTER: &str = "SELECT event_id, lane, sequence, tenant_id, kind, version, subject, occurred_at, correlation_id, payload
+            FROM store_events WHERE lane = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
+        let events: Vec<EventRow> =
+            self.read_shard(after.shard, move |read| read.all(AFTER, (after.lane, after.sequence, limit))).await?;
+        Ok(events.into_iter().map(|row| row.on(after.shard)).collect())
+    }
+
+    /// Up to `limit` events of one tenant on its shard with ids after `after`, in the order of their ids.
+    pub async fn tenant_events_after(&self, tenant: TenantId, after: i64, limit: u32) -> Result<Vec<Event>> {
+        const AFTER: &str = "SELECT event_id, lane, sequence, tenant_id, kind, version, subject, occurred_at, correlation_id, payload
+            FROM store_events WHERE tenant_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3";
+        let shard = self.shard_of(tenant);
+        let events: Vec<EventRow> = self.read(tenant, move |read| read.all(AFTER, (after, limit))).await?;
+        Ok(events.into_iter().map(|row| row.on(shard)).collect())
+    }
+
+    /// Follows the last sequence that this process has committed on a lane, to wake consumers at once. Other nodes' commits do not
+    /// show here: whoever follows also looks from time to time. A lane that is not there never moves.
+    pub fn committed(&self, shard: u16, lane: u16) -> watch::Receiver<i64> {
+        let handle = self.inner.shards.get(usize::from(shard)).and_then(|s| s.lanes.get(usize::from(lane)));
+        handle.map_or_else(|| watch::channel(0).1, |lane| lane.committed.clone())
+    }
+
+    /// The clock of this store's environment.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.environment.clock
+    }
+
+    /// The id generator of this store's environment.
+    pub fn ids(&self) -> &Arc<IdGenerator> {
+        &self.inner.environment.ids
+    }
+
+    /// Registers queue lengths, group sizes, commit times and replays.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        let queues = self.inner.shards.iter().enumerate().flat_map(|(shard, s)| {
+            s.lanes.iter().enumerate().map(move |(lane, handle)| (shard as u16, lane as u16, handle.queue.clone()))
+        });
+        self.inner.metrics.register(registry, queues.collect());
+    }
+
+    /// Stops taking commands, answers what was accepted, and ends the lanes.
+    pub async fn close(&self) {
+        let inner = self.inner.clone();
+        let closing = tokio::task::spawn_blocking(move || inner.shards.iter().for_each(close_shard));
+        if closing.await.is_err() {
+            tracing::error!("closing the store panicked");
+        }
+    }
+}
+
+struct EventRow(Event);
+
+impl EventRow {
+    fn on(mut self, shard: u16) -> Event {
+        self.0.position.shard = shard;
+        self.0
+    }
+}
+
+impl FromRow for EventRow {
+    fn from_row(row: &dyn Row) -> Result<Self> {
+        let tenant: i64 = row.get(3)?;
+        Ok(EventRow(Event {
+            id: row.get(0)?,
+            position: Position { shard: 0, lane: row.get(1)?, sequence: row.get(2)? },
+            tenant_id: (tenant != 0).then(|| TenantId::from_i64(tenant)),
+            kind: row.get(4)?,
+            version: row.get(5)?,
+            subject: row.get(6)?,
+            occurred_at: row.get(7)?,
+            correlation_id: row.get(8)?,
+            payload: row.get(9)?,
+        }))
+    }
+}
+
+fn spawn(threads: &mut Vec<JoinHandle<()>>, name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = std::thread::Builder::new().name(name).spawn(run).map_err(|e| Error::internal("a thread can't be started").caused_by(e))?;
+    threads.push(thread);
+    Ok(())
+}
+
+fn open_shard(
+    number: u16,
+    shard: &ShardConfig,
+    config: &StoreConfig,
+    migrations: &[Migrations],
+    environment: &Environment,
+    metrics: &StoreMetrics,
+    forward: &Forward,
+) -> Result<Shard> {
+    let now = environment.clock.now();
+    let readers = Arc::new(Readers::new());
+    let mut threads = Vec::new();
+    let mut lanes = Vec::new();
+    let mut peekers = Vec::new();
+    let mut wal = None;
+    match shard {
+        ShardConfig::Sqlite { path } => {
+            let prepared = sqlite::prepare_file(path, migrations, now)?;
+            let shared = Arc::new(sqlite::Wal::default());
+            let engine = sqlite::SqliteLane::open(path, prepared.tenant_tables.clone(), shared.clone(), environment.clock.clone())?;
+            let last = prepared.last_sequence;
+            lanes.push(start_lane(number, 0, engine, last, config, environment, metrics, forward, &mut threads)?);
+            for reader in 0..config.readers.max(1) {
+                let engine = sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?;
+                let queue = readers.clone();
+                spawn(&mut threads, format!("read-{number}-{reader}"), move || queue.work(engine))?;
+                peekers.push(sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?);
+            }
+            let (file, watched) = (path.clone(), shared.clone());
+            spawn(&mut threads, format!("checkpoint-{number}"), move || sqlite::checkpoint_loop(file, watched))?;
+            wal = Some(shared);
+        }
+        ShardConfig::Postgres { url, lanes: wanted, prepared } => {
+            let sequences = postgres::prepare_database(url, *wanted, migrations, now)?;
+            for (lane, last) in sequences.into_iter().enumerate() {
+                let engine = postgres::PostgresLane::open(url, *prepared)?;
+                lanes.push(start_lane(number, lane as u16, engine, last, config, environment, metrics, forward, &mut threads)?);
+            }
+            for reader in 0..config.readers.max(1) {
+                let engine = postgres::Connection::open(url, *prepared)?;
+                let queue = readers.clone();
+                spawn(&mut threads, format!("read-{number}-{reader}"), move || queue.work(engine))?;
+            }
+        }
+    }
+    Ok(Shard { config: shard.clone(), lanes, readers, peekers: Mutex::new(peekers), threads: Mutex::new(threads), wal })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a lane, named once")]
+fn start_lane(
+    shard: u16,
+    number: u16,
+    engine: impl LaneEngine + Send + 'static,
+    last_sequence: i64,
+    config: &StoreConfig,
+    environment: &Environment,
+    metrics: &StoreMetrics,
+    forward: &Forward,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<LaneHandle> {
+    let bounds =
+        Bounds { commands: config.queue_commands, bytes: config.queue_bytes, tenant_commands: config.queue_tenant_commands };
+    let queue = Arc::new(Queue::new(bounds));
+    let (committed, watched) = watch::channel(last_sequence);
+    let lane = Lane {
+        shard,
+        number,
+        engine,
+        queue: queue.clone(),
+        clock: environment.clock.clone(),
+        ids: environment.ids.clone(),
+        committed,
+        forward: forward.clone(),
+        metrics: metrics.lane(shard, number),
+    };
+    spawn(threads, format!("lane-{shard}-{number}"), move || lane.run())?;
+    Ok(LaneHandle { queue, committed: watched })
+}

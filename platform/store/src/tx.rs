@@ -1,0 +1,224 @@
+//! What a command and a read see of the database.
+
+use crate::event::NewEvent;
+use crate::sql::{Sql, uses_tenant};
+use crate::value::{ArgList, Args, FromRow, Row};
+use kernel::{Error, Id, IdGenerator, Result, Scope, TenantId, Timestamp};
+
+/// Why a write that had to change exactly one row is refused when it did not.
+pub(crate) type Refusal = Box<dyn FnOnce() -> Error + Send>;
+
+/// What an engine does for a transaction. The one seam between SQLite and PostgreSQL.
+pub(crate) trait Session {
+    /// Runs a query and hands over its rows in order.
+    fn query(&mut self, sql: Sql, args: ArgList<'_>, each: &mut dyn FnMut(&dyn Row) -> Result<()>) -> Result<()>;
+
+    /// Sends a write. With a refusal it must change exactly one row. PostgreSQL may answer later, at [`Session::settle`].
+    fn write(&mut self, sql: Sql, args: ArgList<'_>, refusal: Option<Refusal>) -> Result<()>;
+
+    /// Runs a write and waits for the number of rows that it changed.
+    fn count(&mut self, sql: Sql, args: ArgList<'_>) -> Result<u64>;
+
+    /// Sends a statement of transaction control (savepoints).
+    fn control(&mut self, text: &'static str) -> Result<()>;
+
+    /// Binds what follows to `scope` (row-level security on PostgreSQL, the query-plan wall on SQLite).
+    fn enter(&mut self, scope: Scope) -> Result<()>;
+
+    /// Waits for every write sent so far; the first that failed is the error.
+    fn settle(&mut self) -> Result<()>;
+}
+
+/// A consistent snapshot of one shard, in one scope. In a tenant's scope the tenant is `$1` and the given arguments start at `$2`.
+pub struct Read<'a> {
+    pub(crate) session: &'a mut dyn Session,
+    pub(crate) scope: Scope,
+    pub(crate) now: Timestamp,
+    /// The first statement error; everything after it fails with the same, so that it can't be swallowed.
+    pub(crate) poison: Option<Error>,
+}
+
+impl<'a> Read<'a> {
+    pub(crate) fn new(session: &'a mut dyn Session, scope: Scope, now: Timestamp) -> Self {
+        Read { session, scope, now, poison: None }
+    }
+
+    /// Whose rows this may touch.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The tenant. Errors: `internal` on the platform's scope.
+    pub fn tenant(&self) -> Result<TenantId> {
+        self.scope.tenant().ok_or_else(|| Error::internal("a tenant's command ran on the platform's scope"))
+    }
+
+    /// When the transaction began.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Every row, in order. The statement bounds their number.
+    pub fn all<R: FromRow>(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<Vec<R>> {
+        let mut rows = Vec::new();
+        self.each(sql, args, |row| {
+            rows.push(R::from_row(row)?);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The only row, if there is one. Errors: `internal` when there are several.
+    pub fn opt<R: FromRow>(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<Option<R>> {
+        let mut found = None;
+        self.each(sql, args, |row| {
+            if found.is_some() {
+                return Err(Error::internal("a statement for one row found several"));
+            }
+            found = Some(R::from_row(row)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The only row. Errors: `internal` when there is none or several.
+    pub fn one<R: FromRow>(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<R> {
+        self.opt(sql, args)?.ok_or_else(|| Error::internal("a statement for one row found none"))
+    }
+
+    /// Hands each row to `each` as it arrives: memory stays flat however many there are.
+    pub fn each(&mut self, sql: impl Into<Sql>, args: impl Args, mut each: impl FnMut(&dyn Row) -> Result<()>) -> Result<()> {
+        let sql = sql.into();
+        self.statement(sql, &args, |session, sql, list| session.query(sql, list, &mut each))
+    }
+
+    fn statement<T>(&mut self, sql: Sql, args: &dyn Args, run: impl FnOnce(&mut dyn Session, Sql, ArgList<'_>) -> Result<T>) -> Result<T> {
+        if let Some(poison) = &self.poison {
+            return Err(poison.clone());
+        }
+        let mut list = ArgList::new();
+        let result = match self.scope {
+            Scope::Tenant(tenant) if uses_tenant(sql.postgres) && uses_tenant(sql.sqlite) => {
+                list.push(crate::value::Value::Int(tenant.as_i64()));
+                args.push_to(&mut list);
+                run(self.session, sql, list)
+            }
+            Scope::Tenant(_) => Err(Error::internal(format!("a statement in a tenant's scope does not use $1: {}", sql.postgres))),
+            Scope::Platform => {
+                args.push_to(&mut list);
+                run(self.session, sql, list)
+            }
+        };
+        if let Err(error) = &result {
+            self.poison = Some(error.clone());
+        }
+        result
+    }
+}
+
+/// What the commands of one group share.
+pub(crate) struct Group {
+    /// Buffered events with their tenant, inserted before the commit.
+    pub events: Vec<Emitted>,
+    /// Whether a command has written since the mark was last taken.
+    pub wrote: bool,
+}
+
+pub(crate) struct Emitted {
+    pub tenant: Option<TenantId>,
+    pub event: NewEvent,
+    pub correlation: Option<std::sync::Arc<str>>,
+}
+
+/// A command's view of its transaction: everything that [`Read`] does, and writes.
+pub struct Tx<'a> {
+    pub(crate) read: Read<'a>,
+    pub(crate) group: &'a mut Group,
+    pub(crate) ids: &'a IdGenerator,
+    pub(crate) correlation: Option<std::sync::Arc<str>>,
+}
+
+impl<'a> std::ops::Deref for Tx<'a> {
+    type Target = Read<'a>;
+    fn deref(&self) -> &Read<'a> {
+        &self.read
+    }
+}
+
+impl<'a> std::ops::DerefMut for Tx<'a> {
+    fn deref_mut(&mut self) -> &mut Read<'a> {
+        &mut self.read
+    }
+}
+
+impl Tx<'_> {
+    /// Writes, however many rows that changes. Sent without waiting on PostgreSQL.
+    pub fn exec(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<()> {
+        self.group.wrote = true;
+        self.read.statement(sql.into(), &args, |session, sql, list| session.write(sql, list, None))
+    }
+
+    /// Writes exactly one row, or refuses the command with `refusal`. Sent without waiting on PostgreSQL: the command may run on,
+    /// and is refused before anything is answered.
+    pub fn must(&mut self, sql: impl Into<Sql>, args: impl Args, refusal: impl FnOnce() -> Error + Send + 'static) -> Result<()> {
+        self.group.wrote = true;
+        self.read.statement(sql.into(), &args, |session, sql, list| session.write(sql, list, Some(Box::new(refusal))))
+    }
+
+    /// Writes, and waits for the number of rows that it changed.
+    pub fn count(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<u64> {
+        self.group.wrote = true;
+        self.read.statement(sql.into(), &args, |session, sql, list| session.count(sql, list))
+    }
+
+    /// Writes with `RETURNING`, and waits for the row if there is one.
+    pub fn write_opt<R: FromRow>(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<Option<R>> {
+        self.group.wrote = true;
+        self.read.opt(sql, args)
+    }
+
+    /// Records an event of this command's scope; it is committed with the command or not at all.
+    pub fn emit(&mut self, event: NewEvent) {
+        self.group.wrote = true;
+        self.group.events.push(Emitted { tenant: self.read.scope.tenant(), event, correlation: self.correlation.clone() });
+    }
+
+    /// A fresh id.
+    pub fn new_id<E>(&self) -> Id<E> {
+        self.ids.next()
+    }
+
+    /// Runs `inner` in a tenant's scope, for the platform's own machinery such as consumers.
+    /// Errors: `internal` when this is already a tenant's scope; whatever `inner` returns.
+    pub fn in_tenant<T>(&mut self, tenant: TenantId, inner: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+        if self.read.scope != Scope::Platform {
+            return Err(Error::internal("only the platform's scope can enter a tenant's"));
+        }
+        self.read.session.enter(Scope::Tenant(tenant))?;
+        self.read.scope = Scope::Tenant(tenant);
+        let result = inner(self);
+        self.read.scope = Scope::Platform;
+        self.read.session.enter(Scope::Platform)?;
+        result
+    }
+
+    /// Runs `inner` so that its refusal undoes its writes and leaves the rest of this command standing (a savepoint).
+    /// Waits for the writes sent before it. Errors: only what makes the transaction unusable; the inner result otherwise.
+    pub fn attempt<T>(&mut self, inner: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<Result<T>> {
+        self.read.session.settle()?;
+        let events = self.group.events.len();
+        self.read.session.control("SAVEPOINT attempt")?;
+        let mut result = inner(self);
+        if let Err(error) = self.read.session.settle() {
+            result = Err(error);
+        }
+        if result.is_err() {
+            self.group.events.truncate(events);
+            self.read.poison = None;
+            self.read.session.control("ROLLBACK TO SAVEPOINT attempt")?;
+        }
+        self.read.session.control("RELEASE SAVEPOINT attempt")?;
+        Ok(result)
+    }
+}
+

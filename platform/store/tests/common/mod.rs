@@ -1,0 +1,130 @@
+//! A small bank on each engine: enough tables to see a lane at work.
+
+use brandos_store as store;
+use kernel::{Error, IdGenerator, Result, SystemClock, TenantId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use store::{Engine, Environment, Migration, Migrations, NewEvent, ShardConfig, Store, StoreConfig, Tx};
+
+pub const BANK: Migrations = Migrations {
+    module: "bank",
+    steps: &[Migration {
+        number: 1,
+        name: "bank",
+        sql: "CREATE TABLE bank_accounts (tenant_id BIGINT NOT NULL, account BIGINT NOT NULL, balance BIGINT NOT NULL, PRIMARY KEY (tenant_id, account));
+              CREATE TABLE bank_transfers (tenant_id BIGINT NOT NULL, transfer BIGINT NOT NULL, debit BIGINT NOT NULL, credit BIGINT NOT NULL, amount BIGINT NOT NULL, PRIMARY KEY (tenant_id, transfer));",
+    }],
+};
+
+/// A shard in a place of its own, gone when this is dropped.
+pub struct Place {
+    pub shard: ShardConfig,
+    _folder: Option<tempfile::TempDir>,
+    database: Option<(String, String)>,
+}
+
+impl Place {
+    /// None, with a loud word, when the engine is missing; a failure in CI.
+    pub fn new(engine: Engine) -> Option<Place> {
+        match engine {
+            Engine::Sqlite => {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let shard = ShardConfig::Sqlite { path: folder.path().join("shard.db") };
+                Some(Place { shard, _folder: Some(folder), database: None })
+            }
+            Engine::Postgres => {
+                let Ok(admin) = std::env::var("BRANDOS_TEST_POSTGRES") else {
+                    assert!(std::env::var("CI").is_err(), "BRANDOS_TEST_POSTGRES is not set: PostgreSQL is missing");
+                    eprintln!("SKIPPED on PostgreSQL: BRANDOS_TEST_POSTGRES is not set");
+                    return None;
+                };
+                static NUMBER: AtomicU32 = AtomicU32::new(0);
+                let name = format!("store_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+                administer(&admin, &format!("CREATE DATABASE {name}"));
+                let (base, _) = admin.rsplit_once('/').expect("a URL with a database");
+                let shard = ShardConfig::Postgres { url: format!("{base}/{name}"), lanes: 4, prepared: true };
+                Some(Place { shard, _folder: None, database: Some((admin, name)) })
+            }
+        }
+    }
+
+    /// Opens a node on this shard.
+    pub fn node(&self, node: u16) -> Store {
+        self.node_with(node, |_| {})
+    }
+
+    pub fn node_with(&self, node: u16, change: impl FnOnce(&mut StoreConfig)) -> Store {
+        let mut config = StoreConfig::with_shards(vec![self.shard.clone()]);
+        change(&mut config);
+        let clock = Arc::new(SystemClock);
+        let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock, node)) };
+        Store::open(config, &[BANK], environment).expect("the store opens")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((admin, name)) = &self.database {
+            administer(admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        }
+    }
+}
+
+/// Runs one statement on a connection of its own.
+pub fn administer(url: &str, statement: &str) {
+    let (url, statement) = (url.to_owned(), statement.to_owned());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+            let connection = tokio::spawn(connection);
+            client.batch_execute(&statement).await.expect("the statement runs");
+            drop(client);
+            let _ = connection.await;
+        });
+    })
+    .join()
+    .expect("the statement runs");
+}
+
+pub fn tenant(n: i64) -> TenantId {
+    TenantId::from_i64(n)
+}
+
+pub fn open_account(tx: &mut Tx<'_>, &(account, balance): &(i64, i64)) -> Result<()> {
+    tx.must("INSERT INTO bank_accounts (tenant_id, account, balance) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", (account, balance), || {
+        Error::conflict("bank.exists", "the account exists")
+    })
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer {
+    pub debit: i64,
+    pub credit: i64,
+    pub amount: i64,
+}
+
+/// Moves money, without a read: the guard is part of the write.
+pub fn transfer(tx: &mut Tx<'_>, data: &Transfer) -> Result<i64> {
+    let id = tx.new_id::<kernel::Tenant>().as_i64();
+    tx.must("UPDATE bank_accounts SET balance = balance - $3 WHERE tenant_id = $1 AND account = $2 AND balance >= $3", (data.debit, data.amount), || {
+        Error::failed_precondition("bank.insufficient", "not enough money")
+    })?;
+    tx.must("UPDATE bank_accounts SET balance = balance + $3 WHERE tenant_id = $1 AND account = $2", (data.credit, data.amount), || {
+        Error::not_found("bank.no_account", "no such account")
+    })?;
+    tx.exec(
+        "INSERT INTO bank_transfers (tenant_id, transfer, debit, credit, amount) VALUES ($1, $2, $3, $4, $5)",
+        (id, data.debit, data.credit, data.amount),
+    )?;
+    tx.emit(NewEvent::new("bank.transferred", 1, data.debit, &data.amount));
+    Ok(id)
+}
+
+pub async fn balance(store: &Store, tenant: TenantId, account: i64) -> i64 {
+    store
+        .read(tenant, move |read| read.one::<(i64,)>("SELECT balance FROM bank_accounts WHERE tenant_id = $1 AND account = $2", (account,)))
+        .await
+        .expect("the account is there")
+        .0
+}

@@ -1,0 +1,203 @@
+//! Lanes at work, on both engines: groups, refusals, idempotency, events, fairness of failure.
+
+mod common;
+
+use brandos_store as store;
+use common::{Place, Transfer, balance, open_account, tenant, transfer};
+use kernel::{Error, ErrorKind, Scope};
+use std::collections::HashSet;
+use store::{Call, Engine, NewEvent, OnceKey, Position, Store};
+
+/// Runs a test body on each engine that is there.
+macro_rules! on_both {
+    ($($(#[$doc:meta])* async fn $name:ident($place:ident: &Place) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+            async fn body($place: &Place) $body
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite() {
+                body(&Place::new(Engine::Sqlite).expect("SQLite is inside")).await;
+            }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() {
+                if let Some(place) = Place::new(Engine::Postgres) {
+                    body(&place).await;
+                }
+            }
+        }
+    )*};
+}
+
+async fn bank(place: &Place) -> Store {
+    let store = place.node(1);
+    for account in 1..=4 {
+        store.write(tenant(7), open_account, (account, 1_000)).await.expect("opened");
+    }
+    store
+}
+
+on_both! {
+    async fn a_group_commits_and_refusals_undo_only_themselves(place: &Place) {
+        let store = bank(place).await;
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..200_i64 {
+            let store = store.clone();
+            // Every fifth wants more than there is; every seventh pays an account that is not there, after it has taken the money.
+            let data = Transfer { debit: 1 + n % 4, credit: if n % 7 == 0 { 99 } else { 1 + (n + 1) % 4 }, amount: if n % 5 == 0 { 1_000_000 } else { 1 } };
+            calls.spawn(async move { (n, store.write(tenant(7), transfer, data).await) });
+        }
+        let mut done = 0;
+        while let Some(call) = calls.join_next().await {
+            let (n, outcome) = call.expect("no panic");
+            match outcome {
+                Ok(_) => { done += 1; assert!(n % 5 != 0 && n % 7 != 0); }
+                Err(error) if n % 5 == 0 => assert_eq!(error.code(), "bank.insufficient"),
+                Err(error) => { assert!(n % 7 == 0, "{error:?}"); assert_eq!(error.code(), "bank.no_account"); }
+            }
+        }
+        let mut sum = 0;
+        for account in 1..=4 { sum += balance(&store, tenant(7), account).await; }
+        assert_eq!(sum, 4_000);
+        let (transfers,): (i64,) = store.read(tenant(7), |r| r.one("SELECT count(*) FROM bank_transfers WHERE tenant_id = $1", ())).await.expect("counted");
+        assert_eq!(transfers, done);
+        let lane = store.lane_of(tenant(7));
+        let events = store.events_after(Position { shard: 0, lane: lane as i16, sequence: 0 }, 1_000).await.expect("events");
+        assert_eq!(events.len() as i64, done);
+        assert!(events.iter().enumerate().all(|(i, e)| e.position.sequence == i as i64 + 1), "no gap");
+    }
+
+    async fn a_key_happens_once(place: &Place) {
+        let store = bank(place).await;
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let store = store.clone();
+            calls.spawn(async move {
+                store.write_once(tenant(7), OnceKey::new("pay-1", b"same"), transfer, Transfer { debit: 1, credit: 2, amount: 10 }).await.expect("answered")
+            });
+        }
+        let answers: Vec<_> = calls.join_all().await;
+        assert_eq!(answers.iter().map(|a| a.value).collect::<HashSet<_>>().len(), 1);
+        assert_eq!(answers.iter().filter(|a| !a.replayed).count(), 1);
+        assert_eq!(balance(&store, tenant(7), 1).await, 990);
+        let other = store.write_once(tenant(7), OnceKey::new("pay-1", b"other"), transfer, Transfer { debit: 1, credit: 2, amount: 10 }).await;
+        assert_eq!(other.expect_err("refused").code(), "idempotency.key_reused");
+        // A refusal is not stored: the same key succeeds later.
+        let poor = Transfer { debit: 1, credit: 2, amount: 995 };
+        let refused = store.write_once(tenant(7), OnceKey::new("pay-2", b"x"), transfer, poor).await;
+        assert_eq!(refused.expect_err("refused").code(), "bank.insufficient");
+        store.write(tenant(7), transfer, Transfer { debit: 2, credit: 1, amount: 10 }).await.expect("paid back");
+        assert!(!store.write_once(tenant(7), OnceKey::new("pay-2", b"x"), transfer, poor).await.expect("now it goes").replayed);
+        // Another tenant's equal key is another key.
+        store.write(tenant(8), open_account, (1, 5)).await.expect("opened");
+        let stranger = store.write_once(tenant(8), OnceKey::new("pay-1", b"z"), open_account, (2, 5)).await.expect("its own key");
+        assert!(!stranger.replayed);
+        // It is remembered over a restart.
+        store.close().await;
+        drop(store);
+        let store = place.node(2);
+        let again = store.write_once(tenant(7), OnceKey::new("pay-1", b"same"), transfer, Transfer { debit: 1, credit: 2, amount: 10 }).await.expect("answered");
+        assert!(again.replayed && again.value == answers[0].value);
+    }
+
+    async fn a_tenant_sees_its_own_rows_alone(place: &Place) {
+        let store = bank(place).await;
+        store.write(tenant(8), open_account, (1, 5)).await.expect("the same account number for another tenant");
+        assert_eq!(balance(&store, tenant(8), 1).await, 5);
+        assert_eq!(balance(&store, tenant(7), 1).await, 1_000);
+        let all: Vec<(i64,)> = store.read(tenant(8), |r| r.all("SELECT account FROM bank_accounts WHERE tenant_id = $1", ())).await.expect("read");
+        assert_eq!(all.len(), 1);
+        // A statement without the tenant is refused before it runs.
+        let without = store.read(tenant(8), |r| r.all::<(i64,)>("SELECT account FROM bank_accounts", ())).await;
+        assert_eq!(without.expect_err("refused").kind(), ErrorKind::Internal);
+        let (platform,): (i64,) = store.read(Scope::Platform, |r| r.one("SELECT count(*) FROM bank_accounts", ())).await.expect("read");
+        assert_eq!(platform, 5);
+    }
+
+    async fn a_panic_and_a_swallowed_error_refuse_one_command(place: &Place) {
+        let store = bank(place).await;
+        let panics = store.write(tenant(7), |tx, ()| { open_account(tx, &(50, 1))?; panic!("planted") as kernel::Result<()> }, ());
+        let swallows = store.write(tenant(7), |tx, ()| {
+            let _ = tx.exec("INSERT INTO bank_accounts (tenant_id, account, balance) VALUES ($1, 1, 1)", ());
+            let _ = tx.all::<(i64,)>("SELECT account FROM bank_accounts WHERE tenant_id = $1", ());
+            Ok(())
+        }, ());
+        let fine = store.write(tenant(7), open_account, (51, 1));
+        let (panics, swallows, fine) = tokio::join!(panics, swallows, fine);
+        assert_eq!(panics.expect_err("refused").kind(), ErrorKind::Internal);
+        assert_eq!(swallows.expect_err("refused").code(), "store.duplicate");
+        fine.expect("unharmed");
+        let gone: Option<(i64,)> = store.read(tenant(7), |r| r.opt("SELECT balance FROM bank_accounts WHERE tenant_id = $1 AND account = 50", ())).await.expect("read");
+        assert_eq!(gone, None);
+    }
+
+    async fn an_attempt_undoes_itself_alone(place: &Place) {
+        let store = bank(place).await;
+        store.write(Scope::Platform, |tx, ()| {
+            tx.in_tenant(tenant(7), |tx| open_account(tx, &(60, 1)))?;
+            let failed = tx.attempt(|tx| tx.in_tenant(tenant(7), |tx| {
+                open_account(tx, &(61, 1))?;
+                tx.emit(NewEvent::new("bank.never", 1, "x", &()));
+                open_account(tx, &(1, 1))?;
+                tx.all::<(i64,)>("SELECT account FROM bank_accounts WHERE tenant_id = $1", ()).map(|_| ())
+            }))?;
+            assert_eq!(failed.expect_err("refused").code(), "bank.exists");
+            let fine = tx.attempt(|tx| tx.in_tenant(tenant(8), |tx| open_account(tx, &(62, 1))))?;
+            fine.expect("stands");
+            tx.in_tenant(tenant(7), |tx| open_account(tx, &(63, 1)))
+        }, ()).await.expect("committed");
+        let accounts: Vec<(i64, i64)> = store.read(Scope::Platform, |r| r.all("SELECT tenant_id, account FROM bank_accounts WHERE account >= 60 ORDER BY account", ())).await.expect("read");
+        assert_eq!(accounts, [(7, 60), (8, 62), (7, 63)]);
+    }
+
+    async fn the_full_queue_refuses_at_once(place: &Place) {
+        let store = place.node_with(1, |config| config.queue_tenant_commands = 8);
+        let slow = |tx: &mut store::Tx<'_>, _: &()| { std::thread::sleep(std::time::Duration::from_millis(200)); tx.exec("UPDATE bank_accounts SET balance = 0 WHERE tenant_id = $1", ()) };
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let store = store.clone();
+            calls.spawn(async move { store.write(Call::new(tenant(7)).deadline_ms(60_000), slow, ()).await });
+        }
+        let outcomes: Vec<kernel::Result<()>> = calls.join_all().await;
+        let refused: Vec<&Error> = outcomes.iter().filter_map(|o| o.as_ref().err()).collect();
+        assert!(refused.len() >= 20, "{} refused", refused.len());
+        assert!(refused.iter().all(|e| e.code() == "store.overloaded" && e.retry_after().is_some()), "{refused:?}");
+        assert!(outcomes.iter().any(Result::is_ok));
+    }
+}
+
+/// Two nodes on one database: no acknowledged update is lost, however the lanes interleave.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_lose_nothing() {
+    let Some(place) = Place::new(Engine::Postgres) else { return };
+    let first = bank(&place).await;
+    let second = place.node(2);
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..2_000_i64 {
+        let store = if n % 2 == 0 { first.clone() } else { second.clone() };
+        calls.spawn(async move {
+            store
+                .write(Call::new(tenant(7)).deadline_ms(60_000), |tx, ()| {
+                    let (balance,): (i64,) = tx.one("SELECT balance FROM bank_accounts WHERE tenant_id = $1 AND account = 1", ())?;
+                    tx.emit(NewEvent::new("bank.counted", 1, "1", &balance));
+                    tx.exec("UPDATE bank_accounts SET balance = $2 WHERE tenant_id = $1 AND account = 1", (balance + 1,))
+                }, ())
+                .await
+        });
+    }
+    let acknowledged = calls.join_all().await.into_iter().filter(Result::is_ok).count() as i64;
+    assert_eq!(acknowledged, 2_000);
+    assert_eq!(balance(&first, tenant(7), 1).await, 1_000 + acknowledged);
+    let lane = first.lane_of(tenant(7)) as i16;
+    let mut last = 0;
+    loop {
+        let events = second.events_after(Position { shard: 0, lane, sequence: last }, 500).await.expect("events");
+        if events.is_empty() {
+            break;
+        }
+        for event in events {
+            assert_eq!(event.position.sequence, last + 1, "positions rise without a gap");
+            last += 1;
+        }
+    }
+    assert_eq!(last, 2_000);
+}
