@@ -1,16 +1,174 @@
-//! The order path over HTTP.
+//! The order path over HTTP: a closed loop on kept-alive connections, cheap enough to share two cores with the server.
 
-use clap::Args;
+use crate::measure::{Outcome, callers, median};
+use clap::{Args, ValueEnum};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Place an order of three lines with an `Idempotency-Key`.
+    Place,
+    /// Read an order that was placed before.
+    Read,
+    /// Nine reads for each order placed.
+    Mixed,
+    /// `/health/live`: what the server costs without the store.
+    Live,
+}
 
 /// Options of `http`.
 #[derive(Args)]
 pub struct Options {
     /// `host:port` of the server.
-    #[arg(long)]
+    #[arg(long, default_value = "127.0.0.1:8080")]
     address: String,
+    /// An API key or access token; may be given as BRANDOS_BENCH_TOKEN.
+    #[arg(long, default_value = "")]
+    token: String,
+    /// What is asked.
+    #[arg(long, value_enum, default_value = "place")]
+    what: What,
+    /// Connections, each with one request at a time.
+    #[arg(long, default_value_t = 64)]
+    connections: u64,
+    /// Seconds for each run.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Runs, of which the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+}
+
+/// A kept-alive connection.
+struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+struct Answer {
+    status: u16,
+    body: std::ops::Range<usize>,
+}
+
+impl Connection {
+    async fn open(address: &str) -> Connection {
+        let stream = TcpStream::connect(address).await.expect("the server answers");
+        stream.set_nodelay(true).expect("a socket option");
+        Connection { stream, received: Vec::with_capacity(16 * 1024) }
+    }
+
+    /// Sends one request and reads its answer, which carries a `Content-Length`.
+    async fn ask(&mut self, request: &[u8]) -> std::io::Result<Answer> {
+        self.stream.write_all(request).await?;
+        self.received.clear();
+        let mut chunk = [0; 8 * 1024];
+        loop {
+            let n = self.stream.read(&mut chunk).await?;
+            if n == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            self.received.extend_from_slice(&chunk[..n]);
+            let Some(head) = self.received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+            let length = content_length(&self.received[..head]).unwrap_or(0);
+            let end = head + 4 + length;
+            if self.received.len() >= end {
+                let status = std::str::from_utf8(&self.received[9..12]).ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+                return Ok(Answer { status, body: head + 4..end });
+            }
+        }
+    }
+}
+
+fn content_length(head: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(head).ok()?;
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    })
+}
+
+fn place(options: &Options, key: &str) -> Vec<u8> {
+    let body = r#"{"currency":"EUR","country":"NL","lines":[{"sku":"TEA-01","description":"Green tea, 100 g","quantity":2,"unit_price":"4.95","tax_minor":89},{"sku":"TEA-02","description":"White tea, 50 g","quantity":1,"unit_price":"9.5","tax_minor":85},{"sku":"CUP-07","description":"Cup, stoneware","quantity":4,"unit_price":"12.25","tax_minor":1029}]}"#;
+    format!(
+        "POST /api/v1/orders HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+        options.address,
+        options.token,
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn get(options: &Options, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", options.address, options.token).into_bytes()
 }
 
 /// Runs it.
-pub async fn run(options: Options) {
-    let _ = options.address;
+pub async fn run(mut options: Options) {
+    if options.token.is_empty() {
+        options.token = std::env::var("BRANDOS_BENCH_TOKEN").unwrap_or_default();
+    }
+    let options = Arc::new(options);
+    // A key of an earlier run must not be met again: the process id and a counter keep them apart.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let fresh = || format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut orders = Vec::new();
+    if matches!(options.what, What::Read | What::Mixed) {
+        let mut connection = Connection::open(&options.address).await;
+        for _ in 0..1_000 {
+            let answer = connection.ask(&place(&options, &fresh())).await.expect("an order is placed");
+            let body: serde_json::Value = serde_json::from_slice(&connection.received[answer.body]).expect("JSON");
+            orders.push(body["id"].as_str().expect("an order has an id").to_owned());
+        }
+    }
+    let reads: Arc<Vec<Vec<u8>>> = Arc::new(orders.iter().map(|id| get(&options, &format!("/api/v1/orders/{id}"))).collect());
+    let live = Arc::new(get(&options, "/health/live"));
+    let mut connections = Vec::new();
+    for _ in 0..options.connections {
+        connections.push(Mutex::new(Connection::open(&options.address).await));
+    }
+    let connections = Arc::new(connections);
+    let mut rates = Vec::new();
+    for _ in 0..options.runs {
+        let (options_in, connections, reads, live) = (options.clone(), connections.clone(), reads.clone(), live.clone());
+        let outcome: Outcome = callers(options.connections, options.seconds, move |caller, n| {
+            let (options, connections, reads, live) = (options_in.clone(), connections.clone(), reads.clone(), live.clone());
+            async move {
+                let mut connection = connections[caller as usize].lock().await;
+                let placing = match options.what {
+                    What::Place => true,
+                    What::Mixed => n % 10 == 0,
+                    What::Read | What::Live => false,
+                };
+                let answer = if placing {
+                    let key = format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+                    connection.ask(&place(&options, &key)).await
+                } else if options.what == What::Live {
+                    connection.ask(&live).await
+                } else {
+                    connection.ask(&reads[(caller as usize * 31 + n as usize) % reads.len()]).await
+                };
+                answer.is_ok_and(|answer| answer.status == if placing { 201 } else { 200 })
+            }
+        })
+        .await;
+        let name = match options.what {
+            What::Place => "HTTP, place an order of 3 lines",
+            What::Read => "HTTP, read an order",
+            What::Mixed => "HTTP, nine reads for each order placed",
+            What::Live => "HTTP, /health/live",
+        };
+        tell(&outcome.line(name));
+        rates.push(outcome.per_second());
+    }
+    tell(&format!("median {:.0}/s with {} connections, load generator on the same machine", median(rates), options.connections));
+}
+
+fn tell(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

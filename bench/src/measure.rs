@@ -43,7 +43,7 @@ where
     for caller in 0..callers {
         let call = call.clone();
         tasks.spawn(async move {
-            let mut latency = Histogram::<u64>::new(3).expect("three digits are allowed");
+            let mut latency = histogram();
             let (mut done, mut failed) = (0, 0);
             for n in 0.. {
                 let start = Instant::now();
@@ -55,12 +55,12 @@ where
                 } else {
                     failed += 1;
                 }
-                latency.saturating_record(start.elapsed().as_micros() as u64);
+                latency.saturating_record(start.elapsed().as_micros().max(1) as u64);
             }
             (done, failed, latency)
         });
     }
-    let mut outcome = Outcome { done: 0, failed: 0, seconds: 0.0, latency: Histogram::new(3).expect("three digits are allowed") };
+    let mut outcome = Outcome { done: 0, failed: 0, seconds: 0.0, latency: histogram() };
     while let Some(task) = tasks.join_next().await {
         let (done, failed, latency) = task.expect("a caller does not panic");
         outcome.done += done;
@@ -89,4 +89,9 @@ pub fn fsyncs_per_second(folder: &std::path::Path) -> f64 {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Up to a minute in microseconds, three digits.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid")
 }

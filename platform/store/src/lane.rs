@@ -143,10 +143,14 @@ enum Ran {
     NeedsSavepoints,
     /// Nothing stands, run it again.
     Again(Error),
+    /// This command took the transaction down with it (SQLite ends it when a write runs into its deadline): run the others again.
+    Culprit(usize, Error),
     /// Whether it stands can't be learnt.
     Unknown(Error),
 }
 
+/// The code of a statement that ran into its command's deadline.
+pub(crate) const TIMED_OUT: &str = "store.statement_timeout";
 /// How often a group is run before its callers are told that the database is away.
 const ATTEMPTS: u32 = 6;
 /// How long a tenant's commands rest while it moves, before they are looked at again.
@@ -195,6 +199,7 @@ impl<E: LaneEngine> Lane<E> {
                     last = error;
                     self.recover(attempt);
                 }
+                Ran::Culprit(index, error) => jobs.remove(index).finish(Err(error)),
                 Ran::Unknown(error) => {
                     // Under a key a second run finds out by itself; without one nobody can tell.
                     tracing::error!(shard = self.shard, lane = self.number, ?error, "a commit's outcome is unknown");
@@ -247,7 +252,7 @@ impl<E: LaneEngine> Lane<E> {
         let mut remains = Remains { last_sequence: facts.last_sequence, ..Remains::default() };
         let mut group = Group { events: Vec::new(), wrote: false };
         let mut outcomes = Vec::with_capacity(jobs.len());
-        for job in jobs.iter_mut() {
+        for (index, job) in jobs.iter_mut().enumerate() {
             let key = job.once().cloned();
             let line = job.line();
             if let Some(key) = &key
@@ -258,12 +263,13 @@ impl<E: LaneEngine> Lane<E> {
             }
             let outcome = match self.run_one(job.as_mut(), &mut group, mode, now) {
                 One::Refused(error) => Err(error),
-                One::Failed => {
+                One::Failed(error) => {
                     let fault = self.engine.fault();
                     self.engine.rollback();
                     return match fault {
+                        Fault::Retry if error.code() == TIMED_OUT => Ran::Culprit(index, error),
                         Fault::None if mode == Mode::Bare => Ran::NeedsSavepoints,
-                        _ => Ran::Again(Error::unavailable("store.unavailable", "the database is away; nothing was done")),
+                        _ => Ran::Again(error),
                     };
                 }
                 One::Done => Ok(()),
@@ -278,12 +284,12 @@ impl<E: LaneEngine> Lane<E> {
             };
             outcomes.push(outcome);
         }
-        if self.engine.settle().is_err() {
+        if let Err(error) = self.engine.settle() {
             let fault = self.engine.fault();
             self.engine.rollback();
             return match fault {
                 Fault::None if mode == Mode::Bare => Ran::NeedsSavepoints,
-                _ => Ran::Again(Error::unavailable("store.unavailable", "the database is away; nothing was done")),
+                _ => Ran::Again(error),
             };
         }
         if !group.wrote && remains.stored.is_empty() {
@@ -316,8 +322,10 @@ impl<E: LaneEngine> Lane<E> {
     fn run_one(&mut self, job: &mut dyn Job, group: &mut Group, mode: Mode, now: Timestamp) -> One {
         let events = group.events.len();
         let wrote_before = std::mem::replace(&mut group.wrote, false);
-        if mode == Mode::Savepoints && self.engine.savepoint().is_err() {
-            return One::Failed;
+        if mode == Mode::Savepoints
+            && let Err(error) = self.engine.savepoint()
+        {
+            return One::Failed(error);
         }
         let mut result = match self.engine.enter(job.call().scope) {
             Err(error) => Err(error),
@@ -340,14 +348,15 @@ impl<E: LaneEngine> Lane<E> {
                 result = Err(error);
             }
             if self.engine.fault() != Fault::None {
-                return One::Failed;
+                let lost = || Error::unavailable("store.unavailable", "the database is away; nothing was done");
+                return One::Failed(result.err().unwrap_or_else(lost));
             }
             let closed = match &result {
                 Ok(()) => self.engine.release(),
                 Err(_) => self.engine.rollback_to(),
             };
-            if closed.is_err() {
-                return One::Failed;
+            if let Err(error) = closed {
+                return One::Failed(error);
             }
             if let Err(error) = result {
                 group.events.truncate(events);
@@ -356,7 +365,7 @@ impl<E: LaneEngine> Lane<E> {
             }
         } else if let Err(error) = result {
             if group.wrote || self.engine.fault() != Fault::None {
-                return One::Failed;
+                return One::Failed(error);
             }
             group.wrote = wrote_before;
             return One::Refused(error);
@@ -393,7 +402,7 @@ enum One {
     /// It refused, and what it wrote is undone.
     Refused(Error),
     /// The transaction can't go on.
-    Failed,
+    Failed(Error),
 }
 
 fn wanted(jobs: &[Box<dyn Job>]) -> Wanted {

@@ -404,7 +404,7 @@ mod tests {
     fn a_broken_migration_leaves_nothing_behind() {
         let mut connection = rusqlite::Connection::open_in_memory().unwrap();
         let broken = [Migrations { module: "m", steps: &[FIRST, BROKEN] }];
-        fails(run_sqlite(&mut connection, &broken, NOW), "internal", "CREATE NONSENSE");
+        fails(run_sqlite(&mut connection, &broken, NOW), "internal", "m/0002_broken: CREATE NONSENSE");
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).unwrap();
         assert_eq!(tables, 0);
         let gap = [Migrations { module: "m", steps: &[SECOND] }];

@@ -464,7 +464,8 @@ impl LaneEngine for SqliteLane {
 /// What is known of a file before its lane starts.
 pub(crate) struct PreparedFile {
     pub tenant_tables: Arc<HashSet<String>>,
-    pub last_sequence: i64,
+    /// The last sequence of each lane that the log has; a log that was restored from PostgreSQL has several, of which one runs.
+    pub sequences: Vec<i64>,
 }
 
 /// Makes the file and its folder when they are missing, and migrates it.
@@ -478,12 +479,13 @@ pub(crate) fn prepare_file(path: &Path, migrations: &[Migrations], now: Timestam
     migrate::run_sqlite(&mut connection, &sets, now)?;
     let read = || -> rusqlite::Result<PreparedFile> {
         connection.execute("INSERT INTO store_lanes (lane, last_sequence) VALUES (0, 0) ON CONFLICT DO NOTHING", [])?;
-        let last_sequence = connection.query_row("SELECT last_sequence FROM store_lanes WHERE lane = 0", [], |row| row.get(0))?;
+        let mut lanes = connection.prepare("SELECT last_sequence FROM store_lanes ORDER BY lane")?;
+        let sequences = lanes.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
         let mut tables = connection.prepare(
             "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'tenant_id'",
         )?;
         let tenant_tables = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
-        Ok(PreparedFile { tenant_tables: Arc::new(tenant_tables), last_sequence })
+        Ok(PreparedFile { tenant_tables: Arc::new(tenant_tables), sequences })
     };
     read().map_err(|e| sqlite_error(e, "reading the schema"))
 }

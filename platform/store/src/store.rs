@@ -103,7 +103,11 @@ struct LaneHandle {
 
 pub(crate) struct Shard {
     pub config: ShardConfig,
+    /// The lanes that run.
     lanes: Vec<LaneHandle>,
+    /// The last sequence, at the start, of each lane that the log has: those that run, and on SQLite those of a PostgreSQL shard from
+    /// which it was restored.
+    sequences: Vec<i64>,
     readers: Arc<Readers>,
     /// Read connections for reads on the calling thread (SQLite).
     peekers: Mutex<Vec<sqlite::Connection>>,
@@ -138,8 +142,9 @@ impl Inner {
                 (shard, lane_of(tenant, self.shards[usize::from(shard)].lanes.len() as u16))
             }
         };
-        let lane = self.shards.get(usize::from(shard)).and_then(|s| s.lanes.get(usize::from(lane)));
-        let lane = lane.ok_or_else(|| Error::internal(format!("there is no lane {lane} on shard {shard}", lane = lane.is_some())))?;
+        let lanes = self.shards.get(usize::from(shard)).map_or(&[][..], |s| &s.lanes);
+        let known = lanes.get(usize::from(lane)).or(lanes.first());
+        let lane = known.ok_or_else(|| Error::internal(format!("there is no shard {shard}")))?;
         lane.queue.push(job).map_err(|(_, error)| error)
     }
 
@@ -327,9 +332,10 @@ impl Store {
         self.inner.shards.len() as u16
     }
 
-    /// How many lanes a shard has, numbered from 0; none on a shard that is not there.
+    /// How many lanes a shard's log has, numbered from 0; none on a shard that is not there. A log that was restored from another
+    /// engine may have more lanes than run: a command for one of those runs on lane 0.
     pub fn lanes(&self, shard: u16) -> u16 {
-        self.shard(shard).map_or(0, |s| s.lanes.len() as u16)
+        self.shard(shard).map_or(0, |s| s.sequences.len() as u16)
     }
 
     /// The engine of a shard; the home's for a shard that is not there.
@@ -348,7 +354,7 @@ impl Store {
 
     /// The lane on which a tenant's commands run.
     pub fn lane_of(&self, tenant: TenantId) -> u16 {
-        lane_of(tenant, self.lanes(self.shard_of(tenant)))
+        lane_of(tenant, self.shard(self.shard_of(tenant)).map_or(1, |s| s.lanes.len() as u16))
     }
 
     /// Up to `limit` events of one lane after `after.sequence`, of all tenants, in order.
@@ -372,8 +378,11 @@ impl Store {
     /// Follows the last sequence that this process has committed on a lane, to wake consumers at once. Other nodes' commits do not
     /// show here: whoever follows also looks from time to time. A lane that is not there never moves.
     pub fn committed(&self, shard: u16, lane: u16) -> watch::Receiver<i64> {
-        let handle = self.inner.shards.get(usize::from(shard)).and_then(|s| s.lanes.get(usize::from(lane)));
-        handle.map_or_else(|| watch::channel(0).1, |lane| lane.committed.clone())
+        let Some(shard) = self.inner.shards.get(usize::from(shard)) else { return watch::channel(0).1 };
+        match shard.lanes.get(usize::from(lane)) {
+            Some(running) => running.committed.clone(),
+            None => watch::channel(shard.sequences.get(usize::from(lane)).copied().unwrap_or(0)).1,
+        }
     }
 
     /// The clock of this store's environment.
@@ -451,12 +460,14 @@ fn open_shard(
     let mut lanes = Vec::new();
     let mut peekers = Vec::new();
     let mut wal = None;
+    let sequences;
     match shard {
         ShardConfig::Sqlite { path } => {
             let prepared = sqlite::prepare_file(path, migrations, now)?;
             let shared = Arc::new(sqlite::Wal::default());
             let engine = sqlite::SqliteLane::open(path, prepared.tenant_tables.clone(), shared.clone(), environment.clock.clone())?;
-            let last = prepared.last_sequence;
+            sequences = prepared.sequences;
+            let last = sequences.first().copied().unwrap_or(0);
             lanes.push(start_lane(number, 0, engine, last, config, environment, metrics, forward, &mut threads)?);
             for reader in 0..config.readers.max(1) {
                 let engine = sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?;
@@ -469,8 +480,8 @@ fn open_shard(
             wal = Some(shared);
         }
         ShardConfig::Postgres { url, lanes: wanted, prepared } => {
-            let sequences = postgres::prepare_database(url, *wanted, migrations, now)?;
-            for (lane, last) in sequences.into_iter().enumerate() {
+            sequences = postgres::prepare_database(url, *wanted, migrations, now)?;
+            for (lane, last) in sequences.iter().copied().enumerate() {
                 let engine = postgres::PostgresLane::open(url, *prepared)?;
                 lanes.push(start_lane(number, lane as u16, engine, last, config, environment, metrics, forward, &mut threads)?);
             }
@@ -481,7 +492,7 @@ fn open_shard(
             }
         }
     }
-    Ok(Shard { config: shard.clone(), lanes, readers, peekers: Mutex::new(peekers), threads: Mutex::new(threads), wal })
+    Ok(Shard { config: shard.clone(), lanes, sequences, readers, peekers: Mutex::new(peekers), threads: Mutex::new(threads), wal })
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a lane, named once")]

@@ -201,3 +201,49 @@ async fn two_nodes_lose_nothing() {
     }
     assert_eq!(last, 2_000);
 }
+
+/// A command that runs into its deadline is refused alone, though SQLite takes the whole transaction down with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_statement_is_refused_alone() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(place) = Place::new(engine) else { continue };
+        let store = bank(&place).await;
+        let slow = store.write(Call::new(tenant(7)).deadline_ms(300), |tx, ()| {
+            tx.exec("UPDATE bank_accounts SET balance = balance + (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT max(i) FROM n) WHERE tenant_id = $1", ())
+        }, ());
+        let mut calls = tokio::task::JoinSet::new();
+        for account in 100..110 {
+            let store = store.clone();
+            calls.spawn(async move { store.write(Call::new(tenant(7)).deadline_ms(290), open_account, (account, 1)).await });
+        }
+        let error = slow.await.expect_err("refused");
+        // PostgreSQL tells after the fact which command it was; by then its deadline has passed.
+        assert!(["store.statement_timeout", "store.deadline"].contains(&error.code()), "{error:?}");
+        // The neighbours are done, or were told that they waited too long; the lane goes on either way.
+        for outcome in calls.join_all().await {
+            assert!(outcome.is_ok() || outcome.is_err_and(|e| e.code() == "store.deadline"));
+        }
+        store.write(tenant(7), open_account, (200, 1)).await.expect("the lane goes on");
+        assert_eq!(balance(&store, tenant(7), 1).await, 1_000);
+    }
+}
+
+/// Behind PgBouncer in transaction mode, whose server connections change hands after each transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_works_behind_pgbouncer() {
+    let Some(place) = Place::pooled() else { return };
+    let store = bank(&place).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..400_i64 {
+        let store = store.clone();
+        calls.spawn(async move {
+            let key = OnceKey::new(&format!("pooled-{}", n / 2), b"same");
+            store.write_once(tenant(7), key, transfer, Transfer { debit: 1 + n / 2 % 4, credit: 1 + (n / 2 + 1) % 4, amount: 1 }).await.expect("answered");
+            store.write(tenant(n % 5 + 10), open_account, (n, n)).await.expect("opened");
+            assert_eq!(balance(&store, tenant(n % 5 + 10), n).await, n);
+        });
+    }
+    calls.join_all().await;
+    let (transfers,): (i64,) = store.read(tenant(7), |r| r.one("SELECT count(*) FROM bank_transfers WHERE tenant_id = $1", ())).await.expect("counted");
+    assert_eq!(transfers, 200);
+}

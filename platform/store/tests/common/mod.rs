@@ -48,6 +48,20 @@ impl Place {
         }
     }
 
+    /// A PostgreSQL behind PgBouncer in transaction mode, if there is one.
+    pub fn pooled() -> Option<Place> {
+        let mut place = Place::new(Engine::Postgres)?;
+        let Ok(pooler) = std::env::var("BRANDOS_TEST_PGBOUNCER") else {
+            assert!(std::env::var("CI").is_err(), "BRANDOS_TEST_PGBOUNCER is not set: PgBouncer is missing");
+            eprintln!("SKIPPED behind PgBouncer: BRANDOS_TEST_PGBOUNCER is not set");
+            return None;
+        };
+        let (base, _) = pooler.rsplit_once('/').expect("a URL with a database");
+        let (_, name) = place.database.as_ref().expect("a PostgreSQL place has a database");
+        place.shard = ShardConfig::Postgres { url: format!("{base}/{name}"), lanes: 4, prepared: false };
+        Some(place)
+    }
+
     /// Opens a node on this shard.
     pub fn node(&self, node: u16) -> Store {
         self.node_with(node, |_| {})
