@@ -155,3 +155,83 @@ impl Queue {
         (waiting.commands, waiting.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Call, OnceKey};
+    use crate::tx::Tx;
+    use kernel::TenantId;
+
+    struct Waits(Call);
+
+    impl Job for Waits {
+        fn call(&self) -> &Call {
+            &self.0
+        }
+        fn once(&self) -> Option<&OnceKey> {
+            None
+        }
+        fn submitted(&self) -> Instant {
+            Instant::now()
+        }
+        fn run(&mut self, _: &mut Tx<'_>) -> Result<()> {
+            Ok(())
+        }
+        fn stored(&self) -> Result<std::sync::Arc<[u8]>> {
+            Ok(std::sync::Arc::new([]))
+        }
+        fn restore(&mut self, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+        fn finish(self: Box<Self>, _: Result<()>) {}
+    }
+
+    fn push(queue: &Queue, tenant: i64) -> Result<(), &'static str> {
+        queue.push(Box::new(Waits(Call::new(TenantId::from_i64(tenant)).bytes(10)))).map_err(|(_, error)| error.code())
+    }
+
+    fn lines(jobs: &[Box<dyn Job>]) -> Vec<i64> {
+        jobs.iter().map(|job| job.line()).collect()
+    }
+
+    #[test]
+    fn a_flood_does_not_starve_its_neighbours() {
+        let queue = Queue::new(Bounds { commands: 10_000, bytes: 1 << 20, tenant_commands: 5_000 });
+        for _ in 0..5_000 {
+            push(&queue, 1).expect("room");
+        }
+        for tenant in 2..=5 {
+            push(&queue, tenant).expect("room");
+        }
+        let group = lines(&queue.take(64).expect("work"));
+        assert!((2..=5).all(|tenant| group.contains(&tenant)), "{group:?}");
+        assert!(group.iter().filter(|tenant| **tenant == 1).count() <= SHARE);
+        assert!(group.is_sorted(), "neighbours stand together: {group:?}");
+    }
+
+    #[test]
+    fn a_tenant_alone_fills_the_group_and_keeps_its_order() {
+        let queue = Queue::new(Bounds { commands: 1_000, bytes: 1 << 20, tenant_commands: 1_000 });
+        for _ in 0..600 {
+            push(&queue, 1).expect("room");
+        }
+        assert_eq!(queue.take(512).expect("work").len(), 512);
+        assert_eq!(queue.depth(), (88, 880));
+        let back = queue.take(512).expect("work");
+        queue.put_back(back);
+        assert_eq!(queue.depth(), (88, 880));
+        assert_eq!(queue.take(512).expect("work").len(), 88);
+        queue.close();
+        assert!(queue.take(512).is_none());
+        assert_eq!(push(&queue, 1), Err("store.closed"));
+    }
+
+    #[test]
+    fn every_bound_is_kept() {
+        let queue = Queue::new(Bounds { commands: 5, bytes: 1 << 20, tenant_commands: 3 });
+        assert_eq!([1, 1, 1, 1, 2, 3, 4].map(|tenant| push(&queue, tenant).is_ok()), [true, true, true, false, true, true, false]);
+        let queue = Queue::new(Bounds { commands: 100, bytes: 25, tenant_commands: 100 });
+        assert_eq!([1, 2, 3].map(|tenant| push(&queue, tenant)), [Ok(()), Ok(()), Err("store.overloaded")]);
+    }
+}
