@@ -84,6 +84,23 @@ pub(crate) fn text_for(sql: &str, engine: Engine) -> Result<String> {
     }
 }
 
+/// Gives each text column the collation "C": text is ordered by its bytes, as on SQLite, and no upgrade of the system's locales can
+/// make an index wrong.
+fn in_byte_order(ddl: &str) -> String {
+    let mut out = String::with_capacity(ddl.len());
+    let mut before = "";
+    for token in tokens(ddl) {
+        out.push_str(token);
+        if token.eq_ignore_ascii_case("text") && !before.eq_ignore_ascii_case("as") && before != ":" {
+            out.push_str(" COLLATE \"C\"");
+        }
+        if !token.trim().is_empty() {
+            before = token;
+        }
+    }
+    out
+}
+
 /// The statements of a text, without the semicolons between them. Quoted text, comments and `$$` bodies are left whole.
 pub(crate) fn statements(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -203,7 +220,7 @@ pub(crate) async fn run_postgres(client: &mut tokio_postgres::Client, sets: &[Mi
             transaction.commit().await.map_err(postgres_error("COMMIT"))?;
             return Ok(applied);
         };
-        for statement in statements(&text_for(step.sql, Engine::Postgres)?) {
+        for statement in statements(&in_byte_order(&text_for(step.sql, Engine::Postgres)?)) {
             let what = format!("{module}/{:04}_{}: {statement}", step.number, step.name);
             transaction.batch_execute(statement).await.map_err(postgres_error(what))?;
         }
@@ -358,6 +375,13 @@ mod tests {
         for wrong in ["-- @sqlite\na", "-- @mysql\na\n-- @end", "-- @end"] {
             assert!(text_for(wrong, Engine::Sqlite).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn text_columns_are_ordered_by_bytes() {
+        let ddl = "CREATE TABLE t (a TEXT NOT NULL, b text, c BIGINT DEFAULT CAST(CAST('1' AS TEXT) AS BIGINT)) -- TEXT";
+        let expected = "CREATE TABLE t (a TEXT COLLATE \"C\" NOT NULL, b text COLLATE \"C\", c BIGINT DEFAULT CAST(CAST('1' AS TEXT) AS BIGINT)) -- TEXT";
+        assert_eq!(in_byte_order(ddl), expected);
     }
 
     #[test]

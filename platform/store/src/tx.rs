@@ -2,7 +2,7 @@
 
 use crate::event::NewEvent;
 use crate::sql::{Sql, uses_tenant};
-use crate::value::{ArgList, Args, FromRow, Row};
+use crate::value::{ArgList, Args, FromRow, Row, Value};
 use kernel::{Error, Id, IdGenerator, Result, Scope, TenantId, Timestamp};
 
 /// Why a write that had to change exactly one row is refused when it did not.
@@ -99,14 +99,14 @@ impl<'a> Read<'a> {
         let mut list = ArgList::new();
         let result = match self.scope {
             Scope::Tenant(tenant) if uses_tenant(sql.postgres) && uses_tenant(sql.sqlite) => {
-                list.push(crate::value::Value::Int(tenant.as_i64()));
+                list.push(Value::Int(tenant.as_i64()));
                 args.push_to(&mut list);
-                run(self.session, sql, list)
+                storable(&list).and_then(|()| run(self.session, sql, list))
             }
             Scope::Tenant(_) => Err(Error::internal(format!("a statement in a tenant's scope does not use $1: {}", sql.postgres))),
             Scope::Platform => {
                 args.push_to(&mut list);
-                run(self.session, sql, list)
+                storable(&list).and_then(|()| run(self.session, sql, list))
             }
         };
         if let Err(error) = &result {
@@ -114,6 +114,18 @@ impl<'a> Read<'a> {
         }
         result
     }
+}
+
+/// Refuses text with a NUL character, which PostgreSQL can't hold and SQLite's functions cut off. Handlers check their own fields;
+/// this is the last wall.
+fn storable(list: &ArgList<'_>) -> Result<()> {
+    let clean = |text: &str| !text.as_bytes().contains(&0);
+    let fine = list.iter().all(|value| match value {
+        Value::Text(text) => clean(text),
+        Value::Texts(texts) => texts.iter().all(|text| clean(text)),
+        _ => true,
+    });
+    if fine { Ok(()) } else { Err(Error::invalid("request.invalid_text", "text must not contain the NUL character (U+0000)")) }
 }
 
 /// What the commands of one group share.
