@@ -90,3 +90,19 @@ CREATE TABLE store_once (
 
 CREATE INDEX store_once_age ON store_once (created_at);
 -- @end
+
+-- What a tenant that is being moved changes meanwhile: the keys of its changed rows, written by triggers that stand only during a
+-- move. key is a JSON list.
+CREATE TABLE store_changes (
+-- @sqlite
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  table_name TEXT NOT NULL,
+  key TEXT NOT NULL
+-- @postgres
+  seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  table_name TEXT COLLATE "C" NOT NULL,
+  key TEXT COLLATE "C" NOT NULL
+-- @end
+);
+
+CREATE INDEX store_changes_key ON store_changes (table_name, key);

@@ -21,7 +21,9 @@ use std::task::{Context, Waker};
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// "bran" as a number: the class of the advisory locks of lanes.
 pub(crate) const LOCK_CLASS: i32 = 0x6272_616e;
@@ -154,6 +156,38 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     error.source().is_some_and(|s| s.is::<std::io::Error>())
 }
 
+/// Connects, and drives the connection on the calling runtime. `sslmode=require` in the URL asks for TLS with a certificate that the
+/// system's roots vouch for (`SSL_CERT_FILE` names others); otherwise the connection is in the clear, as within one machine or network.
+/// Errors: `store.invalid_url`, `store.unavailable`.
+pub(crate) async fn connect(url: &str) -> Result<Client> {
+    let away = |e: tokio_postgres::Error| {
+        Error::unavailable("store.unavailable", "the database can't be reached").retry_after_ms(1_000).caused_by(e)
+    };
+    let mut config: tokio_postgres::Config = url
+        .parse()
+        .map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
+    config.connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS)).application_name("brandos");
+    if config.get_ssl_mode() == SslMode::Require {
+        let (tls, _unreadable) = MakeRustlsConnect::with_native_certs()
+            .map_err(|e| Error::unavailable("store.unavailable", "the system's root certificates can't be read").caused_by(Error::internal(format!("{e:?}"))))?;
+        let (client, connection) = config.connect(tls).await.map_err(away)?;
+        drive(connection);
+        Ok(client)
+    } else {
+        let (client, connection) = config.connect(NoTls).await.map_err(away)?;
+        drive(connection);
+        Ok(client)
+    }
+}
+
+fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::warn!(%error, "a PostgreSQL connection ended");
+        }
+    });
+}
+
 impl Connection {
     /// Connects. Errors: `store.unavailable`, which names the cause but not the password.
     pub(crate) fn open(url: &str, prepared: bool) -> Result<Connection> {
@@ -182,19 +216,7 @@ impl Connection {
         self.statements.clear();
         self.pending.clear();
         self.scope = None;
-        let away = || Error::unavailable("store.unavailable", "the database can't be reached").retry_after_ms(1_000);
-        let mut config: tokio_postgres::Config =
-            self.url.parse().map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
-        config.connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS)).application_name("brandos");
-        let client = self.runtime.block_on(async {
-            let (client, connection) = config.connect(NoTls).await.map_err(|e| away().caused_by(e))?;
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::warn!(%error, "a PostgreSQL connection ended");
-                }
-            });
-            Ok::<_, Error>(client)
-        })?;
+        let client = self.runtime.block_on(connect(&self.url))?;
         self.client = Some(Arc::new(client));
         self.fault = Fault::None;
         if self.prepared {
@@ -409,10 +431,8 @@ pub(crate) fn prepare_database(url: &str, lanes: u16, migrations: &[Migrations],
         .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
     let sets: Vec<Migrations> = std::iter::once(migrate::store_migrations()).chain(migrations.iter().copied()).collect();
     runtime.block_on(async {
-        let away = |e: tokio_postgres::Error| Error::unavailable("store.unavailable", "the database can't be reached").caused_by(e);
         let failed = |e: tokio_postgres::Error| Error::internal("preparing the lanes failed").caused_by(e);
-        let (mut client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(away)?;
-        tokio::spawn(connection);
+        let mut client = connect(url).await?;
         migrate::run_postgres(&mut client, &sets, now).await?;
         // Whoever comes first decides how many lanes there are; everybody reads the same number afterwards.
         client
