@@ -18,7 +18,7 @@ use tokio_postgres::types::{ToSql, Type};
 /// Rows of one write transaction beside a lane: a few milliseconds.
 pub(crate) const SLICE_ROWS: usize = 500;
 /// Bytes at which a batch ends before it has all its rows.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Rows that are taken from PostgreSQL's stream at a time.
 const STREAM_ROWS: usize = 512;
 /// How long a write waits for its turn beside a lane that writes without a pause.
@@ -52,6 +52,8 @@ pub(crate) struct Table {
     pub key: Vec<usize>,
     /// Whether it has a `tenant_id`.
     pub of_tenants: bool,
+    /// The columns that are hashed, in the order of their names.
+    hashed: Vec<usize>,
 }
 
 impl Table {
@@ -87,16 +89,14 @@ pub(crate) struct Sum {
 impl Sum {
     /// Adds a row of `table`. Hashed are the values in the order of their columns' names, so that only the data counts.
     pub(crate) fn add(&mut self, table: &Table, row: &[Value<'_>]) {
-        let mut order: Vec<usize> = (0..table.columns.len()).filter(|i| !is_bucket(&table.name, &table.columns[*i].name)).collect();
-        order.sort_by(|a, b| table.columns[*a].name.cmp(&table.columns[*b].name));
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        for index in order {
+        for index in &table.hashed {
             let mut field = |tag: u8, bytes: &[u8]| {
                 context.update(&[tag]);
                 context.update(&(bytes.len() as u64).to_le_bytes());
                 context.update(bytes);
             };
-            match &row[index] {
+            match &row[*index] {
                 Value::Null => field(0, &[]),
                 Value::Int(v) => field(1, &v.to_le_bytes()),
                 Value::Bool(v) => field(2, &[u8::from(*v)]),
@@ -237,7 +237,7 @@ fn parameter_type(value: &Value<'_>) -> Type {
     }
 }
 
-fn size(row: &[Value<'_>]) -> usize {
+pub(crate) fn size(row: &[Value<'_>]) -> usize {
     let one = |value: &Value<'_>| match value {
         Value::Text(v) => v.len(),
         Value::Bytes(v) => v.len(),
@@ -394,13 +394,12 @@ impl Database {
 
     /// Runs `write` in a transaction. Beside a lane (`gentle`) it then lets the lane have as much time as it took.
     pub(crate) fn write<T>(&mut self, gentle: bool, write: impl FnOnce(&mut Database) -> Result<T>) -> Result<T> {
-        let began = Instant::now();
         self.batch(match self {
             Database::Sqlite(_) => "BEGIN IMMEDIATE",
             Database::Postgres(_) => "BEGIN",
         })?;
-        // The wait for a turn does not count: the lane had it.
-        let began = if gentle { Instant::now() } else { began };
+        // The wait for the turn does not count: the lane had it.
+        let began = Instant::now();
         let done = write(self);
         let result = match done {
             Ok(value) => self.end(true).map(|()| value),
@@ -418,7 +417,7 @@ impl Database {
 
     /// The tables that hold data, by name. Partitions are part of their table; archived ones are not looked at.
     pub(crate) fn tables(&mut self) -> Result<Vec<Table>> {
-        use ColumnType::{Bool, Int, Text};
+        use ColumnType::{Int, Text};
         let (sql, types) = match self {
             Database::Sqlite(_) => (
                 "SELECT m.name, c.name, c.type, c.pk FROM sqlite_master m, pragma_table_info(m.name) c
@@ -437,7 +436,6 @@ impl Database {
                 [Text, Text, Text, Int],
             ),
         };
-        let _ = Bool;
         let mut tables: Vec<(Table, Vec<(i64, usize)>)> = Vec::new();
         for row in self.rows(sql, &[], &types)? {
             let [Value::Text(table), Value::Text(column), Value::Text(declared), Value::Int(in_key)] = row.as_slice() else {
@@ -447,7 +445,7 @@ impl Database {
                 continue;
             }
             if tables.last().is_none_or(|(last, _)| last.name != *table) {
-                tables.push((Table { name: table.to_string(), columns: Vec::new(), key: Vec::new(), of_tenants: false }, Vec::new()));
+                tables.push((Table { name: table.to_string(), columns: Vec::new(), key: Vec::new(), of_tenants: false, hashed: Vec::new() }, Vec::new()));
             }
             let (last, key) = tables.last_mut().expect("one was pushed");
             let kind = column_type(declared)
@@ -467,6 +465,9 @@ impl Database {
                     // Unique by itself, and indexed behind tenant_id.
                     table.key = table.position("event_id").into_iter().collect();
                 }
+                let data = |index: &usize| !is_bucket(&table.name, &table.columns[*index].name);
+                table.hashed = (0..table.columns.len()).filter(data).collect();
+                table.hashed.sort_by(|a, b| table.columns[*a].name.cmp(&table.columns[*b].name));
                 table
             })
             .collect())

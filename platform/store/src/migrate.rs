@@ -41,7 +41,7 @@ pub(crate) struct Applied {
 }
 
 /// The advisory lock under which one node at a time migrates: "brandosm" as a number.
-const LOCK: i64 = 0x6272_616e_646f_736d;
+pub(crate) const LOCK: i64 = 0x6272_616e_646f_736d;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS store_migrations (
   module TEXT NOT NULL,
@@ -316,7 +316,7 @@ const WALLS: &str = "SELECT c.relname::text,
 
 /// Raises the wall where it is missing: rights and row-level security on every table, partitions included, since a partition that is
 /// named itself is not covered by its parent's. Does nothing, and locks nothing, where it stands.
-pub(crate) async fn secure(transaction: &tokio_postgres::Transaction<'_>) -> Result<()> {
+pub(crate) async fn secure(transaction: &impl tokio_postgres::GenericClient) -> Result<()> {
     let rows = transaction.query_typed(WALLS, &[]).await.map_err(postgres_error("reading the tables' rights"))?;
     let mut ddl = String::new();
     for row in rows {

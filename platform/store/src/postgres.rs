@@ -107,8 +107,18 @@ type Answer = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + 
 
 struct Pending {
     answer: Answer,
+    /// What the answer was, once it has been awaited on the way to a later one.
+    done: Option<Result<u64, tokio_postgres::Error>>,
     refusal: Option<Refusal>,
     what: &'static str,
+}
+
+/// Takes in the answers that come before the one that is wanted. They arrive in the order of their requests, and the connection reads
+/// no further while an earlier one has not been taken: waiting for a later one alone could wait for ever.
+async fn take_in(pending: &mut VecDeque<Pending>) {
+    for earlier in pending.iter_mut().filter(|p| p.done.is_none()) {
+        earlier.done = Some(earlier.answer.as_mut().await);
+    }
 }
 
 /// A connection with its runtime, its prepared statements and the writes under way.
@@ -258,7 +268,11 @@ impl Connection {
         if let Some(statement) = self.statements.get(&key) {
             return Ok(statement.clone());
         }
-        match self.runtime.block_on(client.prepare(text)) {
+        let prepared = self.runtime.block_on(async {
+            take_in(&mut self.pending).await;
+            client.prepare(text).await
+        });
+        match prepared {
             Ok(statement) => {
                 self.statements.insert(key, statement.clone());
                 Ok(statement)
@@ -291,7 +305,7 @@ impl Connection {
         if let std::task::Poll::Ready(result) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             answer = Box::pin(std::future::ready(result));
         }
-        self.pending.push_back(Pending { answer, refusal, what: text });
+        self.pending.push_back(Pending { answer, done: None, refusal, what: text });
         if self.pending.len() >= PIPELINE { self.settle() } else { Ok(()) }
     }
 
@@ -324,7 +338,7 @@ impl Connection {
         if let std::task::Poll::Ready(result) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             answer = Box::pin(std::future::ready(result));
         }
-        self.pending.push_back(Pending { answer, refusal: None, what: "transaction control" });
+        self.pending.push_back(Pending { answer, done: None, refusal: None, what: "transaction control" });
         Ok(())
     }
 }
@@ -341,11 +355,15 @@ impl Session for Connection {
         }
         let mut inner = Ok(());
         let outcome: Result<(), tokio_postgres::Error> = self.runtime.block_on(async {
-            let stream = match &prepared {
-                Some(statement) => client.query_raw(statement, args.iter()).await?,
-                None => client.query_typed_raw(text, args.iter().map(|v| (v, type_of(v)))).await?,
+            let asking = async {
+                match &prepared {
+                    Some(statement) => client.query_raw(statement, args.iter()).await,
+                    None => client.query_typed_raw(text, args.iter().map(|v| (v, type_of(v)))).await,
+                }
             };
-            let mut stream = std::pin::pin!(stream);
+            // Joined, the question is sent before the earlier answers are awaited: one round trip for all.
+            let ((), stream) = futures_util::future::join(take_in(&mut self.pending), asking).await;
+            let mut stream = std::pin::pin!(stream?);
             while let Some(row) = stream.try_next().await? {
                 if let Err(error) = each(&PostgresRow(row)) {
                     inner = Err(error);
@@ -372,7 +390,11 @@ impl Session for Connection {
         let last = self.pending.pop_back();
         self.settle()?;
         let Some(mut last) = last else { return Ok(0) };
-        match self.runtime.block_on(&mut last.answer) {
+        let answer = match last.done.take() {
+            Some(done) => done,
+            None => self.runtime.block_on(last.answer),
+        };
+        match answer {
             Ok(count) => Ok(count),
             Err(error) => Err(self.failed(error, last.what)),
         }
@@ -400,26 +422,15 @@ impl Session for Connection {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let pending = std::mem::take(&mut self.pending);
-        let answers: Vec<_> = self.runtime.block_on(async {
-            let mut answers = Vec::with_capacity(pending.len());
-            for Pending { answer, refusal, what } in pending {
-                answers.push((answer.await, refusal, what));
+        self.runtime.block_on(take_in(&mut self.pending));
+        for Pending { done, refusal, what, .. } in std::mem::take(&mut self.pending) {
+            match (done, refusal) {
+                (Some(Err(error)), _) => return Err(self.failed(error, what)),
+                (Some(Ok(changed)), Some(refusal)) if changed != 1 => return Err(refusal()),
+                _ => {}
             }
-            answers
-        });
-        let mut first = Ok(());
-        for (answer, refusal, what) in answers {
-            if first.is_err() {
-                continue;
-            }
-            first = match (answer, refusal) {
-                (Err(error), _) => Err(self.failed(error, what)),
-                (Ok(changed), Some(refusal)) if changed != 1 => Err(refusal()),
-                _ => Ok(()),
-            };
         }
-        first
+        Ok(())
     }
 }
 
