@@ -100,8 +100,8 @@ CREATE TABLE store_changes (
   key TEXT NOT NULL
 -- @postgres
   seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  table_name TEXT COLLATE "C" NOT NULL,
-  key TEXT COLLATE "C" NOT NULL
+  table_name TEXT NOT NULL,
+  key TEXT NOT NULL
 -- @end
 );
 

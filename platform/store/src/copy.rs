@@ -258,8 +258,7 @@ impl Database {
                     .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
                 let away = |e| Error::unavailable("store.unavailable", "the database can't be reached").caused_by(e);
                 let (client, collate) = runtime.block_on(async {
-                    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.map_err(away)?;
-                    tokio::spawn(connection);
+                    let client = crate::postgres::connect(url).await?;
                     let ask = "SELECT datcollate::text NOT IN ('C', 'POSIX') FROM pg_database WHERE datname = current_database()";
                     let rows = client.query_typed(ask, &[]).await.map_err(away)?;
                     let collate = rows.first().map_or(Ok(true), |row| row.try_get(0)).map_err(away)?;
@@ -277,7 +276,7 @@ impl Database {
         if make {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
-        let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(sqlite_failed("opening a database file"))?;
+        let mut connection = rusqlite::Connection::open_with_flags(path, flags).map_err(sqlite_failed("opening a database file"))?;
         // A lane under load leaves gaps of microseconds between its transactions: looking often is the way to get a turn.
         connection
             .busy_handler(Some(|tries| {

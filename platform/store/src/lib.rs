@@ -4,13 +4,17 @@
 //! run one after another on one lane; a statement in a tenant's scope touches that tenant's rows alone; every queue is bounded.
 //! Must never know: HTTP, or what any table of a module means.
 
+pub mod backup;
 mod call;
+mod copy;
 mod event;
 mod job;
 mod lane;
 mod metrics;
 mod migrate;
+pub mod move_tenant;
 mod once;
+pub mod partition;
 mod postgres;
 mod queue;
 mod reader;
@@ -28,3 +32,4 @@ pub use sql::Sql;
 pub use store::{Engine, Environment, ShardConfig, Store, StoreConfig};
 pub use tx::{Read, Tx};
 pub use value::{ArgList, Args, FromRow, FromValue, MAX_ARGS, Row, ToValue, Value, ValueRef};
+pub use wall::schema_problems;

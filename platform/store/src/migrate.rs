@@ -89,13 +89,20 @@ pub(crate) fn text_for(sql: &str, engine: Engine) -> Result<String> {
 fn in_byte_order(ddl: &str) -> String {
     let mut out = String::with_capacity(ddl.len());
     let mut before = "";
-    for token in tokens(ddl) {
+    let mut rest = tokens(ddl).peekable();
+    while let Some(token) = rest.next() {
         out.push_str(token);
-        if token.eq_ignore_ascii_case("text") && !before.eq_ignore_ascii_case("as") && before != ":" {
-            out.push_str(" COLLATE \"C\"");
+        if token.trim().is_empty() {
+            continue;
         }
-        if !token.trim().is_empty() {
-            before = token;
+        let column = token.eq_ignore_ascii_case("text") && !before.eq_ignore_ascii_case("as") && before != ":";
+        before = token;
+        if column {
+            let space = rest.next_if(|next| next.trim().is_empty()).unwrap_or_default();
+            if !rest.peek().is_some_and(|next| next.eq_ignore_ascii_case("collate")) {
+                out.push_str(" COLLATE \"C\"");
+            }
+            out.push_str(space);
         }
     }
     out

@@ -5,7 +5,9 @@
 //! every table that is searched; a scan is refused. Together: every row that is touched was found by `tenant_id = $1`.
 //! The wall is stricter than it would have to be. It stops mistakes; it is not a sandbox for hostile SQL.
 
+use crate::copy::{Database, aside};
 use crate::sql::tokens;
+use crate::store::ShardConfig;
 use kernel::{Error, Result};
 use std::collections::HashSet;
 
@@ -349,9 +351,22 @@ fn refused_step(step: &str, names: &Names, tenant_tables: &HashSet<String>) -> O
 /// Tables whose keys begin otherwise, each for the reason given in its migration.
 const EXCEPTIONS: &[&str] = &["store_events", "store_once"];
 
-/// What is wrong with a file's schema: every tenant's table begins its primary key and each of its indexes with `tenant_id`, which
-/// is never NULL; the store's own two logs are excepted.
-pub(crate) fn schema_problems_sqlite(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
+/// What is wrong with a shard's schema, for a test of the modules' migrations: every tenant's table begins its primary key and each of
+/// its indexes with `tenant_id`, which is never NULL; on PostgreSQL row-level security is forced on it, and a tenant has no rights on
+/// any other table. The store's own two logs begin their keys otherwise, for reasons given in their migration.
+pub fn schema_problems(shard: &ShardConfig) -> Result<Vec<String>> {
+    aside(|| match Database::open(shard)? {
+        Database::Sqlite(connection) => {
+            schema_problems_sqlite(&connection).map_err(|e| Error::internal("the schema can't be read").caused_by(e))
+        }
+        Database::Postgres(mut p) => {
+            let (client, runtime) = p.parts();
+            runtime.block_on(schema_problems_postgres(client)).map_err(|e| Error::internal("the schema can't be read").caused_by(e))
+        }
+    })
+}
+
+fn schema_problems_sqlite(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
     let mut problems = Vec::new();
     let mut tables = connection.prepare(
         "SELECT m.name, c.pk, c.\"notnull\" FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'tenant_id' ORDER BY 1",
@@ -380,9 +395,7 @@ pub(crate) fn schema_problems_sqlite(connection: &rusqlite::Connection) -> rusql
     Ok(problems)
 }
 
-/// The same on PostgreSQL, and that the wall of row-level security stands on every table of tenants, and that a tenant has no rights
-/// on any other table.
-pub(crate) async fn schema_problems_postgres(client: &tokio_postgres::Client) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn schema_problems_postgres(client: &tokio_postgres::Client) -> Result<Vec<String>, tokio_postgres::Error> {
     const TABLES: &str = "SELECT c.relname::text, t.attnotnull, c.relrowsecurity AND c.relforcerowsecurity,
              (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname IN ('store_tenant', 'store_platform')) = 2,
              has_table_privilege('brandos_tenant', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE'),

@@ -1,0 +1,313 @@
+//! The command line: what can be said, and nothing of what is done.
+
+use crate::exit::EXIT_HELP;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// BrandOS: the backend of a brand in one program.
+#[derive(Debug, Parser)]
+#[command(name = "brandos", version, about, after_help = EXIT_HELP, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// Configuration file (TOML); else $BRANDOS_CONFIG; else none
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data folder of the embedded engine [default: ./brandos-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Common")]
+    pub(crate) data: Option<String>,
+    /// PostgreSQL instead of the embedded engine; once for each shard, the home shard first
+    #[arg(long, global = true, value_name = "URL", help_heading = "Common")]
+    pub(crate) database: Vec<String>,
+    /// Any option of the configuration, such as --set store.readers=8
+    #[arg(long, global = true, value_name = "NAME=VALUE", help_heading = "Common")]
+    pub(crate) set: Vec<String>,
+    /// JSON on stdout, one value a line, the last one being the answer
+    #[arg(long, global = true, help_heading = "Common")]
+    pub(crate) json: bool,
+}
+
+/// What `brandos` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API until SIGINT or SIGTERM
+    Serve(Serve),
+    /// Serve a demo brand with its own catalog and orders that arrive at a gentle rate
+    Demo(Demo),
+    /// Tenants: the brands on this platform
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Users and what they may do
+    #[command(subcommand)]
+    User(User),
+    /// API keys of tenants
+    #[command(subcommand)]
+    ApiKey(ApiKey),
+    /// Bring trade in from elsewhere
+    #[command(subcommand)]
+    Import(Import),
+    /// Bring the databases' tables up to date, and show which migrations they have
+    Migrate,
+    /// Check that what is stored is consistent: every check of every module, tenant and shard
+    Audit,
+    /// Let a consumer of the log handle its events again
+    Replay(Replay),
+    /// Events that a consumer gave up on
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Copy the whole node into a new folder, while it serves too
+    Backup(Backup),
+    /// Bring a backup, or one tenant of it, back
+    Restore(Restore),
+    /// Look at what BrandOS stands on: engines, clock, disk, file limits, data folder
+    Doctor,
+    /// Print the OpenAPI document of all routes
+    Openapi,
+    /// Show the effective configuration and where each value came from
+    Config(ShowConfig),
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen, such as 0.0.0.0:8080; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Orders a second
+    #[arg(long, default_value_t = 2.0, value_name = "NUMBER")]
+    pub(crate) rate: f64,
+}
+
+/// `tenant ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenant {
+    /// Make a tenant
+    Create {
+        /// Its name in URLs: lower-case letters, digits and hyphens
+        slug: String,
+        /// Its name for people [default: the slug]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// All tenants
+    List,
+    /// One tenant
+    Show {
+        /// Slug or id
+        tenant: String,
+    },
+    /// Refuse every request of a tenant; its data stays
+    Suspend {
+        /// Slug or id
+        tenant: String,
+    },
+    /// Let a suspended tenant work again
+    Resume {
+        /// Slug or id
+        tenant: String,
+    },
+    /// Move a tenant's data to another shard; its writes pause for a moment
+    Move {
+        /// Slug or id
+        tenant: String,
+        /// Number of the shard, from 0
+        #[arg(long, value_name = "SHARD")]
+        to_shard: u16,
+    },
+}
+
+/// `user ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Make a user, or give one that exists a role in a tenant; the password is read from stdin or made
+    Create {
+        /// E-mail address
+        email: String,
+        /// Name for people [default: the part before the @]
+        #[arg(long)]
+        name: Option<String>,
+        /// Tenant to become a member of: slug or id
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Role in the tenant
+        #[arg(long, default_value = "owner", requires = "tenant")]
+        role: String,
+        /// Make the user an administrator of the platform
+        #[arg(long)]
+        platform_admin: bool,
+        /// Read the password from stdin's first line instead of making one
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Members of a tenant
+    List {
+        /// Slug or id
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Refuse a user every request, at once
+    Suspend {
+        /// E-mail address
+        user: String,
+    },
+    /// Let a suspended user in again
+    Resume {
+        /// E-mail address
+        user: String,
+    },
+}
+
+/// `api-key ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiKey {
+    /// Make a key; it is shown once
+    Create {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+        /// What it is for
+        #[arg(long, default_value = "cli")]
+        name: String,
+        /// Permission, such as orders.write; several times [default: all of the tenant's]
+        #[arg(long = "permission", value_name = "PERMISSION")]
+        permissions: Vec<String>,
+    },
+    /// A tenant's keys
+    List {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+    },
+    /// End a key at once
+    Revoke {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+        /// The key's id
+        key: String,
+    },
+}
+
+/// `import ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// Invoice lines as CSV, plain or gzip: InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+    ///
+    /// Invoices that begin with C become credit notes, those with A adjustments, the rest orders. Can be stopped and run again at
+    /// any moment: it goes on where it was, and what is there is not imported again.
+    OnlineRetail(OnlineRetail),
+}
+
+/// `import online-retail`.
+#[derive(Debug, Args)]
+pub(crate) struct OnlineRetail {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// Tenant that the trade belongs to; made when it is missing
+    #[arg(long)]
+    pub(crate) tenant: String,
+    /// Currency of the prices
+    #[arg(long, default_value = "GBP")]
+    pub(crate) currency: String,
+}
+
+/// `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The consumer's name, such as orders.daily_sales
+    pub(crate) consumer: String,
+    /// Only on this shard
+    #[arg(long)]
+    pub(crate) shard: Option<u16>,
+    /// Only on this lane of the shard
+    #[arg(long, requires = "shard")]
+    pub(crate) lane: Option<u16>,
+    /// Begin after this position of the lane instead of at the first event
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) from: Option<i64>,
+}
+
+/// `dead-letters ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// The oldest first
+    List {
+        /// Of this consumer only
+        #[arg(long)]
+        consumer: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// One with its event and its last error
+    Show {
+        /// Consumer
+        consumer: String,
+        /// The event's id
+        event: String,
+    },
+    /// Hand the event to its consumer again
+    Retry {
+        /// Consumer
+        consumer: String,
+        /// The event's id
+        event: String,
+    },
+    /// Let the consumer go on without it
+    Skip {
+        /// Consumer
+        consumer: String,
+        /// The event's id
+        event: String,
+    },
+}
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A folder that does not exist yet
+    pub(crate) dir: PathBuf,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// A folder that `backup` made
+    pub(crate) dir: PathBuf,
+    /// Only this tenant (slug or id), into a node that serves already; else the whole node into an empty one
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+}
+
+/// `config`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowConfig {
+    /// Print a commented example file instead
+    #[arg(long)]
+    pub(crate) example: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,106 @@
+//! `brandos serve`: the databases, the log's consumers and the HTTP server, until a signal says stop.
+
+use crate::config::Config;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::wiring::{Node, Use};
+use log::Log;
+use std::net::{SocketAddr, TcpListener};
+use tokio::task::JoinSet;
+use web::Server;
+
+/// A running node: what `serve` and `demo` have in common.
+pub(crate) struct Running {
+    pub(crate) node: Node,
+    log: Log,
+    server: Server,
+    upkeep: JoinSet<()>,
+}
+
+impl Running {
+    /// Opens everything. Errors: `cli.port_taken` before anything is opened; those of [`Node::open`]; TLS files that are none.
+    pub(crate) async fn start(config: Config, purpose: &'static str) -> Outcome<Running> {
+        port_is_free(config.web.listen)?;
+        let node = Node::open(config, Use::Serve(purpose))?;
+        let log = node.start_log().await?;
+        let server = Server::bind(node.web(&log).await?).await?;
+        let upkeep = crate::upkeep::start(&node);
+        Ok(Running { node, log, server, upkeep })
+    }
+
+    /// Where it can be reached, such as `http://127.0.0.1:8080`.
+    pub(crate) fn url(&self) -> String {
+        let mut address = self.server.local_addr();
+        if address.ip().is_unspecified() {
+            address.set_ip([127, 0, 0, 1].into());
+        }
+        format!("{}://{address}", if self.server.is_tls() { "https" } else { "http" })
+    }
+
+    /// Serves until SIGINT or SIGTERM, finishes what is in flight, and closes the databases. A second signal ends the process at once.
+    pub(crate) async fn run(mut self, out: Output) -> Outcome<Exit> {
+        let signal = stop_signal()?;
+        let finished = self
+            .server
+            .run(async move {
+                let name = signal.await;
+                tracing::info!(signal = name, "stopping: finishing what is in flight");
+                out.note(format!("{name}: finishing what is in flight; once more to stop at once"));
+                tokio::spawn(async {
+                    if let Ok(signal) = stop_signal() {
+                        signal.await;
+                        std::process::exit(130);
+                    }
+                });
+            })
+            .await;
+        if !finished {
+            tracing::warn!("requests were still in flight when the grace period ended");
+        }
+        self.upkeep.shutdown().await;
+        self.log.stop().await;
+        self.node.close().await;
+        tracing::info!("stopped");
+        Ok(Exit::Ok)
+    }
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn serve(config: Config, out: Output) -> Outcome<Exit> {
+    let running = Running::start(config, "serve").await?;
+    let url = running.url();
+    tracing::info!(url, node = running.node.config.node, data = %running.node.config.data.display(), "serving");
+    out.line(format!("BrandOS serves at {url}"));
+    out.line(format!("  API docs  {url}/docs"));
+    out.line(format!("  metrics   {url}/metrics"));
+    out.line("Stop with Ctrl-C.");
+    out.value(&serde_json::json!({ "event": "serving", "url": url, "pid": std::process::id() }));
+    running.run(out).await
+}
+
+/// Tells of a taken port before the databases are opened and migrated. The server's own bind still decides.
+fn port_is_free(address: SocketAddr) -> Outcome {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            let detail = match e.kind() {
+                std::io::ErrorKind::AddrInUse => format!("{address} is in use by another program; stop that, or choose another with --listen"),
+                _ => format!("cannot listen on {address}: {e}"),
+            };
+            Err(Failure::new(Exit::Unavailable, "cli.port_taken", detail))
+        }
+    }
+}
+
+/// Resolves with the signal's name when the process is told to stop.
+fn stop_signal() -> Outcome<impl Future<Output = &'static str> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let handler = |kind| signal(kind).map_err(|e| Failure::new(Exit::Unavailable, "cli.signals", format!("cannot listen to signals: {e}")));
+    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    })
+}

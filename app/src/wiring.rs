@@ -1,0 +1,161 @@
+//! Puts the parts together: which modules there are, how the store is opened, what a command holds while it runs.
+
+use crate::config::Config;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::lock::FolderLock;
+use identity::{Auth, AuthConfig, Known};
+use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
+use log::{Log, LogConfig};
+use ring::hmac;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Environment, ShardConfig, Store, StoreConfig};
+
+/// The modules of the product, in the order in which they were built on each other.
+pub(crate) fn modules() -> Vec<web::Module> {
+    vec![identity::module(), catalog::module(), orders::module(), web::events_module(), crate::import::module()]
+}
+
+/// The tables of every part.
+pub(crate) fn migrations() -> Vec<store::Migrations> {
+    std::iter::once(log::migrations()).chain(modules().into_iter().map(|m| m.migrations)).collect()
+}
+
+/// Every durable consumer.
+pub(crate) fn consumers() -> Vec<log::Consumer> {
+    modules().into_iter().flat_map(|m| m.consumers).collect()
+}
+
+/// The permissions of every module.
+pub(crate) fn known() -> Known {
+    Known::new(modules().iter().flat_map(|m| m.permissions).map(|p| p.name))
+}
+
+/// The key for one use, derived from the platform's secret: keys of different uses tell nothing of each other.
+fn derived(secret: &str, purpose: &str) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), purpose.as_bytes());
+    let mut key = [0; 32];
+    key.copy_from_slice(tag.as_ref());
+    key
+}
+
+/// How a command uses the databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It serves: its node number is the configured one.
+    Serve(&'static str),
+    /// It writes: nobody else may have the embedded folder.
+    Write(&'static str),
+    /// It only reads, beside a running server too.
+    Read(&'static str),
+}
+
+/// An open store with what is needed around it.
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    /// Who has the embedded folder, when it is not this process.
+    pub(crate) beside: Option<String>,
+    lock: Option<FolderLock>,
+}
+
+impl Node {
+    /// Opens the databases and brings their tables up to date.
+    /// Errors: `cli.folder_in_use`, `cli.no_data` for a reader without data, and those of [`Store::open`].
+    pub(crate) fn open(config: Config, how: Use) -> Outcome<Node> {
+        let embedded = config.database.is_empty();
+        let (mut lock, mut beside) = (None, None);
+        match how {
+            Use::Serve(purpose) | Use::Write(purpose) if embedded => lock = Some(FolderLock::take(&config.data, purpose)?),
+            Use::Read(purpose) if embedded => {
+                if !exists(&config.data) {
+                    let detail = format!("there is no data in {}; name the folder with --data", config.data.display());
+                    return Err(Failure::new(Exit::Refused, "cli.no_data", detail));
+                }
+                match FolderLock::take(&config.data, purpose) {
+                    Ok(taken) => lock = Some(taken),
+                    Err(refused) if refused.code == "cli.folder_in_use" => beside = FolderLock::held_by(&config.data),
+                    Err(failure) => return Err(failure),
+                }
+            }
+            _ => {}
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
+        // Servers have the numbers up to 511; a tool takes one of the others, so that its ids differ from those of every server.
+        let node = if matches!(how, Use::Serve(_)) { config.node } else { 512 + rng.below(512) as u16 };
+        let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock.clone(), node)) };
+        let store = Store::open(store_config(&config), &migrations(), environment)?;
+        Ok(Node { config, store, clock, rng, beside, lock })
+    }
+
+    /// Starts the consumers of the log in this process.
+    pub(crate) async fn start_log(&self) -> Outcome<Log> {
+        Ok(Log::start(self.store.clone(), consumers(), LogConfig::default(), self.rng.clone()).await?)
+    }
+
+    /// The log's tools without running consumers.
+    pub(crate) fn idle_log(&self) -> Outcome<Log> {
+        Ok(Log::idle(self.store.clone(), consumers(), LogConfig::default(), self.rng.clone())?)
+    }
+
+    /// The HTTP application.
+    pub(crate) async fn web(&self, log: &Log) -> Outcome<web::Web> {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.store.register_metrics(&mut registry);
+        log.register(&mut registry);
+        let secret = |purpose| self.config.secret.as_ref().map(|secret| derived(secret, purpose).to_vec());
+        let auth = AuthConfig { token_secret: secret("access tokens"), cursor_secret: secret("cursors"), ..AuthConfig::default() };
+        let auth = Auth::start(&self.store, self.rng.clone(), known(), auth).await?;
+        let app = web::App::builder(self.store.clone(), Arc::new(auth.clone()))
+            .modules(modules())
+            .config(self.config.web.clone())
+            .clock(self.clock.clone())
+            .rng(self.rng.clone())
+            .cursor_key(CursorKey::new(auth.cursor_secret()))
+            .registry(registry)
+            .part(auth);
+        Ok(app.build()?)
+    }
+
+    /// Whether the embedded folder is this process's own, or the database is a server that several processes share.
+    pub(crate) fn may_write(&self) -> bool {
+        self.lock.is_some() || !self.config.database.is_empty()
+    }
+
+    /// Answers what was accepted and lets go of the folder.
+    pub(crate) async fn close(self) {
+        self.store.close().await;
+        drop(self.lock);
+    }
+}
+
+/// The file of an embedded shard.
+pub(crate) fn shard_file(data: &Path, shard: u16) -> PathBuf {
+    data.join(format!("shard-{shard}.db"))
+}
+
+/// Whether there is an embedded node in the folder.
+pub(crate) fn exists(data: &Path) -> bool {
+    shard_file(data, 0).exists()
+}
+
+/// The store's part of the configuration.
+pub(crate) fn store_config(config: &Config) -> StoreConfig {
+    let options = &config.store;
+    let shards = if config.database.is_empty() {
+        (0..options.shards).map(|shard| ShardConfig::Sqlite { path: shard_file(&config.data, shard) }).collect()
+    } else {
+        let postgres = |url: &String| ShardConfig::Postgres { url: url.clone(), lanes: options.lanes, prepared: options.prepared_statements };
+        config.database.iter().map(postgres).collect()
+    };
+    StoreConfig {
+        shards,
+        readers: options.readers,
+        queue_commands: options.queue_commands,
+        queue_bytes: options.queue_bytes,
+        queue_tenant_commands: options.queue_tenant_commands,
+    }
+}

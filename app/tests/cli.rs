@@ -1,0 +1,185 @@
+//! The command line, black box: help, exit codes, configuration, administration, serving, the demo.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::Sandbox;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.run_bare(&["--help"]).expect(0).stdout;
+    let commands = [
+        "serve", "demo", "tenant", "user", "api-key", "import", "migrate", "audit", "replay", "dead-letters", "backup", "restore", "doctor", "openapi", "config",
+    ];
+    for command in commands {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
+        let own = sandbox.run_bare(&[command, "--help"]).expect(0).stdout;
+        assert!(own.contains("Usage: brandos"), "{own}");
+    }
+    assert!(help.contains("Exit codes:") && help.contains("--json"), "{help}");
+    assert!(sandbox.run_bare(&["--version"]).expect(0).stdout.starts_with("brandos "));
+    assert!(sandbox.run_bare(&["serv"]).expect(2).stderr.contains("serve"));
+}
+
+#[test]
+fn a_wrong_option_is_refused_with_its_name_and_place() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("brandos.toml", "[store]\nreaders = 4\nreeders = 8\n");
+    let ended = sandbox.run_bare(&["serve", "--config", file.to_str().unwrap()]).expect(2);
+    assert!(ended.stderr.contains("brandos.toml:3: unknown option `store.reeders`; did you mean `store.readers`?"), "{}", ended.stderr);
+    let ended = sandbox.run_with(&["config"], &[("BRANDOS_WEB_CONCURRENCY", "none")]).expect(2);
+    assert!(ended.stderr.contains("environment BRANDOS_WEB_CONCURRENCY: `web.concurrency` must be a whole number"), "{}", ended.stderr);
+    let ended = sandbox.run(&["config", "--set", "log.format=xml", "--json"]).expect(2);
+    assert_eq!(ended.json()["error"]["code"], json!("cli.config"));
+}
+
+#[test]
+fn the_effective_configuration_is_shown_without_secrets() {
+    let sandbox = Sandbox::new();
+    let secret = "0123456789abcdef0123456789abcdef";
+    let shown = sandbox.run_with(&["config", "--json"], &[("BRANDOS_SECRET", secret), ("BRANDOS_STORE_READERS", "7")]).expect(0);
+    assert!(!shown.stdout.contains(secret));
+    let shown = shown.json();
+    assert_eq!(shown["store.readers"], json!({ "value": "7", "source": "environment BRANDOS_STORE_READERS" }));
+    let example = sandbox.run_bare(&["config", "--example"]).expect(0).stdout;
+    let file = sandbox.write("example.toml", example);
+    sandbox.run_bare(&["config", "--config", file.to_str().unwrap()]).expect(0);
+}
+
+#[test]
+fn tenants_users_and_keys_are_administered() {
+    for sandbox in Sandbox::each_engine() {
+        sandbox.run(&["tenant", "create", "acme", "--name", "Acme & Sons"]).expect(0);
+        let again = sandbox.run(&["tenant", "create", "acme", "--json"]).expect(4);
+        assert_eq!(again.json()["error"]["code"], json!("identity.slug_taken"));
+        sandbox.run(&["tenant", "create", "No Slug"]).expect(2);
+        let shown = sandbox.run(&["tenant", "show", "acme", "--json"]).expect(0).json();
+        assert_eq!((&shown["tenant"]["name"], &shown["shard"]), (&json!("Acme & Sons"), &json!(0)));
+        sandbox.run(&["tenant", "show", "nobody"]).expect(4);
+
+        let user = sandbox.run(&["user", "create", "ann@acme.example", "--tenant", "acme", "--json"]).expect(0).json();
+        assert!(user["password"].as_str().is_some_and(|p| p.len() >= 20), "{user}");
+        let again = sandbox.run(&["user", "create", "ann@acme.example", "--tenant", "acme", "--json"]).expect(0).json();
+        assert_eq!((&again["made"], &again["password"]), (&json!(false), &Value::Null));
+
+        let key = sandbox.run(&["api-key", "create", "--tenant", "acme", "--permission", "orders.read", "--json"]).expect(0).json();
+        let (id, text) = (key["id"].as_str().unwrap(), key["key"].as_str().unwrap());
+        let server = sandbox.serve(&["serve"]);
+        assert_eq!(server.request("GET", "/api/v1/orders", Some(text), "").0, 200);
+        assert_eq!(server.request("GET", "/api/v1/products", Some(text), "").0, 403);
+        assert_eq!(server.stop(), Some(0));
+        sandbox.run(&["api-key", "revoke", "--tenant", "acme", id]).expect(0);
+        let server = sandbox.serve(&["serve"]);
+        assert_eq!(server.request("GET", "/api/v1/orders", Some(text), "").0, 401);
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[test]
+fn a_server_starts_stops_and_starts_again() {
+    for sandbox in Sandbox::each_engine() {
+        for _ in 0..2 {
+            let server = sandbox.serve(&["serve"]);
+            assert_eq!(server.get("/health/live").0, 200);
+            assert_eq!(server.get("/health/ready").0, 200);
+            assert_eq!(server.get("/docs").0, 200);
+            assert!(server.get("/metrics").1.contains("# EOF"));
+            assert_eq!(server.stop(), Some(0));
+        }
+    }
+}
+
+#[test]
+fn a_folder_and_a_port_belong_to_one_server() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.serve(&["serve"]);
+    let holder = format!("process {} (brandos serve)", server.pid());
+
+    let second = sandbox.run(&["serve", "--listen", "127.0.0.1:0"]).expect(4);
+    assert!(second.stderr.contains(&holder) && second.stderr.contains("--data"), "{}", second.stderr);
+    let writer = sandbox.run(&["tenant", "create", "acme", "--json"]).expect(4).json();
+    assert_eq!(writer["error"]["code"], json!("cli.folder_in_use"));
+
+    let address = server.serving["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let other = sandbox.path("other");
+    let taken = sandbox.run_bare(&["serve", "--listen", &address, "--data", other.to_str().unwrap(), "--json"]).expect(3);
+    assert_eq!(taken.json()["error"]["code"], json!("cli.port_taken"));
+    assert!(!other.exists(), "nothing is made before the port is known to be free");
+
+    // What only reads works beside the server.
+    let report = sandbox.run(&["audit", "--json"]).expect(0).json();
+    assert_eq!(report["ok"], json!(true), "{report}");
+    sandbox.run(&["tenant", "list"]).expect(0);
+    sandbox.run(&["doctor"]).expect(0);
+
+    // A server that was killed leaves nothing behind that keeps the next one out.
+    server.signal("KILL");
+    drop(server);
+    assert_eq!(sandbox.serve(&["serve"]).stop(), Some(0));
+}
+
+#[test]
+fn readers_do_not_make_a_folder() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&["audit", "--json"]).expect(4);
+    assert_eq!(ended.json()["error"]["code"], json!("cli.no_data"));
+    assert!(!sandbox.path("data").exists());
+    sandbox.run(&["doctor"]).expect(0);
+    assert!(!sandbox.path("data").exists());
+}
+
+#[test]
+fn the_demo_shows_something_within_seconds_and_starts_again() {
+    let sandbox = Sandbox::new();
+    let began = Instant::now();
+    let server = sandbox.serve(&["demo", "--rate", "20"]);
+    assert_eq!(server.get("/docs").0, 200);
+    let orders = |server: &common::Server| {
+        let (status, body) = server.request("GET", "/api/v1/orders?limit=100", server.serving["api_key"].as_str(), "");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()["data"].as_array().unwrap().len()
+    };
+    while orders(&server) < 5 {
+        assert!(began.elapsed() < Duration::from_secs(30), "no orders after {:?}", began.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (_, products) = server.request("GET", "/api/v1/products?limit=100", server.serving["api_key"].as_str(), "");
+    assert!(serde_json::from_str::<Value>(&products).unwrap()["data"].as_array().unwrap().len() >= 40, "{products}");
+    let first_key = server.serving["api_key"].as_str().unwrap().to_owned();
+    assert_eq!(server.stop(), Some(0));
+
+    let again = sandbox.serve(&["demo", "--rate", "20"]);
+    assert_eq!(again.serving["password"], Value::Null, "the user is there already");
+    assert_eq!(again.request("GET", "/api/v1/orders", Some(&first_key), "").0, 401, "the key of the first start has ended");
+    assert!(orders(&again) >= 5);
+    assert_eq!(again.stop(), Some(0));
+    let report = sandbox.run(&["audit", "--json"]).expect(0).json();
+    assert_eq!(report["ok"], json!(true), "{report}");
+}
+
+#[test]
+fn the_openapi_document_needs_no_data() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(&["openapi"]).expect(0);
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(document["openapi"].as_str().is_some_and(|v| v.starts_with("3.1")), "{}", document["openapi"]);
+    assert!(document["paths"]["/api/v1/orders"]["post"].is_object());
+    assert!(!sandbox.path("data").exists());
+}
+
+#[test]
+fn a_consumer_is_replayed() {
+    let sandbox = Sandbox::new();
+    let (text, _) = common::generated(50);
+    let file = sandbox.write("some.csv", text);
+    sandbox.run(&["import", "online-retail", file.to_str().unwrap(), "--tenant", "acme"]).expect(0);
+    let replayed = sandbox.run(&["replay", "orders.daily_sales", "--json"]).expect(0).json();
+    assert_eq!(replayed["caught_up"], json!(true));
+    assert_eq!(sandbox.run(&["audit", "--json"]).expect(0).json()["ok"], json!(true));
+    let unknown = sandbox.run(&["replay", "orders.nothing", "--json"]).expect(4).json();
+    assert_eq!(unknown["error"]["code"], json!("log.consumer_not_found"));
+    assert!(sandbox.run(&["dead-letters", "list"]).expect(0).stdout.contains("0 dead letters"));
+}

@@ -1,0 +1,320 @@
+//! The built binary in a folder of its own: commands that end, and servers on a free port that end with the test.
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The real data, seen from this package. Not part of the project; tests that need it skip loudly without it.
+pub const REAL_FILE: &str = "../../shared/data/online-retail.csv.gz";
+/// Where PostgreSQL is, for tests that run on it too.
+pub const POSTGRES: &str = "BRANDOS_TEST_POSTGRES";
+
+/// A folder that is removed with it, in which the commands of one test run.
+pub struct Sandbox {
+    folder: tempfile::TempDir,
+    /// Given to every command: `--data ...` or `--database ...`.
+    engine: Vec<String>,
+    /// The server's URL and the name of this test's database.
+    database: Option<(String, String)>,
+}
+
+/// What a command that has ended left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The last line of stdout as JSON.
+    pub fn json(&self) -> Value {
+        let last = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("the last line is no JSON ({error}): {self:?}"))
+    }
+
+    /// Asserts that it ended with this code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Sandbox {
+    /// On the embedded engine.
+    pub fn new() -> Sandbox {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = vec!["--data".to_owned(), folder.path().join("data").display().to_string()];
+        Sandbox { folder, engine, database: None }
+    }
+
+    /// On a fresh PostgreSQL database; none, said loudly, when there is no server. In CI that is a failure.
+    pub fn on_postgres() -> Option<Sandbox> {
+        let Some(server) = std::env::var(POSTGRES).ok().filter(|url| !url.is_empty()) else {
+            assert!(std::env::var("CI").is_err(), "{POSTGRES} is not set: in CI a test without PostgreSQL is a failure");
+            eprintln!("SKIPPED on PostgreSQL: {POSTGRES} is not set (cargo xtask engines up prints it)");
+            return None;
+        };
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("brandos_app_{}_{number}", std::process::id());
+        sql(&server, &[format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")]);
+        let (base, _) = server.rsplit_once('/').expect("the URL names a database");
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data").display().to_string();
+        let engine = vec!["--data".to_owned(), data, "--database".to_owned(), format!("{base}/{name}")];
+        Some(Sandbox { folder, engine, database: Some((server, name)) })
+    }
+
+    /// The embedded sandbox, and one on PostgreSQL if there is a server.
+    pub fn each_engine() -> Vec<Sandbox> {
+        std::iter::once(Sandbox::new()).chain(Sandbox::on_postgres()).collect()
+    }
+
+    /// What to tell apart two sandboxes by in a message.
+    pub fn engine(&self) -> &'static str {
+        if self.database.is_some() { "PostgreSQL" } else { "SQLite" }
+    }
+
+    /// The sandbox's own folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The binary with nothing of the caller's environment that could configure it.
+    fn bare(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brandos"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("BRANDOS_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// The command, ready to be started, on this sandbox's engine.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare();
+        command.args(args).args(&self.engine);
+        command
+    }
+
+    /// Runs a command to its end, on this sandbox's engine.
+    pub fn run(&self, args: &[&str]) -> Ended {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Runs a command that names its own data, or needs none.
+    pub fn run_bare(&self, args: &[&str]) -> Ended {
+        self.bare().args(args).output().unwrap().into()
+    }
+
+    /// The same with variables of the environment.
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Ended {
+        self.command(args).envs(environment.iter().copied()).output().unwrap().into()
+    }
+
+    /// Starts `serve`, `demo` or the like on a free port, and waits until it says that it serves.
+    pub fn serve(&self, args: &[&str]) -> Server {
+        let mut command = self.command(args);
+        command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let mut server = Server { child, serving: Value::Null, stdout };
+        match serde_json::from_str::<Value>(&line) {
+            Ok(serving) if serving["url"].is_string() => server.serving = serving,
+            _ => {
+                let mut stderr = String::new();
+                let _ = server.child.kill();
+                let _ = server.child.stderr.take().map(|mut s| s.read_to_string(&mut stderr));
+                panic!("the server did not start: {line}\n{stderr}");
+            }
+        }
+        server
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some((server, name)) = &self.database {
+            sql(server, &[format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")]);
+        }
+    }
+}
+
+/// Runs statements on a PostgreSQL server by its own client.
+fn sql(server: &str, statements: &[String]) {
+    for statement in statements {
+        let ended = Command::new("psql").args([server, "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", statement]).output();
+        let ended = ended.unwrap_or_else(|error| panic!("psql can't be started: {error}"));
+        assert!(ended.status.success(), "{statement}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+}
+
+/// A running server, ended with the test.
+pub struct Server {
+    child: Child,
+    /// What it said when it was ready.
+    pub serving: Value,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Tells it to stop, and gives the code with which it ended.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        let ended = wait(&mut self.child, Duration::from_secs(30));
+        assert!(ended.is_some(), "the server did not stop within 30 s");
+        ended.flatten()
+    }
+
+    /// Gets a path without a credential.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.request("GET", path, None, "")
+    }
+
+    /// Sends a request over a connection of its own, with an API key if one is given.
+    pub fn request(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, String) {
+        let url = self.serving["url"].as_str().unwrap();
+        let authority = url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(authority).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let credential = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{credential}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no HTTP answer: {answer}"));
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        (status, body.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a child's end; none when it takes too long.
+pub fn wait(child: &mut Child, at_most: Duration) -> Option<Option<i32>> {
+    let began = Instant::now();
+    while began.elapsed() < at_most {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status.code());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// The real file, or none, said loudly.
+pub fn real_file() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL_FILE);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is not there", path.display());
+    None
+}
+
+/// The header of the invoice files.
+pub const HEADER: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
+
+/// A file of `invoices` invoices, made by a rule, with what its import has to come to.
+pub fn generated(invoices: u64) -> (String, Value) {
+    let mut text = String::from(HEADER);
+    let (mut lines, mut credit_notes, mut adjustments) = (0, 0, 0);
+    let (mut micros, mut pence) = (0_i64, 0_i64);
+    for invoice in 0..invoices {
+        let (prefix, sign) = match invoice % 10 {
+            3 => ("C", -1),
+            7 if invoice % 100 == 7 => ("A", 1),
+            _ => ("", 1),
+        };
+        credit_notes += u64::from(prefix == "C");
+        adjustments += u64::from(prefix == "A");
+        let (day, customer) = (invoice % 28 + 1, invoice % 500);
+        let customer_field = if customer == 0 { String::new() } else { format!("{customer}.0") };
+        let country = ["United Kingdom", "France", "EIRE"][(customer % 3) as usize];
+        for line in 0..invoice % 7 + 1 {
+            let quantity = sign * (line as i64 + 1);
+            // Thousandths, so that rounding shows.
+            let price_milli = (invoice * 37 + line * 11) as i64 % 5_000 + 1;
+            lines += 1;
+            micros += quantity * price_milli * 1_000;
+            let tenths_of_a_penny = quantity * price_milli;
+            pence += (tenths_of_a_penny.abs() + 5) / 10 * tenths_of_a_penny.signum();
+            let code = (invoice + line) % 900;
+            let (whole, fraction) = (price_milli / 1000, price_milli % 1000);
+            text.push_str(&format!("{prefix}{invoice},{code},Thing {code},{quantity},2011-03-{day:02} 10:00:00,{whole}.{fraction:03},{customer_field},{country}\n"));
+        }
+    }
+    let expected = serde_json::json!({
+        "lines": lines,
+        "invoices": invoices,
+        "orders": invoices - credit_notes - adjustments,
+        "credit_notes": credit_notes,
+        "adjustments": adjustments,
+        "extended_total": decimal(micros, 6),
+        "rounded_total": decimal(pence, 2),
+    });
+    (text, expected)
+}
+
+/// A scaled integer as text, with at least two decimals and no zeros that say nothing after them.
+fn decimal(scaled: i64, decimals: u32) -> String {
+    let scale = 10_u64.pow(decimals);
+    let (sign, value) = (if scaled < 0 { "-" } else { "" }, scaled.unsigned_abs());
+    let fraction = format!("{:0width$}", value % scale, width = decimals as usize);
+    let kept = fraction.trim_end_matches('0').len().max(2);
+    format!("{sign}{}.{}", value / scale, &fraction[..kept])
+}
+
+/// Asserts that each field of `expected` is in `found` with that value.
+#[track_caller]
+pub fn assert_holds(found: &Value, expected: &Value) {
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(found.get(name), Some(value), "{name} of {found}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What the brand sells: products, their variants with SKU and barcode, one list price a variant and currency, and the prices at which
+//! they were traded in the past.
+//!
+//! Promises: a SKU is unique in its tenant, upper and lower case differ; each change of a product, a variant or a price is one event,
+//! and asking for what is there already is none; a product's version rises with whatever changes under it; nothing is ever deleted,
+//! because orders point at it.
+//! Must never know: stock, orders, customers, or what a price becomes in a cart.
+
+mod commands;
+mod events;
+mod import;
+mod model;
+mod queries;
+mod routes;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod upsert;
+
+use web::{Audit, AuditCheck, Module, PermissionInfo};
+
+/// What other modules and importers use within their own transactions.
+pub mod api {
+    pub use crate::model::{Price, ProductId, VariantId, VariantOption};
+    pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, variant_snapshot, variant_snapshots, variants_by_sku};
+    pub use crate::upsert::{
+        Change, MAX_BATCH, MAX_OBSERVATIONS, Observation, RowOutcome, UpsertBatch, UpsertRow, VariantRef, observe_prices, upsert_by_sku,
+        upsert_variants,
+    };
+}
+
+const PERMISSIONS: &[PermissionInfo] = &[
+    PermissionInfo { name: "catalog.read", description: "See products, variants and prices." },
+    PermissionInfo {
+        name: "catalog.write",
+        description: "Make, change and archive products, variants and prices, and import files of them.",
+    },
+];
+
+const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+
+/// The module, as plain data.
+pub fn module() -> Module {
+    Module {
+        permissions: PERMISSIONS,
+        routes: routes::routes(),
+        events: events::EVENTS,
+        statements: sql::statements(),
+        audits: vec![
+            Audit { name: "catalog.variants_have_products", check: AuditCheck::Tenant(queries::audit_orphans) },
+            Audit { name: "catalog.skus_unique", check: AuditCheck::Tenant(queries::audit_skus) },
+            Audit { name: "catalog.variant_counts", check: AuditCheck::Tenant(queries::audit_counts) },
+            Audit { name: "catalog.prices_valid", check: AuditCheck::Tenant(queries::audit_prices) },
+            Audit { name: "catalog.observations_valid", check: AuditCheck::Tenant(queries::audit_observations) },
+        ],
+        ..Module::new("catalog", MIGRATIONS)
+    }
+}

@@ -1,0 +1,563 @@
+//! Types and pure rules: what a SKU, a barcode, a title and a price may be, and what a change does to a product or a variant.
+
+use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+/// Marks products' ids (`prd_...`).
+pub enum ProductEntity {}
+
+impl kernel::Entity for ProductEntity {
+    const PREFIX: &'static str = "prd";
+}
+
+/// The id of a product.
+pub type ProductId = kernel::Id<ProductEntity>;
+
+/// Marks variants' ids (`var_...`).
+pub enum VariantEntity {}
+
+impl kernel::Entity for VariantEntity {
+    const PREFIX: &'static str = "var";
+}
+
+/// The id of a variant.
+pub type VariantId = kernel::Id<VariantEntity>;
+
+/// The most variants that a product has.
+pub(crate) const MAX_VARIANTS: usize = 100;
+/// The most options that a variant has.
+pub(crate) const MAX_OPTIONS: usize = 5;
+/// The longest SKU, in characters.
+pub(crate) const MAX_SKU: usize = 64;
+/// The longest title, in characters.
+pub(crate) const MAX_TITLE: usize = 300;
+/// The longest description, in characters.
+pub(crate) const MAX_DESCRIPTION: usize = 20_000;
+/// The longest external id of a product, in characters.
+pub(crate) const MAX_EXTERNAL_ID: usize = 200;
+/// The longest barcode, in characters.
+pub(crate) const MAX_BARCODE: usize = 64;
+/// The longest name or value of an option, in characters.
+pub(crate) const MAX_OPTION_TEXT: usize = 100;
+/// The most prices that a request sets on one variant.
+pub(crate) const MAX_PRICES: usize = 50;
+/// The highest list price: a hundred thousand million major units.
+pub(crate) const MAX_PRICE: UnitPrice = UnitPrice::from_micros(100_000_000_000 * 1_000_000);
+
+/// Where a product is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProductStatus {
+    /// Being prepared; not for sale yet.
+    Draft,
+    /// For sale.
+    Active,
+    /// No longer for sale; kept, because orders point at it.
+    Archived,
+}
+
+impl ProductStatus {
+    /// As it is stored and sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProductStatus::Draft => "draft",
+            ProductStatus::Active => "active",
+            ProductStatus::Archived => "archived",
+        }
+    }
+
+    /// Whether a product may go from this to `next`. What has been for sale is never a draft again.
+    pub fn may_become(self, next: ProductStatus) -> bool {
+        self == next || next != ProductStatus::Draft
+    }
+}
+
+/// Whether a variant is for sale when its product is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum VariantStatus {
+    /// For sale.
+    Active,
+    /// No longer for sale.
+    Archived,
+}
+
+impl VariantStatus {
+    /// As it is stored and sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VariantStatus::Active => "active",
+            VariantStatus::Archived => "archived",
+        }
+    }
+}
+
+/// One of the choices that tell a variant from its siblings, such as size M.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariantOption {
+    /// What is chosen, such as `Size`.
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+    /// What it is here, such as `M`.
+    #[schema(min_length = 1, max_length = 100)]
+    pub value: String,
+}
+
+/// The list price of a variant in one currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Its currency.
+    pub currency: Currency,
+    /// The price of one unit, not below zero.
+    pub price: UnitPrice,
+}
+
+/// A product, without its variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Product {
+    /// Its id.
+    pub product_id: ProductId,
+    /// The tenant's own name for it, unique among its products; files join variants to their product by it.
+    pub external_id: Option<String>,
+    /// Its title.
+    pub title: String,
+    /// What it is, for a person.
+    pub description: String,
+    /// Where it is in its life.
+    pub status: ProductStatus,
+    /// How many variants it has.
+    pub variant_count: i64,
+    /// Rises with every change of the product, its variants or their prices; the `ETag`.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When the product, a variant or a price of it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A variant with its prices: what is sold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Variant {
+    /// Its id.
+    pub variant_id: VariantId,
+    /// The product that it is a variant of.
+    pub product_id: ProductId,
+    /// Stock-keeping unit: unique in the tenant; upper and lower case differ.
+    pub sku: String,
+    /// Its title.
+    pub title: String,
+    /// What tells it from its siblings.
+    pub options: Vec<VariantOption>,
+    /// GTIN or another code that is scanned.
+    pub barcode: Option<String>,
+    /// Whether it is for sale when its product is.
+    pub status: VariantStatus,
+    /// One price a currency, by currency.
+    pub prices: Vec<Price>,
+    /// Rises with every change of the variant or its prices; the `ETag`.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it or a price of it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A product with its variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ProductDetail {
+    /// The product.
+    #[serde(flatten)]
+    pub product: Product,
+    /// Its variants, in the order in which they were added.
+    pub variants: Vec<Variant>,
+}
+
+/// A price at which a variant has been traded, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct PriceObservation {
+    /// The currency.
+    pub currency: Currency,
+    /// The price of one unit, as traded: zero and below occur in real books.
+    pub price: UnitPrice,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// When it was last seen.
+    pub last_seen: Timestamp,
+    /// On how many lines.
+    pub times_seen: i64,
+}
+
+/// A product to make, with its variants.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewProduct {
+    /// The tenant's own name for it, unique among its products.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
+    pub external_id: Option<String>,
+    /// Its title.
+    #[schema(min_length = 1, max_length = 300)]
+    pub title: String,
+    /// What it is, for a person.
+    #[serde(default)]
+    #[schema(max_length = 20000)]
+    pub description: String,
+    /// `draft` unless said.
+    #[serde(default)]
+    pub status: Option<ProductStatus>,
+    /// Its variants.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub variants: Vec<NewVariant>,
+}
+
+/// A variant to make.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewVariant {
+    /// Stock-keeping unit: unique in the tenant; upper and lower case differ.
+    #[schema(min_length = 1, max_length = 64)]
+    pub sku: String,
+    /// Its title; the product's unless said.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 300)]
+    pub title: Option<String>,
+    /// What tells it from its siblings.
+    #[serde(default)]
+    #[schema(max_items = 5)]
+    pub options: Vec<VariantOption>,
+    /// GTIN-8, -12, -13 or -14 with a right check digit, or another code that is scanned.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
+    pub barcode: Option<String>,
+    /// `active` unless said.
+    #[serde(default)]
+    pub status: Option<VariantStatus>,
+    /// At most one price a currency.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub prices: Vec<Price>,
+}
+
+/// What to change on a product; what is left out stays.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProductChange {
+    /// The tenant's own name for it; null removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
+    pub external_id: Option<Option<String>>,
+    /// Its title.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 300)]
+    pub title: Option<String>,
+    /// What it is, for a person.
+    #[serde(default)]
+    #[schema(max_length = 20000)]
+    pub description: Option<String>,
+    /// Where it is in its life; what was for sale is never a draft again.
+    #[serde(default)]
+    pub status: Option<ProductStatus>,
+}
+
+/// What to change on a variant; what is left out stays.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VariantChange {
+    /// Stock-keeping unit: unique in the tenant; upper and lower case differ.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
+    pub sku: Option<String>,
+    /// Its title.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 300)]
+    pub title: Option<String>,
+    /// What tells it from its siblings; replaces them all.
+    #[serde(default)]
+    #[schema(max_items = 5)]
+    pub options: Option<Vec<VariantOption>>,
+    /// GTIN-8, -12, -13 or -14 with a right check digit, or another code that is scanned; null removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64)]
+    pub barcode: Option<Option<String>>,
+    /// Whether it is for sale when its product is.
+    #[serde(default)]
+    pub status: Option<VariantStatus>,
+}
+
+/// Tells a field that is null from one that is left out.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+/// What is wrong with a value: a stable code, and for a person the limit and the problem.
+pub(crate) type Fault = (&'static str, String);
+
+/// Gathers what is wrong with an input, so that its sender learns of all of it at once.
+#[derive(Default)]
+pub(crate) struct Faults(Vec<FieldError>);
+
+impl Faults {
+    /// Notes the outcome of a check of `field`.
+    pub fn check(&mut self, field: &str, outcome: Result<(), Fault>) {
+        if let Err((code, detail)) = outcome {
+            self.0.push(FieldError { field: field.to_owned(), code, detail });
+        }
+    }
+
+    /// Everything that was found.
+    pub fn into_vec(self) -> Vec<FieldError> {
+        self.0
+    }
+
+    /// Errors: `request.invalid` with every field that was found wrong.
+    pub fn finish(self) -> Result<()> {
+        Error::fields(self.0)
+    }
+}
+
+/// Characters that take no space or change the direction of text: two texts that look alike would differ.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+fn check_length(text: &str, max: usize) -> Result<(), Fault> {
+    // A character takes at most four bytes: long texts are refused without counting them.
+    if text.len() > max * 4 || text.chars().count() > max {
+        return Err(("too_long", format!("at most {max} characters")));
+    }
+    Ok(())
+}
+
+/// One line of text for people: 1 to `max` characters, no control characters, not only white space.
+pub(crate) fn check_line(text: &str, max: usize) -> Result<(), Fault> {
+    check_length(text, max)?;
+    if text.trim().is_empty() {
+        return Err(("empty", "must not be empty".to_owned()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(("control_character", "must not contain control characters or line breaks".to_owned()));
+    }
+    Ok(())
+}
+
+/// Text of several lines, which may be empty: at most `max` characters, no control characters but tabs and line breaks.
+pub(crate) fn check_text(text: &str, max: usize) -> Result<(), Fault> {
+    check_length(text, max)?;
+    if text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) {
+        return Err(("control_character", "must not contain control characters other than tabs and line breaks".to_owned()));
+    }
+    Ok(())
+}
+
+/// A code that people type and compare: 1 to `max` visible characters; single spaces within it are allowed, because real stock
+/// codes have them (`BANK CHARGES`).
+pub(crate) fn check_code(code: &str, max: usize) -> Result<(), Fault> {
+    check_length(code, max)?;
+    if code.is_empty() {
+        return Err(("empty", "must not be empty".to_owned()));
+    }
+    if code.starts_with(' ') || code.ends_with(' ') || code.contains("  ") {
+        return Err(("space", "must not begin or end with a space, or have two in a row".to_owned()));
+    }
+    if code.chars().any(|c| c != ' ' && (c.is_control() || c.is_whitespace() || is_invisible(c))) {
+        return Err(("invisible_character", "must have visible characters only".to_owned()));
+    }
+    Ok(())
+}
+
+/// A SKU: a code of 1 to 64 characters.
+pub(crate) fn check_sku(sku: &str) -> Result<(), Fault> {
+    check_code(sku, MAX_SKU)
+}
+
+/// A barcode: a code of visible ASCII; one of 8, 12, 13 or 14 digits is a GTIN and its check digit must be right.
+pub(crate) fn check_barcode(barcode: &str) -> Result<(), Fault> {
+    check_code(barcode, MAX_BARCODE)?;
+    if !barcode.is_ascii() {
+        return Err(("not_ascii", "must have ASCII characters only".to_owned()));
+    }
+    let digits: Option<Vec<u8>> = barcode.bytes().map(|b| b.is_ascii_digit().then(|| b - b'0')).collect();
+    if let Some(digits) = digits
+        && matches!(digits.len(), 8 | 12 | 13 | 14)
+    {
+        let (last, body) = (digits[digits.len() - 1], &digits[..digits.len() - 1]);
+        let expected = gtin_check_digit(body);
+        if last != expected {
+            return Err(("check_digit", format!("the check digit of this GTIN-{} should be {expected}, not {last}", digits.len())));
+        }
+    }
+    Ok(())
+}
+
+/// The check digit of a GTIN without it (GS1 General Specifications, 7.9): weights 3 and 1 in turn from the right.
+pub(crate) fn gtin_check_digit(body: &[u8]) -> u8 {
+    let sum: u32 = body.iter().rev().enumerate().map(|(i, digit)| u32::from(*digit) * if i % 2 == 0 { 3 } else { 1 }).sum();
+    ((10 - sum % 10) % 10) as u8
+}
+
+/// A list price: from zero to [`MAX_PRICE`].
+pub(crate) fn check_price(price: UnitPrice) -> Result<(), Fault> {
+    if price < UnitPrice::default() {
+        return Err(("negative", "must not be below zero".to_owned()));
+    }
+    if price > MAX_PRICE {
+        return Err(("too_large", format!("at most {MAX_PRICE}")));
+    }
+    Ok(())
+}
+
+/// A variant's options: at most [`MAX_OPTIONS`], each with its own name. `path` is the field that holds them.
+pub(crate) fn check_options(path: &str, options: &[VariantOption], faults: &mut Faults) {
+    if options.len() > MAX_OPTIONS {
+        return faults.check(path, Err(("too_many", format!("at most {MAX_OPTIONS} options"))));
+    }
+    for (i, option) in options.iter().enumerate() {
+        faults.check(&format!("{path}[{i}].name"), check_line(&option.name, MAX_OPTION_TEXT));
+        faults.check(&format!("{path}[{i}].value"), check_line(&option.value, MAX_OPTION_TEXT));
+        if options[..i].iter().any(|earlier| earlier.name == option.name) {
+            faults.check(&format!("{path}[{i}].name"), Err(("duplicate", "each option has a name of its own".to_owned())));
+        }
+    }
+}
+
+fn check_prices(path: &str, prices: &[Price], faults: &mut Faults) {
+    if prices.len() > MAX_PRICES {
+        return faults.check(path, Err(("too_many", format!("at most {MAX_PRICES} prices"))));
+    }
+    for (i, price) in prices.iter().enumerate() {
+        faults.check(&format!("{path}[{i}].price"), check_price(price.price));
+        if prices[..i].iter().any(|earlier| earlier.currency == price.currency) {
+            faults.check(&format!("{path}[{i}].currency"), Err(("duplicate", "one price a currency".to_owned())));
+        }
+    }
+}
+
+impl NewVariant {
+    /// Checks every field; `path` is empty or ends with a dot.
+    fn check(&self, path: &str, faults: &mut Faults) {
+        faults.check(&format!("{path}sku"), check_sku(&self.sku));
+        if let Some(title) = &self.title {
+            faults.check(&format!("{path}title"), check_line(title, MAX_TITLE));
+        }
+        if let Some(barcode) = &self.barcode {
+            faults.check(&format!("{path}barcode"), check_barcode(barcode));
+        }
+        check_options(&format!("{path}options"), &self.options, faults);
+        check_prices(&format!("{path}prices"), &self.prices, faults);
+    }
+
+    /// Errors: `request.invalid` with every wrong field.
+    pub fn validate(&self) -> Result<()> {
+        let mut faults = Faults::default();
+        self.check("", &mut faults);
+        faults.finish()
+    }
+}
+
+impl NewProduct {
+    /// Errors: `request.invalid` with every wrong field.
+    pub fn validate(&self) -> Result<()> {
+        let mut faults = Faults::default();
+        faults.check("title", check_line(&self.title, MAX_TITLE));
+        faults.check("description", check_text(&self.description, MAX_DESCRIPTION));
+        if let Some(external_id) = &self.external_id {
+            faults.check("external_id", check_code(external_id, MAX_EXTERNAL_ID));
+        }
+        if self.variants.len() > MAX_VARIANTS {
+            faults.check("variants", Err(("too_many", format!("at most {MAX_VARIANTS} variants"))));
+            return faults.finish();
+        }
+        for (i, variant) in self.variants.iter().enumerate() {
+            variant.check(&format!("variants[{i}]."), &mut faults);
+            if self.variants[..i].iter().any(|earlier| earlier.sku == variant.sku) {
+                faults.check(&format!("variants[{i}].sku"), Err(("duplicate", "each variant has a SKU of its own".to_owned())));
+            }
+        }
+        faults.finish()
+    }
+}
+
+impl ProductChange {
+    /// Errors: `request.invalid` with every wrong field.
+    pub fn validate(&self) -> Result<()> {
+        let mut faults = Faults::default();
+        if let Some(title) = &self.title {
+            faults.check("title", check_line(title, MAX_TITLE));
+        }
+        if let Some(description) = &self.description {
+            faults.check("description", check_text(description, MAX_DESCRIPTION));
+        }
+        if let Some(Some(external_id)) = &self.external_id {
+            faults.check("external_id", check_code(external_id, MAX_EXTERNAL_ID));
+        }
+        faults.finish()
+    }
+}
+
+impl VariantChange {
+    /// Errors: `request.invalid` with every wrong field.
+    pub fn validate(&self) -> Result<()> {
+        let mut faults = Faults::default();
+        if let Some(sku) = &self.sku {
+            faults.check("sku", check_sku(sku));
+        }
+        if let Some(title) = &self.title {
+            faults.check("title", check_line(title, MAX_TITLE));
+        }
+        if let Some(Some(barcode)) = &self.barcode {
+            faults.check("barcode", check_barcode(barcode));
+        }
+        if let Some(options) = &self.options {
+            check_options("options", options, &mut faults);
+        }
+        faults.finish()
+    }
+}
+
+/// Takes over `new` when there is one and it differs, and notes the field's name.
+fn replace<T: Clone + PartialEq>(current: &mut T, new: Option<&T>, name: &'static str, changed: &mut Vec<&'static str>) {
+    if let Some(new) = new
+        && current != new
+    {
+        current.clone_from(new);
+        changed.push(name);
+    }
+}
+
+impl Product {
+    /// Makes the change and names the fields that differ now; none when it was as asked already.
+    /// Errors: `catalog.product_not_draft_again`.
+    pub fn apply(&mut self, change: &ProductChange) -> Result<Vec<&'static str>> {
+        if let Some(next) = change.status
+            && !self.status.may_become(next)
+        {
+            return Err(Error::failed_precondition(
+                "catalog.product_not_draft_again",
+                format!("the product is {} and can't be a draft again; archive it instead", self.status.as_str()),
+            ));
+        }
+        let mut changed = Vec::new();
+        replace(&mut self.external_id, change.external_id.as_ref(), "external_id", &mut changed);
+        replace(&mut self.title, change.title.as_ref(), "title", &mut changed);
+        replace(&mut self.description, change.description.as_ref(), "description", &mut changed);
+        replace(&mut self.status, change.status.as_ref(), "status", &mut changed);
+        Ok(changed)
+    }
+}
+
+impl Variant {
+    /// Makes the change and names the fields that differ now; none when it was as asked already.
+    pub fn apply(&mut self, change: &VariantChange) -> Vec<&'static str> {
+        let mut changed = Vec::new();
+        replace(&mut self.sku, change.sku.as_ref(), "sku", &mut changed);
+        replace(&mut self.title, change.title.as_ref(), "title", &mut changed);
+        replace(&mut self.options, change.options.as_ref(), "options", &mut changed);
+        replace(&mut self.barcode, change.barcode.as_ref(), "barcode", &mut changed);
+        replace(&mut self.status, change.status.as_ref(), "status", &mut changed);
+        changed
+    }
+}

@@ -1,0 +1,243 @@
+//! The HTTP API.
+
+use crate::commands::{self, AddVariant, SetPrice, UpdateProduct, UpdateVariant, UpsertBatch};
+use crate::import::{Format, ImportReport, MAX_BYTES, Rows};
+use crate::model::{
+    NewProduct, NewVariant, PriceObservation, Product, ProductChange, ProductDetail, ProductId, ProductStatus, Variant, VariantChange,
+    VariantId,
+};
+use crate::queries::{self, ProductFilter, ProductPosition};
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use kernel::{Currency, Page, Timestamp, UnitPrice};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody, Result, Route, Versioned,
+};
+
+const READ: Access = Access::Tenant("catalog.read");
+const WRITE: Access = Access::Tenant("catalog.write");
+
+/// Every route.
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(READ, routes!(list_products)),
+        Route::new(WRITE, routes!(create_product)).keyed(),
+        Route::new(READ, routes!(get_product)),
+        Route::new(WRITE, routes!(update_product)),
+        Route::new(WRITE, routes!(archive_product)),
+        Route::new(WRITE, routes!(add_variant)).keyed(),
+        Route::new(READ, routes!(get_variant_by_sku)),
+        Route::new(READ, routes!(get_variant)),
+        Route::new(WRITE, routes!(update_variant)),
+        Route::new(WRITE, routes!(set_price)),
+        Route::new(READ, routes!(list_price_observations)),
+        Route::new(WRITE, routes!(import)).body_limit(MAX_BYTES).timeout_ms(120_000),
+    ]
+}
+
+/// Filters of the list of products.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ProductQuery {
+    /// Only products of this status.
+    status: Option<ProductStatus>,
+    /// Only the product that has this SKU.
+    #[param(min_length = 1, max_length = 64)]
+    sku: Option<String>,
+    /// Only products of which something changed at this time or later; the list is then in the order of change, the oldest first.
+    updated_since: Option<Timestamp>,
+}
+
+/// A product as lists show it.
+#[derive(serde::Serialize, ToSchema)]
+struct ProductSummary {
+    product_id: ProductId,
+    external_id: Option<String>,
+    title: String,
+    status: ProductStatus,
+    /// How many variants it has.
+    variant_count: i64,
+    version: i64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<Product> for ProductSummary {
+    fn from(p: Product) -> Self {
+        let Product { product_id, external_id, title, description: _, status, variant_count, version, created_at, updated_at } = p;
+        ProductSummary { product_id, external_id, title, status, variant_count, version, created_at, updated_at }
+    }
+}
+
+/// Products, the newest first, without descriptions and variants.
+#[utoipa::path(get, path = "/api/v1/products", tag = "catalog", params(ProductQuery, PagingParams), responses((status = 200, body = Page<ProductSummary>)))]
+async fn list_products(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<ProductQuery>,
+    paging: Paging<ProductPosition>,
+) -> Result<Json<Page<ProductSummary>>> {
+    let filter = ProductFilter { status: query.status, sku: query.sku, updated_since: query.updated_since };
+    // Each order has its own positions, so a cursor of one is refused by the other.
+    let list = if filter.updated_since.is_some() { "catalog.products_by_change" } else { "catalog.products" };
+    let request = paging.request(list)?;
+    let rows = app.store().read(caller.tenant()?, move |read| queries::products(read, &filter, &request)).await?;
+    let page = paging.page(list, rows, |product| (product.updated_at.micros(), product.product_id))?;
+    Ok(Json(Page { data: page.data.into_iter().map(ProductSummary::from).collect(), next_cursor: page.next_cursor }))
+}
+
+/// Makes a product with its variants and their prices.
+#[utoipa::path(post, path = "/api/v1/products", tag = "catalog", request_body = NewProduct,
+    responses((status = 201, body = ProductDetail), (status = 409, description = "`catalog.sku_taken`, `catalog.external_id_taken`")))]
+async fn create_product(State(app): State<App>, caller: Caller, new: Keyed<NewProduct>) -> Result<impl IntoResponse> {
+    let product = app.submit(&caller, new.key, commands::create_product, new.body).await?.value;
+    let location = format!("/api/v1/products/{}", product.product.product_id);
+    Ok((ETag(product.product.version), Created(location, product)))
+}
+
+/// A product with its variants and their prices.
+#[utoipa::path(get, path = "/api/v1/products/{product_id}", tag = "catalog", params(("product_id" = ProductId, Path)), responses((status = 200, body = ProductDetail)))]
+async fn get_product(State(app): State<App>, caller: Caller, Params(id): Params<ProductId>) -> Result<Versioned<ProductDetail>> {
+    let product = app.store().peek(caller.tenant()?, move |read| queries::product(read, id)).await?;
+    Ok(Versioned(product.product.version, product))
+}
+
+/// Changes a product; what is left out stays.
+#[utoipa::path(patch, path = "/api/v1/products/{product_id}", tag = "catalog", params(("product_id" = ProductId, Path)), request_body = ProductChange,
+    responses((status = 200, body = ProductDetail), (status = 409, description = "`catalog.external_id_taken`, `catalog.product_not_draft_again`"),
+        (status = 412, description = "Changed since the version in `If-Match`")))]
+async fn update_product(
+    State(app): State<App>,
+    caller: Caller,
+    Params(product_id): Params<ProductId>,
+    if_match: IfMatch,
+    Body(change): Body<ProductChange>,
+) -> Result<Versioned<ProductDetail>> {
+    let product = app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change }).await?.value;
+    Ok(Versioned(product.product.version, product))
+}
+
+/// Takes a product off sale for good or for a while; it stays where orders point at it. Archiving an archived one changes nothing.
+#[utoipa::path(post, path = "/api/v1/products/{product_id}/archive", tag = "catalog", params(("product_id" = ProductId, Path)),
+    responses((status = 200, body = ProductDetail), (status = 412, description = "Changed since the version in `If-Match`")))]
+async fn archive_product(
+    State(app): State<App>,
+    caller: Caller,
+    Params(product_id): Params<ProductId>,
+    if_match: IfMatch,
+) -> Result<Versioned<ProductDetail>> {
+    let change = ProductChange { status: Some(ProductStatus::Archived), ..ProductChange::default() };
+    let product = app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change }).await?.value;
+    Ok(Versioned(product.product.version, product))
+}
+
+/// Adds a variant to a product.
+#[utoipa::path(post, path = "/api/v1/products/{product_id}/variants", tag = "catalog", params(("product_id" = ProductId, Path)), request_body = NewVariant,
+    responses((status = 201, body = Variant), (status = 409, description = "`catalog.sku_taken`, `catalog.too_many_variants`")))]
+async fn add_variant(
+    State(app): State<App>,
+    caller: Caller,
+    Params(product_id): Params<ProductId>,
+    new: Keyed<NewVariant>,
+) -> Result<impl IntoResponse> {
+    let variant = app.submit(&caller, new.key, commands::add_variant, AddVariant { product_id, variant: new.body }).await?.value;
+    let location = format!("/api/v1/variants/{}", variant.variant_id);
+    Ok((ETag(variant.version), Created(location, variant)))
+}
+
+/// The SKU to look up.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SkuQuery {
+    /// The SKU; upper and lower case differ.
+    #[param(min_length = 1, max_length = 64)]
+    sku: String,
+}
+
+/// The variant with a SKU. (In the query, because a SKU may contain a slash.)
+#[utoipa::path(get, path = "/api/v1/variants/by-sku", tag = "catalog", params(SkuQuery), responses((status = 200, body = Variant)))]
+async fn get_variant_by_sku(State(app): State<App>, caller: Caller, Query(query): Query<SkuQuery>) -> Result<Versioned<Variant>> {
+    let variant = app.store().peek(caller.tenant()?, move |read| queries::variant_by_sku(read, &query.sku)).await?;
+    Ok(Versioned(variant.version, variant))
+}
+
+/// A variant with its prices.
+#[utoipa::path(get, path = "/api/v1/variants/{variant_id}", tag = "catalog", params(("variant_id" = VariantId, Path)), responses((status = 200, body = Variant)))]
+async fn get_variant(State(app): State<App>, caller: Caller, Params(id): Params<VariantId>) -> Result<Versioned<Variant>> {
+    let variant = app.store().peek(caller.tenant()?, move |read| queries::variant(read, id)).await?;
+    Ok(Versioned(variant.version, variant))
+}
+
+/// Changes a variant; what is left out stays.
+#[utoipa::path(patch, path = "/api/v1/variants/{variant_id}", tag = "catalog", params(("variant_id" = VariantId, Path)), request_body = VariantChange,
+    responses((status = 200, body = Variant), (status = 409, description = "`catalog.sku_taken`"), (status = 412, description = "Changed since the version in `If-Match`")))]
+async fn update_variant(
+    State(app): State<App>,
+    caller: Caller,
+    Params(variant_id): Params<VariantId>,
+    if_match: IfMatch,
+    Body(change): Body<VariantChange>,
+) -> Result<Versioned<Variant>> {
+    let variant = app.submit(&caller, None, commands::update_variant, UpdateVariant { variant_id, if_match, change }).await?.value;
+    Ok(Versioned(variant.version, variant))
+}
+
+/// The amount of a price.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PriceAmount {
+    /// The price of one unit, not below zero.
+    price: UnitPrice,
+}
+
+/// Sets the list price of a variant in one currency.
+#[utoipa::path(put, path = "/api/v1/variants/{variant_id}/prices/{currency}", tag = "catalog",
+    params(("variant_id" = VariantId, Path), ("currency" = Currency, Path)), request_body = PriceAmount,
+    responses((status = 200, body = Variant), (status = 412, description = "Changed since the version in `If-Match`")))]
+async fn set_price(
+    State(app): State<App>,
+    caller: Caller,
+    Params((variant_id, currency)): Params<(VariantId, Currency)>,
+    if_match: IfMatch,
+    Body(PriceAmount { price }): Body<PriceAmount>,
+) -> Result<Versioned<Variant>> {
+    let variant = app.submit(&caller, None, commands::set_price, SetPrice { variant_id, if_match, currency, price }).await?.value;
+    Ok(Versioned(variant.version, variant))
+}
+
+/// The prices at which a variant has been traded, by currency and price.
+#[utoipa::path(get, path = "/api/v1/variants/{variant_id}/price-observations", tag = "catalog", params(("variant_id" = VariantId, Path), PagingParams),
+    responses((status = 200, body = Page<PriceObservation>)))]
+async fn list_price_observations(
+    State(app): State<App>,
+    caller: Caller,
+    Params(id): Params<VariantId>,
+    paging: Paging<(String, i64)>,
+) -> Result<Json<Page<PriceObservation>>> {
+    let list = "catalog.price_observations";
+    let request = paging.request(list)?;
+    let rows = app.store().read(caller.tenant()?, move |read| queries::observations(read, id, &request)).await?;
+    Ok(Json(paging.page(list, rows, |o| (o.currency.code().to_owned(), o.price.micros()))?))
+}
+
+/// Makes and changes variants by a file: CSV with the columns `sku`, `product`, `title`, `barcode`, `currency`, `price`, `option1_name`,
+/// `option1_value` to `option5_value` (only `sku` is needed), or NDJSON. An empty cell leaves what is stored. A row that is wrong is
+/// reported and leaves the others standing. The same file again changes nothing, so it needs no idempotency key: after an error, send it again.
+#[utoipa::path(post, path = "/api/v1/catalog/import", tag = "catalog",
+    request_body(description = "At most 10,000 rows and 8 MiB", content((String = "text/csv"), (crate::import::ImportRow = "application/x-ndjson"))),
+    responses((status = 200, body = ImportReport)))]
+async fn import(State(app): State<App>, caller: Caller, file: RawBody) -> Result<Json<ImportReport>> {
+    let format = Format::of(&file.content_type)?;
+    let mut rows = Rows::open(format, &file.bytes)?;
+    let mut report = ImportReport::default();
+    while let Some((lines, batch)) = rows.next_batch(&mut report) {
+        let outcomes =
+            app.store().write(caller.call()?.deadline_ms(30_000), commands::upsert_variants, UpsertBatch { rows: batch }).await?;
+        report.add(&lines, outcomes);
+    }
+    Ok(Json(report.finish()))
+}

@@ -1,0 +1,518 @@
+//! Bulk upsert by SKU, for files and importers: reads what there is in at most three statements, decides in memory, and writes in at
+//! most five, however many rows. A tenant's commands run one after another, so what was read still holds when it is written.
+
+use crate::events;
+use crate::model::{
+    Faults, MAX_EXTERNAL_ID, MAX_PRICES, MAX_TITLE, MAX_VARIANTS, Price, Product, ProductId, ProductStatus, Variant, VariantId,
+    VariantOption, check_barcode, check_code, check_line, check_options, check_price, check_sku,
+};
+use crate::sql;
+use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
+use std::collections::HashMap;
+use store::{FromRow, Row, Tx};
+
+/// The most rows of one batch.
+pub const MAX_BATCH: usize = 1_000;
+
+/// The most observations of one call.
+pub const MAX_OBSERVATIONS: usize = 20_000;
+
+/// What is known of one SKU. What is left out leaves what is stored as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpsertRow {
+    /// The SKU, 1 to 64 visible characters; upper and lower case differ.
+    pub sku: String,
+    /// External id of the product that it belongs to, made when it is new. Without one, a new SKU gets a product of its own.
+    pub product: Option<String>,
+    /// The variant's title; a new variant without one is titled by its SKU. The title of a product with one variant follows.
+    pub title: Option<String>,
+    /// Barcode.
+    pub barcode: Option<String>,
+    /// Replaces all options; empty leaves them.
+    pub options: Vec<VariantOption>,
+    /// List prices to set, at most one a currency.
+    pub prices: Vec<Price>,
+}
+
+impl UpsertRow {
+    /// Everything that is wrong with the row by itself; empty when it is fine.
+    pub fn faults(&self) -> Vec<FieldError> {
+        let mut faults = Faults::default();
+        faults.check("sku", check_sku(&self.sku));
+        if let Some(product) = &self.product {
+            faults.check("product", check_code(product, MAX_EXTERNAL_ID));
+        }
+        if let Some(title) = &self.title {
+            faults.check("title", check_line(title, MAX_TITLE));
+        }
+        if let Some(barcode) = &self.barcode {
+            faults.check("barcode", check_barcode(barcode));
+        }
+        check_options("options", &self.options, &mut faults);
+        if self.prices.len() > MAX_PRICES {
+            faults.check("prices", Err(("too_many", format!("at most {MAX_PRICES} prices"))));
+        } else {
+            self.prices.iter().for_each(|price| faults.check("price", check_price(price.price)));
+        }
+        faults.into_vec()
+    }
+}
+
+/// Rows for [`upsert_variants`], at most [`MAX_BATCH`].
+#[derive(Clone, Debug, Default)]
+pub struct UpsertBatch {
+    /// Valid by themselves ([`UpsertRow::faults`] is empty). Rows of one SKU count as one: what a later one says wins.
+    pub rows: Vec<UpsertRow>,
+}
+
+/// Where a SKU is in the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VariantRef {
+    /// The variant.
+    pub variant_id: VariantId,
+    /// Its product.
+    pub product_id: ProductId,
+}
+
+/// What an upsert did to a SKU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Created,
+    /// Some of it, or a price, is different now.
+    Updated,
+    /// It was as the row says already.
+    Unchanged,
+}
+
+/// What became of a row: where its SKU is and what changed, or why it was refused.
+pub type RowOutcome = Result<(VariantRef, Change), FieldError>;
+
+/// Rows of one SKU as one.
+struct Merged<'a> {
+    sku: &'a str,
+    product: Option<&'a str>,
+    title: Option<&'a str>,
+    barcode: Option<&'a str>,
+    options: &'a [VariantOption],
+    prices: Vec<Price>,
+}
+
+/// Merges rows of one SKU, in order of first appearance, and tells for each row which merged one it went into.
+fn merge(rows: &[UpsertRow]) -> (Vec<Merged<'_>>, Vec<usize>) {
+    let mut merged: Vec<Merged<'_>> = Vec::with_capacity(rows.len());
+    let mut by_sku: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
+    let mut places = Vec::with_capacity(rows.len());
+    for row in rows {
+        let place = *by_sku.entry(&row.sku).or_insert(merged.len());
+        if place == merged.len() {
+            merged.push(Merged { sku: &row.sku, product: None, title: None, barcode: None, options: &[], prices: Vec::new() });
+        }
+        let into = &mut merged[place];
+        into.product = row.product.as_deref().or(into.product);
+        into.title = row.title.as_deref().or(into.title);
+        into.barcode = row.barcode.as_deref().or(into.barcode);
+        if !row.options.is_empty() {
+            into.options = &row.options;
+        }
+        for price in &row.prices {
+            match into.prices.iter_mut().find(|p| p.currency == price.currency) {
+                Some(earlier) => *earlier = *price,
+                None => into.prices.push(*price),
+            }
+        }
+        places.push(place);
+    }
+    (merged, places)
+}
+
+/// A product as the upsert sees and changes it.
+struct ProductState {
+    product: Product,
+    is_new: bool,
+    /// Its own title changed.
+    retitled: bool,
+    /// Something of it, its variants or their prices changed.
+    touched: bool,
+}
+
+/// A row of [`sql::UPSERT_VARIANTS`].
+struct Found {
+    variant: Variant,
+    product: Product,
+}
+
+impl FromRow for Found {
+    fn from_row(row: &dyn Row) -> Result<Self> {
+        let product_id = row.get(7)?;
+        let variant = Variant {
+            sku: row.get(0)?,
+            variant_id: row.get(1)?,
+            product_id,
+            title: row.get(2)?,
+            options: sql::options_from_json(&row.get::<String>(3)?)?,
+            barcode: row.get(4)?,
+            status: row.get(5)?,
+            prices: Vec::new(),
+            version: row.get(6)?,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        };
+        let product = bare_product(product_id, row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?);
+        Ok(Found { variant, product })
+    }
+}
+
+/// The fields of a product that an upsert looks at.
+fn bare_product(
+    product_id: ProductId,
+    external_id: Option<String>,
+    title: String,
+    status: ProductStatus,
+    variant_count: i64,
+    version: i64,
+) -> Product {
+    let never = Timestamp::default();
+    Product {
+        product_id,
+        external_id,
+        title,
+        description: String::new(),
+        status,
+        variant_count,
+        version,
+        created_at: never,
+        updated_at: never,
+    }
+}
+
+/// Everything that a batch reads and then changes in memory.
+#[derive(Default)]
+struct State {
+    products: HashMap<ProductId, ProductState>,
+    by_external_id: HashMap<String, ProductId>,
+    variants: HashMap<String, Variant>,
+    created: Vec<Variant>,
+    updated: Vec<(Variant, Vec<&'static str>)>,
+    prices: Vec<(i64, Currency, i64)>,
+    /// In the order of the rows.
+    price_events: Vec<store::NewEvent>,
+}
+
+impl State {
+    fn read(tx: &mut Tx<'_>, merged: &[Merged<'_>]) -> Result<State> {
+        let mut state = State::default();
+        let skus: Vec<String> = merged.iter().map(|m| m.sku.to_owned()).collect();
+        for Found { variant, product } in tx.all::<Found>(sql::UPSERT_VARIANTS, (skus,))? {
+            state.know(product);
+            state.variants.insert(variant.sku.clone(), variant);
+        }
+        let mut external_ids: Vec<String> =
+            merged.iter().filter_map(|m| m.product).filter(|id| !state.by_external_id.contains_key(*id)).map(str::to_owned).collect();
+        external_ids.sort_unstable();
+        external_ids.dedup();
+        if !external_ids.is_empty() {
+            for (id, external_id, title, status, variants, version) in tx.all(sql::UPSERT_PRODUCTS, (external_ids,))? {
+                state.know(bare_product(id, external_id, title, status, variants, version));
+            }
+        }
+        let priced: HashMap<VariantId, String> = merged
+            .iter()
+            .filter(|m| !m.prices.is_empty())
+            .filter_map(|m| state.variants.get(m.sku))
+            .map(|v| (v.variant_id, v.sku.clone()))
+            .collect();
+        if !priced.is_empty() {
+            let ids: Vec<i64> = priced.keys().map(|id| id.as_i64()).collect();
+            for (id, currency, price) in tx.all::<(VariantId, Currency, UnitPrice)>(sql::UPSERT_PRICES, (ids,))? {
+                if let Some(variant) = priced.get(&id).and_then(|sku| state.variants.get_mut(sku)) {
+                    variant.prices.push(Price { currency, price });
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    fn know(&mut self, product: Product) {
+        if let Some(external_id) = &product.external_id {
+            self.by_external_id.insert(external_id.clone(), product.product_id);
+        }
+        self.products.entry(product.product_id).or_insert(ProductState { product, is_new: false, retitled: false, touched: false });
+    }
+
+    fn apply(&mut self, tx: &Tx<'_>, row: &Merged<'_>) -> RowOutcome {
+        match self.variants.remove(row.sku) {
+            Some(variant) => self.update(row, variant),
+            None => self.create(tx, row),
+        }
+    }
+
+    fn create(&mut self, tx: &Tx<'_>, row: &Merged<'_>) -> RowOutcome {
+        let title = row.title.unwrap_or(row.sku);
+        let known = row.product.and_then(|external_id| self.by_external_id.get(external_id)).copied();
+        let product_id = known.unwrap_or_else(|| {
+            let product_title = row.product.unwrap_or(title).to_owned();
+            let product = bare_product(tx.new_id(), row.product.map(str::to_owned), product_title, ProductStatus::Active, 0, 1);
+            let product_id = product.product_id;
+            self.know(product);
+            if let Some(state) = self.products.get_mut(&product_id) {
+                state.is_new = true;
+            }
+            product_id
+        });
+        let state = self.products.get_mut(&product_id).expect("every id in by_external_id is a key of products");
+        if state.product.variant_count >= MAX_VARIANTS as i64 {
+            return Err(refusal("product", "full", format!("a product has at most {MAX_VARIANTS} variants")));
+        }
+        state.product.variant_count += 1;
+        state.touched = true;
+        let variant = Variant {
+            variant_id: tx.new_id(),
+            product_id,
+            sku: row.sku.to_owned(),
+            title: title.to_owned(),
+            options: row.options.to_vec(),
+            barcode: row.barcode.map(str::to_owned),
+            status: crate::model::VariantStatus::Active,
+            prices: row.prices.clone(),
+            version: 1,
+            created_at: tx.now(),
+            updated_at: tx.now(),
+        };
+        for price in &row.prices {
+            self.set_price(&variant, *price, None);
+        }
+        let place = VariantRef { variant_id: variant.variant_id, product_id };
+        self.created.push(variant);
+        Ok((place, Change::Created))
+    }
+
+    fn update(&mut self, row: &Merged<'_>, mut variant: Variant) -> RowOutcome {
+        let place = VariantRef { variant_id: variant.variant_id, product_id: variant.product_id };
+        let state = self.products.get_mut(&variant.product_id).expect("a variant was read together with its product");
+        if row.product.is_some() && row.product != state.product.external_id.as_deref() {
+            return Err(refusal("product", "other_product", format!("the SKU belongs to product {} already", place.product_id)));
+        }
+        let mut changed = Vec::new();
+        if let Some(title) = row.title
+            && title != variant.title
+        {
+            // A product that is its only variant goes by the same name, until someone gives it another.
+            if state.product.variant_count == 1 && state.product.title == variant.title {
+                title.clone_into(&mut state.product.title);
+                state.retitled = true;
+            }
+            title.clone_into(&mut variant.title);
+            changed.push("title");
+        }
+        if !row.options.is_empty() && row.options != variant.options {
+            variant.options = row.options.to_vec();
+            changed.push("options");
+        }
+        if row.barcode.is_some() && row.barcode != variant.barcode.as_deref() {
+            variant.barcode = row.barcode.map(str::to_owned);
+            changed.push("barcode");
+        }
+        let stored = |price: &Price| variant.prices.iter().find(|p| p.currency == price.currency).map(|p| p.price);
+        let repriced: Vec<(Price, Option<UnitPrice>)> =
+            row.prices.iter().map(|price| (*price, stored(price))).filter(|(price, previous)| *previous != Some(price.price)).collect();
+        if changed.is_empty() && repriced.is_empty() {
+            return Ok((place, Change::Unchanged));
+        }
+        state.touched = true;
+        variant.version += 1;
+        for (price, previous) in repriced {
+            self.set_price(&variant, price, previous);
+        }
+        self.updated.push((variant, changed));
+        Ok((place, Change::Updated))
+    }
+
+    fn set_price(&mut self, variant: &Variant, price: Price, previous: Option<UnitPrice>) {
+        self.prices.push((variant.variant_id.as_i64(), price.currency, price.price.micros()));
+        self.price_events.push(events::price_changed(variant, price, previous));
+    }
+
+    fn write(mut self, tx: &mut Tx<'_>) -> Result<()> {
+        let now = tx.now();
+        let mut products: Vec<&mut ProductState> = self.products.values_mut().filter(|p| p.touched).collect();
+        products.sort_unstable_by_key(|p| p.product.product_id);
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        for state in products {
+            let product = &mut state.product;
+            if state.is_new {
+                new.push((product.product_id.as_i64(), product.external_id.as_deref(), product.title.as_str(), product.variant_count));
+                tx.emit(events::product_created(product));
+            } else {
+                product.version += 1;
+                old.push((product.product_id.as_i64(), product.title.as_str(), product.variant_count, product.version));
+                if state.retitled {
+                    tx.emit(events::product_updated(product, &["title"]));
+                }
+            }
+        }
+        let created: Vec<_> = self
+            .created
+            .iter()
+            .map(|v| (v.variant_id.as_i64(), v.product_id.as_i64(), &v.sku, &v.title, sql::options_to_json(&v.options), &v.barcode))
+            .collect();
+        let updated: Vec<_> = self
+            .updated
+            .iter()
+            .map(|(v, _)| (v.variant_id.as_i64(), &v.title, sql::options_to_json(&v.options), &v.barcode, v.version))
+            .collect();
+        write_rows(tx, sql::INSERT_PRODUCTS, &new, now)?;
+        write_rows(tx, sql::UPDATE_PRODUCTS, &old, now)?;
+        write_rows(tx, sql::INSERT_VARIANTS, &created, now)?;
+        write_rows(tx, sql::UPDATE_VARIANTS, &updated, now)?;
+        write_rows(tx, sql::SET_PRICES, &self.prices, now)?;
+        self.created.iter().for_each(|variant| tx.emit(events::variant_created(variant)));
+        self.updated
+            .iter()
+            .filter(|(_, changed)| !changed.is_empty())
+            .for_each(|(variant, changed)| tx.emit(events::variant_updated(variant, changed)));
+        self.price_events.into_iter().for_each(|event| tx.emit(event));
+        Ok(())
+    }
+}
+
+fn refusal(field: &str, code: &'static str, detail: String) -> FieldError {
+    FieldError { field: field.to_owned(), code, detail }
+}
+
+fn to_json<T: serde::Serialize>(rows: &[T]) -> Result<String> {
+    serde_json::to_string(rows).map_err(|e| Error::internal("rows for a set-based statement do not serialise").caused_by(e))
+}
+
+fn write_rows<T: serde::Serialize>(tx: &mut Tx<'_>, sql: store::Sql, rows: &[T], now: Timestamp) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    tx.exec(sql, (to_json(rows)?, now))
+}
+
+/// Makes the SKUs that are new, with their products, and changes those that differ; tells of each row what became of it. A refused
+/// row leaves the others standing. What is as it should be already is not written, and no event tells of it.
+/// Errors: `catalog.batch_too_large`; those of the store.
+pub fn upsert_variants(tx: &mut Tx<'_>, batch: &UpsertBatch) -> Result<Vec<RowOutcome>> {
+    upsert(tx, &batch.rows)
+}
+
+fn upsert(tx: &mut Tx<'_>, rows: &[UpsertRow]) -> Result<Vec<RowOutcome>> {
+    if rows.len() > MAX_BATCH {
+        return Err(Error::invalid("catalog.batch_too_large", format!("at most {MAX_BATCH} rows a batch")));
+    }
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (merged, places) = merge(rows);
+    let mut state = State::read(tx, &merged)?;
+    let outcomes: Vec<RowOutcome> = merged.iter().map(|row| state.apply(tx, row)).collect();
+    state.write(tx)?;
+    Ok(places.into_iter().map(|place| outcomes[place].clone()).collect())
+}
+
+/// As [`upsert_variants`], for importers: checks the rows, and refuses all of them when one is wrong.
+/// Errors: `request.invalid` naming `rows[i].field`; `catalog.batch_too_large`.
+pub fn upsert_by_sku(tx: &mut Tx<'_>, rows: &[UpsertRow]) -> Result<Vec<VariantRef>> {
+    let at = |i: usize, fault: FieldError| FieldError { field: format!("rows[{i}].{}", fault.field), ..fault };
+    let faults = rows.iter().enumerate().flat_map(|(i, row)| row.faults().into_iter().map(move |fault| at(i, fault)));
+    Error::fields(faults.take(100).collect())?;
+    let mut places = Vec::with_capacity(rows.len());
+    for (i, outcome) in upsert(tx, rows)?.into_iter().enumerate() {
+        match outcome {
+            Ok((place, _)) => places.push(place),
+            Err(fault) => return Error::fields(vec![at(i, fault)]).map(|()| places),
+        }
+    }
+    Ok(places)
+}
+
+/// A price at which a variant was traded on some lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// The variant, of the same tenant.
+    pub variant_id: VariantId,
+    /// The currency.
+    pub currency: Currency,
+    /// The price of one unit, as traded; zero and below occur in real books.
+    pub price: UnitPrice,
+    /// The first of these lines.
+    pub first_seen: Timestamp,
+    /// The last of these lines.
+    pub last_seen: Timestamp,
+    /// How many lines, above 0.
+    pub times_seen: i64,
+}
+
+/// Adds observations to what has been seen before, so each line is to be told once: in the command that writes the line.
+/// Errors: `catalog.invalid_observation`; `catalog.batch_too_large` above [`MAX_OBSERVATIONS`].
+pub fn observe_prices(tx: &mut Tx<'_>, observations: &[Observation]) -> Result<()> {
+    if observations.len() > MAX_OBSERVATIONS {
+        return Err(Error::invalid("catalog.batch_too_large", format!("at most {MAX_OBSERVATIONS} observations a call")));
+    }
+    let rows = add_up(observations)?;
+    for rows in rows.chunks(2_000) {
+        tx.exec(sql::OBSERVE_PRICES, (to_json(rows)?,))?;
+    }
+    Ok(())
+}
+
+/// Variant, currency, price, first seen, last seen, times seen.
+type ObservationRow = (i64, Currency, i64, i64, i64, i64);
+
+/// One row for each variant, currency and price (a set-based upsert can't touch a row twice), in the order of the table's key.
+fn add_up(observations: &[Observation]) -> Result<Vec<ObservationRow>> {
+    let mut rows: Vec<ObservationRow> = Vec::with_capacity(observations.len());
+    for o in observations {
+        if o.times_seen < 1 || o.last_seen < o.first_seen {
+            return Err(Error::invalid("catalog.invalid_observation", "a price is seen at least once, and first before it is seen last"));
+        }
+        rows.push((o.variant_id.as_i64(), o.currency, o.price.micros(), o.first_seen.micros(), o.last_seen.micros(), o.times_seen));
+    }
+    rows.sort_unstable();
+    rows.dedup_by(|later, kept| {
+        let same = (later.0, later.1, later.2) == (kept.0, kept.1, kept.2);
+        if same {
+            kept.3 = kept.3.min(later.3);
+            kept.4 = kept.4.max(later.4);
+            kept.5 = kept.5.saturating_add(later.5);
+        }
+        same
+    });
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(sku: &str, title: Option<&str>) -> UpsertRow {
+        UpsertRow { sku: sku.to_owned(), title: title.map(str::to_owned), ..UpsertRow::default() }
+    }
+
+    #[test]
+    fn rows_of_one_sku_are_one_and_the_last_title_wins() {
+        let rows = [row("a", Some("one")), row("A", None), row("a", None), row("a", Some("two"))];
+        let (merged, places) = merge(&rows);
+        assert_eq!(places, [0, 1, 0, 0]);
+        assert_eq!(merged.iter().map(|m| (m.sku, m.title)).collect::<Vec<_>>(), [("a", Some("two")), ("A", None)]);
+    }
+
+    #[test]
+    fn observations_of_one_price_add_up() {
+        let gbp: Currency = "GBP".parse().unwrap();
+        let at = |variant: i64, price: i64, first: i64, last: i64, times_seen: i64| Observation {
+            variant_id: VariantId::from_i64(variant),
+            currency: gbp,
+            price: UnitPrice::from_micros(price),
+            first_seen: Timestamp::from_micros(first),
+            last_seen: Timestamp::from_micros(last),
+            times_seen,
+        };
+        let rows = add_up(&[at(2, 5, 10, 20, 3), at(1, 5, 1, 1, 1), at(2, 5, 5, 12, 4), at(2, -5, 7, 7, 1)]).unwrap();
+        assert_eq!(rows, [(1, gbp, 5, 1, 1, 1), (2, gbp, -5, 7, 7, 1), (2, gbp, 5, 5, 20, 7)]);
+        assert_eq!(add_up(&[at(1, 5, 2, 1, 1)]).unwrap_err().code(), "catalog.invalid_observation");
+        assert_eq!(add_up(&[at(1, 5, 1, 1, 0)]).unwrap_err().code(), "catalog.invalid_observation");
+    }
+}

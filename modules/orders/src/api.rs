@@ -1,0 +1,429 @@
+//! For importers and the command line: many documents in one transaction, and counts of what is stored.
+
+use crate::commands::{emit_customer, emit_note, emit_order};
+use crate::model::*;
+use crate::sql;
+use crate::write::{self, Registered};
+use kernel::{Currency, Error, Result, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use store::{Read, Tx};
+
+pub use crate::model::{DocumentKind, NewLine, State};
+pub use crate::write::By;
+
+/// The most documents of one batch.
+pub const MAX_DOCUMENTS: usize = 5_000;
+/// Times of imported documents lie from here (1970) to this long after now, in milliseconds.
+const AHEAD_MS: i64 = 86_400_000;
+
+/// A customer of another system.
+#[derive(Clone, Debug)]
+pub struct ImportCustomer {
+    /// What the other system calls it: 1 to 128 characters.
+    pub external_ref: String,
+    /// Its name: 1 to 200 characters.
+    pub name: String,
+    /// Its e-mail address.
+    pub email: Option<String>,
+    /// Its country: up to 64 characters.
+    pub country: String,
+}
+
+/// A document of another system.
+#[derive(Clone, Debug)]
+pub struct ImportDocument {
+    /// What it is.
+    pub kind: DocumentKind,
+    /// What the other system calls it: 1 to 128 characters, unique over all kinds. Makes the import idempotent.
+    pub external_ref: String,
+    /// When it was placed or issued.
+    pub at: Timestamp,
+    /// Where to: 1 to 64 characters.
+    pub country: String,
+    /// Of every amount.
+    pub currency: Currency,
+    /// The `external_ref` of its customer, who is in the same batch or stored already.
+    pub customer_ref: Option<String>,
+    /// Where an order stands: placed, fulfilled or closed. Of no meaning for the other kinds.
+    pub state: State,
+    /// Why a credit note or an adjustment was issued: 1 to 500 characters. Of no meaning for orders.
+    pub reason: String,
+    /// Its lines.
+    pub lines: Vec<NewLine>,
+}
+
+/// What is imported at once.
+#[derive(Clone, Debug)]
+pub struct ImportBatch {
+    /// Customers that the documents name; those that are stored already stay as they are.
+    pub customers: Vec<ImportCustomer>,
+    /// At most [`MAX_DOCUMENTS`].
+    pub documents: Vec<ImportDocument>,
+    /// Who imports.
+    pub by: By,
+}
+
+/// A document that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Which.
+    pub external_ref: String,
+    /// Why, with every field that is wrong.
+    pub detail: String,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportOutcome {
+    /// New orders.
+    pub orders: u64,
+    /// New credit notes.
+    pub credit_notes: u64,
+    /// New adjustments.
+    pub adjustments: u64,
+    /// Lines of the new documents.
+    pub lines: u64,
+    /// New customers.
+    pub customers: u64,
+    /// Documents that were there already.
+    pub already_there: u64,
+    /// Documents and customers that were not taken; the others of the batch were.
+    pub rejected: Vec<Rejected>,
+}
+
+/// An accepted document on its way into the store.
+enum Accepted {
+    Order(OrderHead, Vec<Line>),
+    Note(NoteHead, Vec<Line>),
+}
+
+impl Accepted {
+    fn id_and_lines(&self) -> (i64, &[Line]) {
+        match self {
+            Accepted::Order(head, lines) => (head.order_id.as_i64(), lines),
+            Accepted::Note(head, lines) => (head.note_id, lines),
+        }
+    }
+}
+
+/// Takes a batch in: everything that is valid and new, with the same checks, numbers, changes and events as the HTTP API's commands.
+/// Run again it changes nothing. Errors: `request.invalid` when the batch is too large; a document's own fault only rejects it.
+pub fn import_documents(tx: &mut Tx<'_>, batch: &ImportBatch) -> Result<ImportOutcome> {
+    if batch.documents.len() > MAX_DOCUMENTS {
+        return Err(Error::field(
+            "documents",
+            "too_many",
+            format!("{} documents; at most {MAX_DOCUMENTS} in one batch", batch.documents.len()),
+        ));
+    }
+    let mut outcome = ImportOutcome::default();
+    // Reads first: each costs PostgreSQL a round trip.
+    let set = write::set_based(tx)?;
+    let references: Vec<String> = batch.documents.iter().map(|d| d.external_ref.clone()).collect();
+    let mut seen: HashSet<String> = tx.all::<(String,)>(sql::KNOWN_REFS, (references,))?.into_iter().map(|(r,)| r).collect();
+    let customers = import_customers(tx, set, batch, &mut outcome)?;
+
+    let mut fresh = Vec::with_capacity(batch.documents.len());
+    for document in &batch.documents {
+        if seen.contains(&document.external_ref) {
+            outcome.already_there += 1;
+            continue;
+        }
+        match checked(tx.now(), document, &customers) {
+            Ok((customer_id, lines, sales)) => {
+                seen.insert(document.external_ref.clone());
+                fresh.push((document, customer_id, lines, sales));
+            }
+            Err(error) => outcome.rejected.push(Rejected { external_ref: document.external_ref.clone(), detail: error.to_string() }),
+        }
+    }
+
+    let mut next = HashMap::new();
+    for kind in DocumentKind::ALL {
+        let count = fresh.iter().filter(|(document, ..)| document.kind == *kind).count() as i64;
+        if count > 0 {
+            next.insert(*kind, write::take_numbers(tx, *kind, count)?);
+        }
+    }
+    let mut accepted = Vec::with_capacity(fresh.len());
+    for (document, customer_id, lines, sales) in fresh {
+        let next = next.entry(document.kind).or_insert(0);
+        let number = *next;
+        *next += 1;
+        outcome.lines += lines.len() as u64;
+        let counted = match document.kind {
+            DocumentKind::Order => &mut outcome.orders,
+            DocumentKind::CreditNote => &mut outcome.credit_notes,
+            DocumentKind::Adjustment => &mut outcome.adjustments,
+        };
+        *counted += 1;
+        accepted.push((accept(tx, document, customer_id, number, lines), sales));
+    }
+    store_all(tx, set, &accepted, &batch.by)?;
+    Ok(outcome)
+}
+
+/// Prices a document and finds its customer. Errors: `request.invalid`.
+fn checked(
+    now: Timestamp,
+    document: &ImportDocument,
+    customers: &HashMap<&str, CustomerId>,
+) -> Result<(Option<CustomerId>, Vec<Line>, Vec<Sales>)> {
+    let mut refusals = Refusals::default();
+    refusals.text("external_ref", &document.external_ref, 1, 128);
+    refusals.text("country", &document.country, 1, 64);
+    if document.at.micros() < 0 || document.at > now.plus_ms(AHEAD_MS) {
+        refusals.add("at", "out_of_range", "before 1970 or in the future");
+    }
+    if document.kind == DocumentKind::Order {
+        if !matches!(document.state, State::Placed | State::Fulfilled | State::Closed) {
+            refusals.add("state", "not_importable", "an imported order is placed, fulfilled or closed");
+        }
+    } else {
+        refusals.text("reason", &document.reason, 1, 500);
+    }
+    let customer_id = match &document.customer_ref {
+        None => None,
+        Some(reference) => {
+            let found = customers.get(reference.as_str()).copied();
+            if found.is_none() {
+                refusals.add("customer_ref", "unknown", "the customer is neither stored nor in the batch");
+            }
+            found
+        }
+    };
+    let lines = price_lines(document.kind, document.currency, &document.lines, 0, &mut refusals);
+    refusals.finish()?;
+    let sales = sales_difference(document.at, document.currency, None, Some((&document.country, &lines)));
+    fits_event(&sales)?;
+    Ok((customer_id, lines, sales))
+}
+
+fn accept(tx: &Tx<'_>, document: &ImportDocument, customer_id: Option<CustomerId>, number: i64, lines: Vec<Line>) -> Accepted {
+    let now = tx.now();
+    let totals = Totals::of(&lines);
+    if document.kind == DocumentKind::Order {
+        let mut head = OrderHead {
+            order_id: tx.new_id(),
+            number,
+            state: document.state,
+            version: 1,
+            lines_version: 1,
+            external_ref: Some(document.external_ref.clone()),
+            customer_id,
+            country: document.country.clone(),
+            currency: document.currency,
+            line_count: 0,
+            extended: Default::default(),
+            discount_minor: 0,
+            tax_minor: 0,
+            total_minor: 0,
+            credited_minor: 0,
+            placed_at: Some(document.at),
+            created_at: now,
+            updated_at: now,
+        };
+        head.set_totals(totals);
+        return Accepted::Order(head, lines);
+    }
+    let note_id = tx.new_id::<CreditNoteEntity>().as_i64();
+    let mut head = NoteHead {
+        note_id,
+        id: NoteHead::wire_id(document.kind, note_id),
+        kind: document.kind,
+        number,
+        external_ref: Some(document.external_ref.clone()),
+        order_id: None,
+        customer_id,
+        country: document.country.clone(),
+        currency: document.currency,
+        reason: document.reason.clone(),
+        line_count: 0,
+        extended: Default::default(),
+        discount_minor: 0,
+        tax_minor: 0,
+        total_minor: 0,
+        issued_at: document.at,
+        created_at: now,
+    };
+    head.set_totals(totals);
+    Accepted::Note(head, lines)
+}
+
+fn store_all(tx: &mut Tx<'_>, set: bool, accepted: &[(Accepted, Vec<Sales>)], by: &By) -> Result<()> {
+    let mut orders = Vec::new();
+    let mut registered = Vec::with_capacity(accepted.len());
+    for (document, _) in accepted {
+        registered.push(match document {
+            Accepted::Order(head, _) => {
+                orders.push(head);
+                Registered {
+                    kind: DocumentKind::Order,
+                    document_id: head.order_id.as_i64(),
+                    number: head.number,
+                    external_ref: head.external_ref.as_deref(),
+                }
+            }
+            Accepted::Note(head, _) => {
+                write::note(tx, head, by)?;
+                Registered { kind: head.kind, document_id: head.note_id, number: head.number, external_ref: head.external_ref.as_deref() }
+            }
+        });
+    }
+    write::orders(tx, set, &orders)?;
+    write::imported(tx, set, &orders, by)?;
+    write::register_all(tx, set, &registered)?;
+    let lines: Vec<(i64, &[Line])> = accepted.iter().map(|(document, _)| document.id_and_lines()).collect();
+    write::lines_of(tx, set, 1, &lines)?;
+    for (document, sales) in accepted {
+        match document {
+            Accepted::Order(head, _) => emit_order(tx, "order.placed", head, sales, None),
+            Accepted::Note(head, _) => emit_note(tx, head, sales),
+        }
+    }
+    Ok(())
+}
+
+/// Stores the batch's customers that are new; returns the ids of all that the batch names.
+fn import_customers<'a>(
+    tx: &mut Tx<'_>,
+    set: bool,
+    batch: &'a ImportBatch,
+    outcome: &mut ImportOutcome,
+) -> Result<HashMap<&'a str, CustomerId>> {
+    let named =
+        batch.documents.iter().filter_map(|d| d.customer_ref.as_deref()).chain(batch.customers.iter().map(|c| c.external_ref.as_str()));
+    let named: HashSet<&str> = named.collect();
+    if named.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let wanted: Vec<String> = named.iter().map(|r| (*r).to_owned()).collect();
+    let mut ids = HashMap::with_capacity(named.len());
+    for (reference, customer_id) in tx.all::<(String, CustomerId)>(sql::CUSTOMERS_BY_REFS, (wanted,))? {
+        if let Some(reference) = named.get(reference.as_str()) {
+            ids.insert(*reference, customer_id);
+        }
+    }
+    let now = tx.now();
+    let mut new = Vec::new();
+    for customer in &batch.customers {
+        if ids.contains_key(customer.external_ref.as_str()) {
+            continue;
+        }
+        if let Err(error) = check_customer(customer) {
+            outcome.rejected.push(Rejected { external_ref: customer.external_ref.clone(), detail: error.to_string() });
+            continue;
+        }
+        let customer_id: CustomerId = tx.new_id();
+        ids.insert(&customer.external_ref, customer_id);
+        new.push(Customer {
+            customer_id,
+            external_ref: Some(customer.external_ref.clone()),
+            name: customer.name.clone(),
+            email: customer.email.clone(),
+            country: customer.country.clone(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        });
+    }
+    outcome.customers = new.len() as u64;
+    write::customers(tx, set, &new)?;
+    for customer in &new {
+        emit_customer(tx, "customer.created", customer);
+    }
+    Ok(ids)
+}
+
+fn check_customer(customer: &ImportCustomer) -> Result<()> {
+    let mut refusals = Refusals::default();
+    refusals.text("external_ref", &customer.external_ref, 1, 128);
+    refusals.text("name", &customer.name, 1, 200);
+    refusals.email("email", customer.email.as_deref());
+    refusals.text("country", &customer.country, 0, 64);
+    refusals.finish()
+}
+
+/// What a kind of document comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KindSummary {
+    /// How many documents.
+    pub documents: i64,
+    /// How many lines they have.
+    pub lines: i64,
+    /// The exact sum in micros.
+    pub extended_micros: i64,
+    /// The sum of the lines' totals in minor units.
+    pub total_minor: i64,
+}
+
+/// What a country comes to, in one currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CountrySummary {
+    /// As the documents have it.
+    pub country: String,
+    /// Of the amounts.
+    pub currency: Currency,
+    /// How many lines.
+    pub lines: i64,
+    /// The exact sum in micros.
+    pub extended_micros: i64,
+    /// The sum of the lines' totals in minor units.
+    pub total_minor: i64,
+}
+
+/// What a tenant's documents come to, counted from what is stored. Drafts and cancelled orders do not count. Amounts of different
+/// currencies are added up as they are; `by_country` keeps them apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Lines of all documents.
+    pub lines: i64,
+    /// Orders.
+    pub orders: KindSummary,
+    /// Credit notes.
+    pub credit_notes: KindSummary,
+    /// Adjustments.
+    pub adjustments: KindSummary,
+    /// Customers.
+    pub customers: i64,
+    /// Different countries of documents.
+    pub countries: i64,
+    /// Different SKUs of lines, case-sensitive.
+    pub stock_codes: i64,
+    /// The exact sum of all lines in micros.
+    pub extended_total_micros: i64,
+    /// The sum of all lines' totals in minor units.
+    pub rounded_total_minor: i64,
+    /// At most 1,000, sorted.
+    pub by_country: Vec<CountrySummary>,
+}
+
+/// Counts a tenant's documents. Reads every line: for tools, not for requests.
+pub fn summary(read: &mut Read<'_>) -> Result<Summary> {
+    let mut summary = Summary::default();
+    let kinds: Vec<(DocumentKind, i64, i64, i64, i64)> = read.all(sql::COUNT_DOCUMENTS, ())?;
+    for (kind, documents, lines, extended_micros, total_minor) in kinds {
+        let slot = match kind {
+            DocumentKind::Order => &mut summary.orders,
+            DocumentKind::CreditNote => &mut summary.credit_notes,
+            DocumentKind::Adjustment => &mut summary.adjustments,
+        };
+        *slot = KindSummary { documents, lines, extended_micros, total_minor };
+    }
+    (summary.lines, summary.stock_codes, summary.extended_total_micros, summary.rounded_total_minor) = read.one(sql::COUNT_LINES, ())?;
+    (summary.customers,) = read.one(sql::COUNT_CUSTOMERS, ())?;
+    let countries: Vec<(String, Currency, i64, i64, i64)> = read.all(sql::COUNT_BY_COUNTRY, ())?;
+    summary.by_country = countries
+        .into_iter()
+        .map(|(country, currency, lines, extended_micros, total_minor)| CountrySummary {
+            country,
+            currency,
+            lines,
+            extended_micros,
+            total_minor,
+        })
+        .collect();
+    summary.countries = summary.by_country.iter().map(|c| &c.country).collect::<HashSet<_>>().len() as i64;
+    Ok(summary)
+}

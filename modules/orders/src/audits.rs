@@ -1,0 +1,54 @@
+//! What `brandos audit` checks of a tenant's orders. Each check counts what it looked at and what is wrong.
+
+use crate::sql;
+use kernel::Result;
+use store::Read;
+use web::{Audit, AuditCheck, AuditOutcome};
+
+/// Every check of this module.
+pub(crate) fn audits() -> Vec<Audit> {
+    vec![
+        Audit { name: "orders.totals_add_up", check: AuditCheck::Tenant(totals_add_up) },
+        Audit { name: "orders.notes_have_lines", check: AuditCheck::Tenant(notes_have_lines) },
+        Audit { name: "orders.numbers_unique", check: AuditCheck::Tenant(numbers_unique) },
+        Audit { name: "orders.states_recorded", check: AuditCheck::Tenant(states_recorded) },
+        Audit { name: "orders.credits_add_up", check: AuditCheck::Tenant(credits_add_up) },
+        Audit { name: "orders.daily_sales_recounted", check: AuditCheck::Tenant(daily_sales_recounted) },
+    ]
+}
+
+fn counted(read: &mut Read<'_>, statement: &'static str, things: &str, fault: &str) -> Result<AuditOutcome> {
+    let (looked_at, wrong): (i64, i64) = read.one(statement, ())?;
+    let detail = if wrong == 0 { format!("{looked_at} {things}") } else { format!("{wrong} of {looked_at} {things} {fault}") };
+    Ok(AuditOutcome { ok: wrong == 0, detail })
+}
+
+/// An order's sums are those of its current lines.
+fn totals_add_up(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, sql::AUDIT_ORDER_TOTALS, "orders", "do not come to the sum of their lines")
+}
+
+/// A credit note or an adjustment has lines, and comes to their sum.
+fn notes_have_lines(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, sql::AUDIT_NOTE_TOTALS, "credit notes and adjustments", "have no lines or do not come to their sum")
+}
+
+/// No two documents of a kind share a number, and none is above the counter.
+fn numbers_unique(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, sql::AUDIT_NUMBERS, "documents", "have a number that is not theirs alone")
+}
+
+/// The last change of an order tells of the state that it is in.
+fn states_recorded(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, sql::AUDIT_STATES, "orders", "are in a state that their last change does not tell of")
+}
+
+/// What an order says was credited is the sum of its credit notes.
+fn credits_add_up(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, sql::AUDIT_CREDITS, "orders", "do not come to the sum of their credit notes")
+}
+
+/// The projection is what a recount of the documents gives. True once its consumer has read every event.
+fn daily_sales_recounted(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, sql::AUDIT_DAILY_SALES, "rows of daily sales", "differ from a recount of the documents (has the consumer caught up?)")
+}

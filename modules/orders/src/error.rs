@@ -1,0 +1,88 @@
+//! Why orders refuses: one function for each stable code, each with its entry in docs/problems.md.
+
+use crate::model::State;
+use kernel::Error;
+
+/// No such order in this tenant.
+pub(crate) fn order_not_found() -> Error {
+    Error::not_found("orders.order_not_found", "there is no such order")
+}
+
+/// No such credit note in this tenant.
+pub(crate) fn credit_note_not_found() -> Error {
+    Error::not_found("orders.credit_note_not_found", "there is no such credit note")
+}
+
+/// No such adjustment in this tenant.
+pub(crate) fn adjustment_not_found() -> Error {
+    Error::not_found("orders.adjustment_not_found", "there is no such adjustment")
+}
+
+/// No such customer in this tenant.
+pub(crate) fn customer_not_found() -> Error {
+    Error::not_found("orders.customer_not_found", "there is no such customer")
+}
+
+/// No such address of this customer.
+pub(crate) fn address_not_found() -> Error {
+    Error::not_found("orders.address_not_found", "the customer has no such address")
+}
+
+/// The body points at a customer that does not exist.
+pub(crate) fn unknown_customer() -> Error {
+    Error::field("customer_id", "unknown", "there is no such customer")
+}
+
+/// Another document has the external reference.
+pub(crate) fn external_ref_taken() -> Error {
+    Error::conflict("orders.external_ref_taken", "another document has this external_ref")
+}
+
+/// Another customer has the external reference.
+pub(crate) fn customer_ref_taken() -> Error {
+    Error::conflict("orders.customer_ref_taken", "another customer has this external_ref")
+}
+
+/// The order's state does not allow it.
+pub(crate) fn not_allowed(state: State, verb: &str) -> Error {
+    Error::failed_precondition("orders.not_allowed", format!("an order that is {} cannot be {verb}", state.as_str().replace('_', " ")))
+}
+
+/// A credited order cannot be called off.
+pub(crate) fn has_credit_notes() -> Error {
+    Error::failed_precondition(
+        "orders.has_credit_notes",
+        "credit notes were issued against the order; credit the rest instead of cancelling it",
+    )
+}
+
+/// More would be credited than the order comes to.
+pub(crate) fn credit_exceeds_order(total_minor: i64, credited_minor: i64) -> Error {
+    Error::failed_precondition(
+        "orders.credit_exceeds_order",
+        format!("the order would come to {total_minor} with credit notes of {credited_minor} against it, in minor units"),
+    )
+}
+
+/// More would be fulfilled than was ordered.
+pub(crate) fn over_fulfilment(line: u32, left: i64) -> Error {
+    Error::failed_precondition("orders.over_fulfilment", format!("of line {line} only {left} remain to be fulfilled"))
+}
+
+/// An edit would go below what was fulfilled.
+pub(crate) fn below_fulfilled(line: u32, fulfilled: i64) -> Error {
+    Error::failed_precondition(
+        "orders.below_fulfilled",
+        format!("of line {line} {fulfilled} were fulfilled already; it must keep its SKU and at least that quantity"),
+    )
+}
+
+/// The customer has all the addresses that it may have.
+pub(crate) fn too_many_addresses() -> Error {
+    Error::failed_precondition("orders.too_many_addresses", format!("a customer has at most {} addresses", crate::model::MAX_ADDRESSES))
+}
+
+/// Somebody changed it in between.
+pub(crate) fn version_conflict() -> Error {
+    Error::conflict("orders.version_conflict", "it was changed in the meantime; read it again")
+}

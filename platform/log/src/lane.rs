@@ -1,0 +1,408 @@
+//! SQL effects: one task for each lane reads each batch of events once, and hands it to every consumer that has come as far.
+
+use crate::failures::{FailedAttempt, FailureState, Recorder, in_scope, is_trouble, outstanding, try_effect};
+use crate::handle::{Shared, Waiter, Woken};
+use crate::positions::{self, Advance, MOVED, WAITING, on_lane};
+use crate::runs::{Keys, Run, bytes_of, runs_of, tenant_number};
+use crate::{Consumer, Effect, SqlEffect};
+use futures_util::future::join_all;
+use kernel::{Error, Result};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Event, HISTORY_LANE, Position, Tx};
+use tokio::time::Instant;
+
+/// Payloads of one read beyond which the next read is smaller, in bytes: keeps memory flat.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+/// How often a position is written that only moves past events which nobody wants.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How long a consumer rests after trouble of the store, at first and at most.
+const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How long the loser of a race for a position lets the winner go ahead, at most, in milliseconds.
+const GIVE_WAY_MS: u64 = 20;
+
+/// A consumer on this lane.
+struct Member {
+    consumer: Consumer,
+    effect: SqlEffect,
+    /// Whether it runs here now: not while its lanes wait for its history, and on the history lane only then.
+    active: bool,
+    /// The position in the table.
+    stored: i64,
+    /// The position: beyond `stored` by events that it does not want.
+    position: i64,
+    flushed: Instant,
+    /// The most events that it takes at once; smaller after a batch that could not be handled even event by event.
+    limit: usize,
+    resting_until: Instant,
+    troubles: u32,
+}
+
+/// How a consumer fared with a batch.
+enum Fared {
+    /// Nothing in it was wanted.
+    Passed(i64),
+    /// It is handled, and the position is stored.
+    Handled(i64),
+    /// Somebody else has moved the position.
+    Moved,
+    /// The store can't now.
+    Trouble(Error),
+    /// The batch can't be recorded: take fewer events.
+    Shrink(Error),
+}
+
+/// One consumer's part of a batch.
+struct Batch {
+    effect: SqlEffect,
+    recorder: Recorder,
+    to: Advance,
+    runs: Vec<Run>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Each tenant's events in one call; an error fails the batch.
+    Together,
+    /// Each tenant's in a savepoint, then each event in its own, so that a failure is recorded for that event alone.
+    Apart,
+    /// Nothing is run: the only event is recorded as failed, because running it breaks the transaction itself.
+    Aside,
+}
+
+/// What a batch came to.
+#[derive(Default)]
+struct Outcome {
+    handled: u64,
+    waiting: u64,
+    failed: Vec<FailedAttempt>,
+}
+
+/// Runs the SQL consumers of one lane until the log stops.
+pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
+    let mut lane = Lane::new(shared, shard, lane);
+    let mut reload = true;
+    loop {
+        if reload {
+            match lane.load().await {
+                Ok(()) => reload = false,
+                Err(error) => tracing::warn!(shard, lane = lane.number, ?error, "the log's positions can't be read"),
+            }
+        }
+        let mut idle = true;
+        if !reload {
+            match lane.step().await {
+                Ok(Step::Worked) => idle = false,
+                Ok(Step::Idle) => {}
+                Ok(Step::Moved) => {
+                    tokio::time::sleep(Duration::from_millis(lane.shared.rng.below(GIVE_WAY_MS))).await;
+                    reload = true;
+                    idle = false;
+                }
+                Err(error) => tracing::warn!(shard, lane = lane.number, ?error, "the lane's events can't be read"),
+            }
+        }
+        lane.flush(false).await;
+        if lane.waiter.stopping() {
+            return lane.flush(true).await;
+        }
+        if idle {
+            match lane.waiter.wait().await {
+                Woken::Stop => return lane.flush(true).await,
+                Woken::Commit => {}
+                Woken::Tick => reload = true,
+                Woken::Nudge => {
+                    lane.flush(true).await;
+                    reload = true;
+                }
+            }
+        }
+    }
+}
+
+enum Step {
+    Worked,
+    Idle,
+    Moved,
+}
+
+struct Lane {
+    shared: Arc<Shared>,
+    shard: u16,
+    number: i16,
+    waiter: Waiter,
+    members: Vec<Member>,
+    /// The most events that are read at once.
+    limit: usize,
+}
+
+impl Lane {
+    fn new(shared: Arc<Shared>, shard: u16, number: i16) -> Lane {
+        let now = Instant::now();
+        let members = shared
+            .consumers
+            .iter()
+            .filter_map(|consumer| match consumer.effect {
+                Effect::Sql(effect) => Some(Member {
+                    consumer: *consumer,
+                    effect,
+                    active: false,
+                    stored: WAITING,
+                    position: WAITING,
+                    flushed: now,
+                    limit: shared.batch(),
+                    resting_until: now,
+                    troubles: 0,
+                }),
+                Effect::Outside(_) => None,
+            })
+            .collect();
+        let (waiter, limit) = (shared.waiter(shard, number), shared.batch());
+        Lane { shared, shard, number, waiter, members, limit }
+    }
+
+    /// Takes over what the table says, where it differs from what is known here.
+    async fn load(&mut self) -> Result<()> {
+        let positions = positions::load(&self.shared.store, self.shard).await?;
+        for member in &mut self.members {
+            let stored = positions.get(member.consumer.name).and_then(|lanes| lanes.get(&self.number)).copied();
+            member.active = stored.is_some_and(|sequence| sequence >= 0);
+            let stored = stored.unwrap_or(WAITING);
+            if stored != member.stored {
+                member.stored = stored;
+                member.position = stored;
+            }
+        }
+        Ok(())
+    }
+
+    /// One batch for the consumers at each position. Those that are behind stop where the next ones stand, and join them.
+    async fn step(&mut self) -> Result<Step> {
+        let now = Instant::now();
+        let ready = |member: &&Member| member.active && member.resting_until <= now;
+        let mut places: Vec<i64> = self.members.iter().filter(ready).map(|member| member.position).collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut step = Step::Idle;
+        for (index, place) in places.iter().enumerate() {
+            let gap = places.get(index + 1).map_or(usize::MAX, |next| usize::try_from(next - place).unwrap_or(usize::MAX));
+            let group: Vec<usize> = (0..self.members.len())
+                .filter(|i| {
+                    let member = &self.members[*i];
+                    ready(&member) && member.position == *place
+                })
+                .collect();
+            let limit = self.limit.min(gap).max(1);
+            let after = Position { shard: self.shard, lane: self.number, sequence: *place };
+            let events = self.shared.store.events_after(after, limit as u32).await?;
+            let bytes = bytes_of(&events);
+            self.limit = if bytes > READ_BYTES { (limit / 2).max(1) } else { (self.limit * 2).min(self.shared.batch()) };
+            if events.is_empty() {
+                if self.number == HISTORY_LANE {
+                    self.end_history(&group).await?;
+                    step = Step::Moved;
+                }
+                continue;
+            }
+            if matches!(step, Step::Idle) {
+                step = Step::Worked;
+            }
+            let fared = join_all(group.iter().map(|i| self.hand(&self.members[*i], &events))).await;
+            drop(events);
+            for (i, fared) in group.into_iter().zip(fared) {
+                if self.settle(i, fared) {
+                    step = Step::Moved;
+                }
+            }
+        }
+        Ok(step)
+    }
+
+    /// Hands a consumer as much of a batch as it takes.
+    async fn hand(&self, member: &Member, events: &[Event]) -> Fared {
+        let events = &events[..events.len().min(member.limit)];
+        let Some(target) = events.last().map(|event| event.position.sequence) else { return Fared::Passed(member.position) };
+        let runs = runs_of(&member.consumer, events);
+        if runs.is_empty() {
+            return Fared::Passed(target);
+        }
+        let name = member.consumer.name;
+        if self.shared.too_many_failures(self.shard, name) {
+            let what = format!("{name} has more failures on shard {} than it may; retry or skip them", self.shard);
+            return Fared::Trouble(Error::internal(what));
+        }
+        let single = events.len() == 1;
+        let recorder = Recorder { consumer: name, backoff: self.shared.config.backoff, seed: self.shared.rng.below(u64::MAX) };
+        let to = Advance { consumer: name, lane: self.number, expected: member.stored, target };
+        let batch = Arc::new(Batch { effect: member.effect, recorder, to, runs });
+        let mut tried = self.write(&batch, Mode::Together).await;
+        if let Err(error) = &tried
+            && error.code() != MOVED
+            && !is_trouble(error)
+        {
+            tracing::debug!(consumer = name, shard = self.shard, lane = self.number, ?error, "a batch failed and is run event by event");
+            tried = self.write(&batch, Mode::Apart).await;
+            if let Err(error) = &tried
+                && single
+                && error.code() != MOVED
+                && !is_trouble(error)
+            {
+                tried = self.write(&batch, Mode::Aside).await;
+            }
+        }
+        match tried {
+            Ok(outcome) => {
+                self.shared.report(self.shard, name, outcome.handled, outcome.waiting, &outcome.failed);
+                Fared::Handled(target)
+            }
+            Err(error) if error.code() == MOVED => Fared::Moved,
+            Err(error) if is_trouble(&error) || single => Fared::Trouble(error),
+            Err(error) => Fared::Shrink(error),
+        }
+    }
+
+    async fn write(&self, batch: &Arc<Batch>, mode: Mode) -> Result<Outcome> {
+        let bytes = bytes_of(batch.runs.iter().flat_map(|run| &run.events));
+        self.shared.store.write(on_lane(self.shard, self.number).bytes(bytes), handle, (batch.clone(), mode)).await
+    }
+
+    /// Notes how a consumer fared; tells whether the positions have to be read again.
+    fn settle(&mut self, index: usize, fared: Fared) -> bool {
+        let (shard, lane, most) = (self.shard, self.number, self.shared.batch());
+        let member = &mut self.members[index];
+        match fared {
+            Fared::Passed(position) => member.position = position,
+            Fared::Handled(position) => {
+                (member.position, member.stored) = (position, position);
+                member.flushed = Instant::now();
+                member.limit = (member.limit * 2).min(most);
+                member.troubles = 0;
+            }
+            Fared::Moved => return true,
+            Fared::Shrink(error) => {
+                member.limit = (member.limit / 4).max(1);
+                tracing::warn!(
+                    consumer = member.consumer.name,
+                    shard,
+                    lane,
+                    limit = member.limit,
+                    ?error,
+                    "fewer events are taken at once"
+                );
+            }
+            Fared::Trouble(error) => {
+                let rest = REST.0.saturating_mul(1 << member.troubles.min(10)).min(REST.1);
+                member.troubles += 1;
+                member.resting_until = Instant::now() + rest;
+                tracing::warn!(consumer = member.consumer.name, shard, lane, ?rest, ?error, "a consumer rests");
+                // The outcome may be open: the table knows.
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Stores positions that have only moved past unwanted events: those of a while ago, or all.
+    async fn flush(&mut self, all: bool) {
+        let now = Instant::now();
+        for member in &mut self.members {
+            if !member.active || member.position == member.stored || !(all || now.duration_since(member.flushed) >= FLUSH_EVERY) {
+                continue;
+            }
+            let to = Advance { consumer: member.consumer.name, lane: self.number, expected: member.stored, target: member.position };
+            match self.shared.store.write(on_lane(self.shard, self.number), positions::advance, to).await {
+                Ok(()) => member.stored = member.position,
+                // The next look at the table tells where it is.
+                Err(error) => tracing::debug!(consumer = member.consumer.name, ?error, "a position could not be stored"),
+            }
+            member.flushed = now;
+        }
+    }
+
+    /// These consumers have seen all of the history: their lanes begin.
+    async fn end_history(&self, group: &[usize]) -> Result<()> {
+        for index in group {
+            self.shared.store.write(on_lane(self.shard, self.number), positions::end_history, self.members[*index].consumer.name).await?;
+        }
+        self.shared.nudge();
+        Ok(())
+    }
+}
+
+/// The command: position and effects together.
+fn handle(tx: &mut Tx<'_>, (batch, mode): &(Arc<Batch>, Mode)) -> Result<Outcome> {
+    let failures = positions::take(tx, &batch.to)?;
+    let mut keys = match failures {
+        true => outstanding(tx, batch.recorder.consumer, batch.runs.iter().flat_map(|run| &run.events))?,
+        false => Keys::default(),
+    };
+    let mut outcome = Outcome::default();
+    for run in &batch.runs {
+        in_scope(tx, run.tenant, |tx| match mode {
+            Mode::Together => together(tx, batch, run, &mut keys, &mut outcome),
+            Mode::Apart => apart(tx, batch, run, &mut keys, &mut outcome),
+            Mode::Aside => run.events.iter().try_for_each(|event| {
+                let error =
+                    Error::unavailable("log.effect_broke_transaction", "handling the event takes too long or breaks the transaction");
+                fail(tx, batch, event, error, &mut keys, &mut outcome)
+            }),
+        })?;
+    }
+    Ok(outcome)
+}
+
+fn together(tx: &mut Tx<'_>, batch: &Batch, run: &Run, keys: &mut Keys, outcome: &mut Outcome) -> Result<()> {
+    let (free, waiting) = match keys.split(tenant_number(run.tenant), &run.events) {
+        None => (Cow::Borrowed(&run.events[..]), Vec::new()),
+        Some((free, waiting)) => (Cow::Owned(free), waiting),
+    };
+    if !free.is_empty() {
+        (batch.effect)(tx, &free)?;
+        outcome.handled += free.len() as u64;
+    }
+    for event in waiting {
+        batch.recorder.record(tx, event, None, keys)?;
+        outcome.waiting += 1;
+    }
+    Ok(())
+}
+
+fn apart(tx: &mut Tx<'_>, batch: &Batch, run: &Run, keys: &mut Keys, outcome: &mut Outcome) -> Result<()> {
+    let whole = tx.attempt(|tx| {
+        let mut part = Outcome::default();
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| together(tx, batch, run, keys, &mut part)))
+            .unwrap_or_else(|_| Err(Error::internal("a consumer's effect panicked")))?;
+        Ok(part)
+    })?;
+    match whole {
+        Ok(part) => {
+            outcome.handled += part.handled;
+            outcome.waiting += part.waiting;
+            return Ok(());
+        }
+        Err(error) if is_trouble(&error) => return Err(error),
+        Err(_) => {}
+    }
+    let tenant = tenant_number(run.tenant);
+    for event in &run.events {
+        if keys.blocks(tenant, &event.subject) {
+            batch.recorder.record(tx, event, None, keys)?;
+            outcome.waiting += 1;
+            continue;
+        }
+        match try_effect(tx, batch.effect, std::slice::from_ref(event))? {
+            Ok(()) => outcome.handled += 1,
+            Err(error) if is_trouble(&error) => return Err(error),
+            Err(error) => fail(tx, batch, event, error, keys, outcome)?,
+        }
+    }
+    Ok(())
+}
+
+fn fail(tx: &mut Tx<'_>, batch: &Batch, event: &Event, error: Error, keys: &mut Keys, outcome: &mut Outcome) -> Result<()> {
+    let state = batch.recorder.record(tx, event, Some(&error), keys)?;
+    let dead = state == FailureState::Dead;
+    outcome.failed.push(FailedAttempt { event_id: event.id, subject: event.subject.clone(), error, dead });
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! What every handler shares: the store, time, randomness, the authenticator and the modules' own parts.
+
+use crate::caller::Caller;
+use crate::config::WebConfig;
+use crate::edge::Web;
+use crate::metrics::HttpMetrics;
+use crate::module::Module;
+use futures_util::future::BoxFuture;
+use kernel::{Actor, Clock, CursorKey, Error, Result, Rng, SystemRng, TenantId};
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use store::{Once, OnceKey, Store, Tx};
+use tokio::sync::watch;
+
+/// What a caller shows to say who it is.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// The token of `Authorization: Bearer ...`: an access token or an API key.
+    Bearer(&'a str),
+}
+
+/// Who a credential belongs to and what it allows.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Who.
+    pub actor: Actor,
+    /// The credential's own tenant. A request that names another one is refused.
+    pub tenant: Option<TenantId>,
+    /// What it may do in the request's tenant, or on the platform when `platform` is set.
+    pub permissions: Arc<PermissionSet>,
+    /// Whether the permissions are the platform's.
+    pub platform: bool,
+}
+
+/// A set of permissions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PermissionSet(Vec<Box<str>>);
+
+impl PermissionSet {
+    /// Whether it contains the permission.
+    pub fn contains(&self, permission: &str) -> bool {
+        self.0.binary_search_by(|held| (**held).cmp(permission)).is_ok()
+    }
+
+    /// The permissions, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|p| &**p)
+    }
+}
+
+impl<S: Into<Box<str>>> FromIterator<S> for PermissionSet {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        let mut names: Vec<Box<str>> = names.into_iter().map(Into::into).collect();
+        names.sort_unstable();
+        names.dedup();
+        PermissionSet(names)
+    }
+}
+
+/// Tells who is asking. Implemented by the identity module. Both calls should answer from memory when they can: they run for each request.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Who holds the credential, and what it allows in `tenant` (the one that the request names, if any; otherwise the credential's own).
+    /// Errors: unauthenticated when it is unknown, expired or revoked; unavailable when that can't be learnt.
+    fn authenticate<'a>(
+        &'a self,
+        store: &'a Store,
+        credential: Credential<'a>,
+        tenant: Option<TenantId>,
+    ) -> BoxFuture<'a, Result<Identity>>;
+
+    /// The tenant with this slug or this id (`ten_...`), if there is one.
+    fn tenant_by_name<'a>(&'a self, store: &'a Store, name: &'a str) -> BoxFuture<'a, Result<Option<TenantId>>>;
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) cursor_key: CursorKey,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) config: WebConfig,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) stopping: watch::Sender<bool>,
+    parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+/// The state of every handler (`State<App>`); cheap to clone.
+#[derive(Clone)]
+pub struct App(pub(crate) Arc<Inner>);
+
+impl App {
+    /// Begins to put an application together.
+    pub fn builder(store: Store, authenticator: Arc<dyn Authenticator>) -> AppBuilder {
+        AppBuilder {
+            store,
+            authenticator,
+            modules: Vec::new(),
+            config: WebConfig::default(),
+            clock: None,
+            rng: None,
+            cursor_key: None,
+            registry: Registry::default(),
+            parts: HashMap::new(),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// Randomness fit for secrets (repeatable in tests).
+    pub fn rng(&self) -> &Arc<dyn Rng> {
+        &self.0.rng
+    }
+
+    /// The key that signs cursors.
+    pub fn cursor_key(&self) -> &CursorKey {
+        &self.0.cursor_key
+    }
+
+    /// How the edge is set up.
+    pub fn config(&self) -> &WebConfig {
+        &self.0.config
+    }
+
+    /// The metrics that `/metrics` shows.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// The authenticator, for routes that are public and yet look at a credential.
+    pub fn authenticator(&self) -> &Arc<dyn Authenticator> {
+        &self.0.authenticator
+    }
+
+    /// A module's own shared state, put in with [`AppBuilder::part`]. Panics when it was not: that is an error of the wiring, found by the first test.
+    pub fn part<T: Any + Send + Sync>(&self) -> &T {
+        let part = self.0.parts.get(&TypeId::of::<T>()).and_then(|p| p.downcast_ref());
+        part.unwrap_or_else(|| panic!("no part of type {} was put into the application", std::any::type_name::<T>()))
+    }
+
+    /// Turns true when the server begins to stop: long answers (event streams) end then.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.0.stopping.subscribe()
+    }
+
+    /// Runs a command for the caller: in its tenant, or on the platform's scope for a route with platform access; under its
+    /// idempotency key when there is one. A replayed answer gets the header `Idempotency-Replayed: true` without more ado.
+    /// Errors: `request.tenant_required`, and those of [`Store::write`] and [`Store::write_once`].
+    pub async fn submit<C, T, F>(&self, caller: &Caller, key: Option<OnceKey>, command: F, data: C) -> Result<Once<T>>
+    where
+        C: Send + 'static,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: Fn(&mut Tx<'_>, &C) -> Result<T> + Send + 'static,
+    {
+        let call = caller.call()?;
+        let Some(key) = key else {
+            return Ok(Once { value: self.store().write(call, command, data).await?, replayed: false });
+        };
+        let once = self.store().write_once(call, key, command, data).await?;
+        if once.replayed {
+            caller.mark_replayed();
+        }
+        Ok(once)
+    }
+}
+
+/// Puts an application together.
+pub struct AppBuilder {
+    store: Store,
+    authenticator: Arc<dyn Authenticator>,
+    modules: Vec<Module>,
+    config: WebConfig,
+    clock: Option<Arc<dyn Clock>>,
+    rng: Option<Arc<dyn Rng>>,
+    cursor_key: Option<CursorKey>,
+    registry: Registry,
+    parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+impl AppBuilder {
+    /// The modules whose routes are served.
+    #[must_use]
+    pub fn modules(mut self, modules: Vec<Module>) -> Self {
+        self.modules = modules;
+        self
+    }
+
+    /// How the edge is set up.
+    #[must_use]
+    pub fn config(mut self, config: WebConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The clock, if not the store's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Randomness, if not the operating system's.
+    #[must_use]
+    pub fn rng(mut self, rng: Arc<dyn Rng>) -> Self {
+        self.rng = Some(rng);
+        self
+    }
+
+    /// The key that signs cursors. Without one a random key is made, and cursors end with the process.
+    #[must_use]
+    pub fn cursor_key(mut self, key: CursorKey) -> Self {
+        self.cursor_key = Some(key);
+        self
+    }
+
+    /// The registry in which the store and the log have already put their metrics.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// A module's own shared state, for [`App::part`].
+    #[must_use]
+    pub fn part<T: Any + Send + Sync>(mut self, part: T) -> Self {
+        self.parts.insert(TypeId::of::<T>(), Box::new(part));
+        self
+    }
+
+    /// The application, ready to serve. Errors: `internal` when two routes collide or a route is not of the house's form;
+    /// invalid with code `config.invalid` for a wrong option.
+    pub fn build(mut self) -> Result<Web> {
+        let rng = self.rng.unwrap_or_else(|| Arc::new(SystemRng::new()));
+        let cursor_key = self.cursor_key.unwrap_or_else(|| {
+            let mut secret = [0; 32];
+            rng.fill(&mut secret);
+            CursorKey::new(&secret)
+        });
+        check(&self.config)?;
+        let metrics = HttpMetrics::register(&mut self.registry);
+        let clock = self.clock.unwrap_or_else(|| self.store.clock().clone());
+        let inner = Inner {
+            store: self.store,
+            clock,
+            rng,
+            cursor_key,
+            authenticator: self.authenticator,
+            config: self.config,
+            registry: self.registry,
+            metrics,
+            stopping: watch::Sender::new(false),
+            parts: self.parts,
+        };
+        Web::new(App(Arc::new(inner)), self.modules)
+    }
+}
+
+fn check(config: &WebConfig) -> Result<()> {
+    let wrong = |detail: &'static str| Err(Error::invalid("config.invalid", detail));
+    if config.header_limit_bytes < 8192 {
+        return wrong("web.header_limit_bytes is below 8192");
+    }
+    if config.tls_cert.is_some() != config.tls_key.is_some() {
+        return wrong("web.tls_cert and web.tls_key go together");
+    }
+    if config.concurrency == 0
+        || config.connections == 0
+        || config.request_timeout_ms == 0
+        || config.body_timeout_ms == 0
+        || config.header_timeout_ms == 0
+    {
+        return wrong("web.concurrency, web.connections and the time limits of web are above 0");
+    }
+    Ok(())
+}

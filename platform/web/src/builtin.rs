@@ -1,0 +1,91 @@
+//! What every BrandOS serves by itself: health, metrics, the OpenAPI document, and the pages to browse them.
+
+use crate::app::App;
+use crate::module::{Access, Route};
+use crate::problem::Result;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use kernel::{Error, Scope};
+use std::time::Duration;
+use utoipa_axum::routes;
+
+/// How long the store may take to say that it is there.
+const READY_MS: u64 = 1_000;
+/// Nothing from elsewhere, nothing inline, no framing.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The documented routes.
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Access::Public, routes!(live)),
+        Route::new(Access::Public, routes!(ready)),
+        Route::new(Access::Public, routes!(metrics)),
+    ]
+}
+
+/// The pages, which are not part of the API.
+pub(crate) fn pages(router: Router<App>, openapi: &serde_json::Value) -> Router<App> {
+    let document = Bytes::from(openapi.to_string());
+    router
+        .route("/", get(|| async { page(include_str!("pages/root.html")) }))
+        .route("/docs", get(|| async { page(include_str!("pages/docs.html")) }))
+        .route("/docs/docs.js", get(|| async { asset("text/javascript; charset=utf-8", include_str!("pages/docs.js")) }))
+        .route("/docs/docs.css", get(|| async { asset("text/css; charset=utf-8", include_str!("pages/docs.css")) }))
+        .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], document.clone()) }))
+}
+
+fn page(html: &'static str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (X_FRAME_OPTIONS, "DENY"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, html).into_response()
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(CONTENT_TYPE, kind), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-cache")], text).into_response()
+}
+
+/// The answer of the health checks.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// Whether the process runs.
+#[utoipa::path(get, path = "/health/live", tag = "platform", responses((status = 200, body = Health)))]
+async fn live() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Whether requests can be served: the store answers, and the server is not stopping.
+#[utoipa::path(get, path = "/health/ready", tag = "platform", responses((status = 200, body = Health)))]
+async fn ready(State(app): State<App>) -> Result<Json<Health>> {
+    if *app.stopping().borrow() {
+        return Err(Error::unavailable("server.not_ready", "the server is stopping").into());
+    }
+    let asked = app.store().read(Scope::Platform, |read| read.one::<(i64,)>("SELECT CAST(1 AS BIGINT)", ()));
+    match tokio::time::timeout(Duration::from_millis(READY_MS), asked).await {
+        Ok(Ok(_)) => Ok(Json(Health { status: "ok" })),
+        Ok(Err(error)) => Err(Error::unavailable("server.not_ready", "the store cannot be asked").caused_by(error).into()),
+        Err(_) => Err(Error::unavailable("server.not_ready", "the store does not answer in time").into()),
+    }
+}
+
+/// Metrics in the text form of Prometheus (OpenMetrics).
+#[utoipa::path(get, path = "/metrics", tag = "platform", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
+async fn metrics(State(app): State<App>) -> Result<Response> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, app.registry())
+        .map_err(|error| Error::internal("the metrics could not be written").caused_by(error))?;
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
+}

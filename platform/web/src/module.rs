@@ -1,0 +1,225 @@
+//! What a module is: plain data, so that tests and the start-up can walk it.
+
+use crate::app::App;
+use axum::http::Method;
+use std::sync::Arc;
+use utoipa_axum::router::UtoipaMethodRouter;
+
+/// A module of the product.
+pub struct Module {
+    /// Its name; its tables, permissions, events and error codes begin with it.
+    pub name: &'static str,
+    /// Its tables.
+    pub migrations: store::Migrations,
+    /// The permissions that its routes ask for.
+    pub permissions: &'static [PermissionInfo],
+    /// Its HTTP routes.
+    pub routes: Vec<Route>,
+    /// Its durable consumers of the log.
+    pub consumers: Vec<log::Consumer>,
+    /// The events that its commands emit.
+    pub events: &'static [EventInfo],
+    /// Its statements, for tests that prepare each on both engines. May be empty.
+    pub statements: Vec<Statement>,
+    /// What `brandos audit` checks of it.
+    pub audits: Vec<Audit>,
+}
+
+impl Module {
+    /// A module that has nothing but a name and its tables; the rest is added with `..Module::new(..)`.
+    pub fn new(name: &'static str, steps: &'static [store::Migration]) -> Module {
+        Module {
+            name,
+            migrations: store::Migrations { module: name, steps },
+            permissions: &[],
+            routes: Vec::new(),
+            consumers: Vec::new(),
+            events: &[],
+            statements: Vec::new(),
+            audits: Vec::new(),
+        }
+    }
+}
+
+/// A permission, as roles and API keys list it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PermissionInfo {
+    /// Such as `orders.write`.
+    pub name: &'static str,
+    /// What it allows, for the person who grants it.
+    pub description: &'static str,
+}
+
+/// A kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventInfo {
+    /// Such as `order.placed`.
+    pub kind: &'static str,
+    /// The version of its payload that is written today.
+    pub version: u16,
+    /// When it happens.
+    pub description: &'static str,
+}
+
+/// A statement of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Name of the constant that holds it.
+    pub name: &'static str,
+    /// The statement.
+    pub sql: store::Sql,
+    /// Where it runs.
+    pub scope: InScope,
+}
+
+impl Statement {
+    /// A statement by its constant's name.
+    pub fn new(name: &'static str, sql: impl Into<store::Sql>, scope: InScope) -> Statement {
+        Statement { name, sql: sql.into(), scope }
+    }
+}
+
+/// In which scope a statement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InScope {
+    /// A tenant's: `$1` is the tenant.
+    Tenant,
+    /// The platform's.
+    Platform,
+}
+
+/// A named check of `brandos audit`.
+#[derive(Clone, Copy)]
+pub struct Audit {
+    /// Such as `orders.totals_add_up`.
+    pub name: &'static str,
+    /// The check.
+    pub check: AuditCheck,
+}
+
+/// Where a check runs.
+#[derive(Clone, Copy)]
+pub enum AuditCheck {
+    /// In the scope of each tenant.
+    Tenant(fn(&mut store::Read<'_>) -> kernel::Result<AuditOutcome>),
+    /// Once for each shard, on the platform's scope.
+    Platform(fn(&mut store::Read<'_>) -> kernel::Result<AuditOutcome>),
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditOutcome {
+    /// Whether all is well.
+    pub ok: bool,
+    /// What was counted, or what is wrong.
+    pub detail: String,
+}
+
+/// Who may call a route. Checked by `web` before the handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Anyone; a credential is not even looked at.
+    Public,
+    /// Whoever has a valid credential, in a tenant or not.
+    SignedIn,
+    /// Whoever has this permission in the request's tenant.
+    Tenant(&'static str),
+    /// Whoever has this permission on the platform.
+    Platform(&'static str),
+}
+
+/// A path with its handlers, who may call it and how large its bodies may be.
+pub struct Route {
+    pub(crate) access: Access,
+    pub(crate) body_limit_bytes: Option<usize>,
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) keyed: bool,
+    pub(crate) router: UtoipaMethodRouter<App>,
+}
+
+impl Route {
+    /// A route of `utoipa_axum::routes!(handler, ...)`. The handlers share one path, written in full: `/api/v1/orders/{id}`.
+    pub fn new(access: Access, router: UtoipaMethodRouter<App>) -> Route {
+        Route { access, body_limit_bytes: None, timeout_ms: None, keyed: false, router }
+    }
+
+    /// The most bytes of a body, instead of the configuration's.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: usize) -> Route {
+        self.body_limit_bytes = Some(bytes);
+        self
+    }
+
+    /// How long a request may take until its answer begins, its body included, instead of the configuration's.
+    #[must_use]
+    pub fn timeout_ms(mut self, timeout_ms: u64) -> Route {
+        self.timeout_ms = Some(timeout_ms);
+        self
+    }
+
+    /// Documents the `Idempotency-Key` header on its POST, PUT, PATCH and DELETE: the handlers take [`crate::Keyed`].
+    #[must_use]
+    pub fn keyed(mut self) -> Route {
+        self.keyed = true;
+        self
+    }
+}
+
+/// A route as tests walk it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// The module that it belongs to.
+    pub module: &'static str,
+    /// GET, POST, ...
+    pub method: Method,
+    /// With its parameters in braces.
+    pub path: Arc<str>,
+    /// Who may call it.
+    pub access: Access,
+    /// Whether it takes an `Idempotency-Key`.
+    pub keyed: bool,
+}
+
+/// Every route of the modules, a line for each method.
+pub fn routes(modules: &[Module]) -> Vec<RouteInfo> {
+    let mut all = Vec::new();
+    for module in modules {
+        for route in &module.routes {
+            for (path, item) in &route.router.1.paths {
+                let path: Arc<str> = path.as_str().into();
+                for method in crate::openapi::methods(item) {
+                    let keyed = route.keyed && method != Method::GET;
+                    all.push(RouteInfo { module: module.name, method, path: path.clone(), access: route.access, keyed });
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Refuses modules whose routes are not of the house's form. Errors: `internal`, naming the route: an error of the program, found at its start.
+pub(crate) fn check(modules: &[Module]) -> kernel::Result<()> {
+    let wrong = |module: &Module, what: String| Err(kernel::Error::internal(format!("module {}: {what}", module.name)));
+    let mut seen = std::collections::HashMap::new();
+    for module in modules {
+        for route in &module.routes {
+            let paths: Vec<&String> = route.router.1.paths.keys().collect();
+            let [path] = paths[..] else { return wrong(module, format!("a route has the paths {paths:?} instead of one")) };
+            if path.strip_prefix("/api/v1/tenants/{").and_then(|rest| rest.split_once('}')).is_some_and(|(_, rest)| rest.len() > 1) {
+                return wrong(module, format!("{path} is taken by the path form of the tenant"));
+            }
+            // Two templates that differ only in a parameter's name would be the same place under two names.
+            let shape: String = path.split('/').map(|part| if part.starts_with('{') { "/{}" } else { part }).collect::<Vec<_>>().join("/");
+            for method in crate::openapi::methods(&route.router.1.paths[path]) {
+                if seen.insert((shape.clone(), Some(method.clone())), path.clone()).is_some() {
+                    return wrong(module, format!("{method} {path} is there twice"));
+                }
+            }
+            match seen.insert((shape, None), path.clone()) {
+                Some(other) if other != *path => return wrong(module, format!("{path} and {other} differ only in a parameter's name")),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

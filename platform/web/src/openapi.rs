@@ -1,0 +1,174 @@
+//! The OpenAPI 3.1 document: what the handlers declare, and what the edge adds to every operation.
+
+use crate::module::{Access, Module, Route};
+use crate::problem::{ProblemBody, ProblemField};
+use axum::http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+use utoipa::openapi::PathItem;
+use utoipa::{PartialSchema as _, ToSchema};
+
+/// What every operation may answer besides what its handler declares: status, and in words.
+const COMMON: [(&str, &str); 9] = [
+    ("400", "The request is not valid; `errors` names the fields."),
+    ("401", "There is no valid credential."),
+    ("403", "The caller may not do this."),
+    ("404", "It does not exist, or the caller may not know that it does."),
+    ("408", "The body did not arrive in time."),
+    ("413", "The body is too large."),
+    ("429", "The caller has used up a quota; see `Retry-After`."),
+    ("500", "Something went wrong on our side."),
+    ("503", "Nothing was done, or the outcome is unknown (code `store.unknown_outcome` or `server.timeout`); see `Retry-After`."),
+];
+
+/// The methods of a path, in a fixed order.
+pub(crate) fn methods(item: &PathItem) -> Vec<Method> {
+    let all = [
+        (Method::GET, item.get.is_some()),
+        (Method::POST, item.post.is_some()),
+        (Method::PUT, item.put.is_some()),
+        (Method::PATCH, item.patch.is_some()),
+        (Method::DELETE, item.delete.is_some()),
+    ];
+    all.into_iter().filter_map(|(method, there)| there.then_some(method)).collect()
+}
+
+/// The document of the modules' routes and of the edge's own.
+pub fn openapi(modules: &[Module]) -> Value {
+    let mut paths = Map::new();
+    let mut schemas = Map::new();
+    let mut own = Vec::new();
+    ProblemBody::schemas(&mut own);
+    own.push((ProblemBody::name().into_owned(), ProblemBody::schema()));
+    own.push((ProblemField::name().into_owned(), ProblemField::schema()));
+    add_schemas(&mut schemas, &own);
+    let built_in = crate::builtin::routes();
+    let all = modules.iter().flat_map(|module| module.routes.iter().map(|route| (module.name, route)));
+    for (module, route) in all.chain(built_in.iter().map(|route| ("platform", route))) {
+        add_schemas(&mut schemas, &route.router.0);
+        for (path, item) in &route.router.1.paths {
+            let entry = paths.entry(path.clone()).or_insert_with(|| json!({}));
+            for method in methods(item) {
+                let name = method.as_str().to_ascii_lowercase();
+                let mut operation = serde_json::to_value(item).map(|mut item| item[&name].take()).unwrap_or_default();
+                complete(&mut operation, module, route, &method);
+                entry[&name] = operation;
+            }
+        }
+    }
+    let responses: Map<String, Value> = COMMON
+        .iter()
+        .chain([&("415", "The body is not of a content type that this route takes.")])
+        .map(|(status, words)| (response_name(status), problem_response(words)))
+        .collect();
+    let permissions: Vec<Value> =
+        modules.iter().flat_map(|m| m.permissions).map(|p| json!({ "name": p.name, "description": p.description })).collect();
+    let events: Vec<Value> = modules
+        .iter()
+        .flat_map(|m| m.events)
+        .map(|e| json!({ "type": e.kind, "version": e.version, "description": e.description }))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "BrandOS",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The backend of a brand. A tenant's routes need the tenant: in the credential, as subdomain, in `X-Tenant-Id`, or as \
+                `/api/v1/tenants/{tenant}/...` in place of `/api/v1/...`; two that disagree are refused. Errors are `application/problem+json`.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": responses,
+            "parameters": {
+                "TenantId": {
+                    "name": "X-Tenant-Id", "in": "header", "required": false, "schema": { "type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$" },
+                    "description": "Slug or id of the tenant, where nothing else names it.",
+                },
+                "IdempotencyKey": {
+                    "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
+                    "description": "Makes the request happen once: repeated with the same key and body it gets the first answer again, \
+                        with the header `Idempotency-Replayed: true`. Kept for at least 24 hours.",
+                },
+            },
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "description": "An access token, or an API key." },
+            },
+        },
+        "x-permissions": permissions,
+        "x-events": events,
+    })
+}
+
+fn add_schemas(all: &mut Map<String, Value>, new: &[(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)]) {
+    for (name, schema) in new {
+        if let Ok(schema) = serde_json::to_value(schema) {
+            all.insert(name.clone(), schema);
+        }
+    }
+}
+
+fn response_name(status: &str) -> String {
+    format!("Problem{status}")
+}
+
+fn problem_response(words: &str) -> Value {
+    json!({ "description": words, "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } })
+}
+
+/// Adds to an operation what the edge does for it.
+fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method) {
+    let Some(fields) = operation.as_object_mut() else { return };
+    fields.entry("tags").or_insert_with(|| json!([module]));
+    let has_body = fields.contains_key("requestBody");
+    let parameters = fields.entry("parameters").or_insert_with(|| json!([]));
+    if let Some(parameters) = parameters.as_array_mut() {
+        if matches!(route.access, Access::Tenant(_) | Access::SignedIn) {
+            parameters.push(json!({ "$ref": "#/components/parameters/TenantId" }));
+        }
+        let declared = parameters.iter().any(|p| p["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("idempotency-key")));
+        if route.keyed && *method != Method::GET && !declared {
+            parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
+        }
+    }
+    let responses = fields.entry("responses").or_insert_with(|| json!({}));
+    if let Some(responses) = responses.as_object_mut() {
+        for (status, response) in responses.iter_mut() {
+            let described = response.get("description").is_some() || response.get("$ref").is_some();
+            if let (false, Some(fields)) = (described, response.as_object_mut()) {
+                let words = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok()).and_then(|code| code.canonical_reason());
+                fields.insert("description".to_owned(), json!(words.unwrap_or(status)));
+            }
+            // Errors that a handler declares have the body of every error.
+            if status.starts_with(['4', '5']) && response.get("content").is_none() && response.get("$ref").is_none() {
+                let words = response["description"].as_str().unwrap_or("").to_owned();
+                *response = problem_response(&words);
+            }
+        }
+        for (status, _) in COMMON {
+            let needless = match status {
+                "401" | "403" => route.access == Access::Public,
+                "408" | "413" => !has_body && *method == Method::GET,
+                _ => false,
+            };
+            if !needless {
+                responses.entry(status).or_insert_with(|| json!({ "$ref": format!("#/components/responses/{}", response_name(status)) }));
+            }
+        }
+        if has_body {
+            responses.entry("415").or_insert_with(|| json!({ "$ref": "#/components/responses/Problem415" }));
+        }
+    }
+    let (access, permission) = match route.access {
+        Access::Public => ("public", None),
+        Access::SignedIn => ("signed_in", None),
+        Access::Tenant(permission) => ("tenant", Some(permission)),
+        Access::Platform(permission) => ("platform", Some(permission)),
+    };
+    fields.insert("x-access".to_owned(), json!(access));
+    if let Some(permission) = permission {
+        fields.insert("x-permission".to_owned(), json!(permission));
+    }
+    fields.insert("security".to_owned(), if access == "public" { json!([]) } else { json!([{ "bearer": [] }]) });
+}

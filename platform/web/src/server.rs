@@ -1,0 +1,164 @@
+//! The serving loop: HTTP/1.1 over TCP or TLS, with every wait bounded, and a shutdown that finishes what is in flight.
+
+use crate::edge::Web;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use kernel::{Error, Result};
+use prometheus_client::metrics::gauge::Gauge;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+/// Headers of one request.
+const MAX_HEADERS: usize = 100;
+/// After a failed accept (no file descriptors left) it waits so long.
+const ACCEPT_PAUSE_MS: u64 = 50;
+/// Pieces of a listener's queue.
+const BACKLOG: u32 = 1024;
+
+/// A bound server.
+pub struct Server {
+    web: Web,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Server {
+    /// Binds to the configured address and reads the TLS files. Errors: unavailable with code `server.cannot_listen`;
+    /// invalid with code `config.invalid` for TLS files that are none.
+    pub async fn bind(web: Web) -> Result<Server> {
+        let config = web.app().config();
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some(acceptor(cert, key)?),
+            _ => None,
+        };
+        let listen = config.listen;
+        let cannot = |error: std::io::Error| {
+            Error::unavailable("server.cannot_listen", format!("cannot listen on {listen}: {error}")).caused_by(error)
+        };
+        let socket = if listen.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }.map_err(cannot)?;
+        socket.set_reuseaddr(true).map_err(cannot)?;
+        socket.bind(listen).map_err(cannot)?;
+        let listener = socket.listen(BACKLOG).map_err(cannot)?;
+        Ok(Server { web, listener, tls })
+    }
+
+    /// Where it listens, the port filled in.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.web.app().config().listen)
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Serves until `stop` is done, then finishes what is in flight, for at most `shutdown_ms`. Says whether all of it was finished.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> bool {
+        let Server { web, listener, tls } = self;
+        let config = web.app().config().clone();
+        let room = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
+        let graceful = GracefulShutdown::new();
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
+            .max_buf_size(config.header_limit_bytes)
+            .max_headers(MAX_HEADERS);
+        // Dropped at the end of this function: ends the connections that did not finish in time.
+        let mut connections = tokio::task::JoinSet::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = async {
+                    let permit = room.clone().acquire_owned().await;
+                    (listener.accept().await, permit)
+                } => accepted,
+            };
+            let (Ok((stream, _)), Ok(permit)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                continue;
+            };
+            let (web, builder, tls, watcher) = (web.clone(), builder.clone(), tls.clone(), graceful.watcher());
+            let patience = Duration::from_millis(config.header_timeout_ms);
+            connections.spawn(async move {
+                let open = OpenConnection::new(&web.app().0.metrics.connections);
+                connection(stream, web, &builder, tls, watcher, patience).await;
+                drop((open, permit));
+            });
+        }
+        drop(listener);
+        web.app().0.stopping.send_replace(true);
+        tokio::time::timeout(Duration::from_millis(config.shutdown_ms), graceful.shutdown()).await.is_ok()
+    }
+}
+
+/// Counts a connection as long as it is open.
+struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        OpenConnection(gauge.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+async fn connection(stream: TcpStream, web: Web, builder: &http1::Builder, tls: Option<TlsAcceptor>, watcher: Watcher, patience: Duration) {
+    // Answers are written whole; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => speak(stream, web, builder, watcher).await,
+        Some(tls) => match tokio::time::timeout(patience, tls.accept(stream)).await {
+            Ok(Ok(stream)) => speak(stream, web, builder, watcher).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        },
+    }
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, web: Web, builder: &http1::Builder, watcher: Watcher) {
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let web = web.clone();
+        async move { Ok::<_, Infallible>(web.handle(Request::from(request.map(Body::new))).await) }
+    });
+    if let Err(error) = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
+    let wrong = |path: &Path, error: &dyn std::fmt::Display| Error::invalid("config.invalid", format!("{}: {error}", path.display()));
+    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
+        .and_then(|certificates| certificates.collect::<std::result::Result<_, _>>())
+        .map_err(|error| wrong(cert, &error))?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal("the TLS provider does not know the protocol versions").caused_by(error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key_der)
+        .map_err(|error| wrong(cert, &error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

@@ -1,0 +1,409 @@
+//! `engines up|down`: a private PostgreSQL and a PgBouncer on loopback, for tests. Ends exactly what it started.
+
+use crate::{Outcome, say};
+use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The oldest PostgreSQL that the store runs on.
+const OLDEST_POSTGRES: u32 = 15;
+
+/// What the tests of the house count on: plenty of connections, real durability, deadlocks found at once.
+const POSTGRES_SETTINGS: &str = "\
+listen_addresses = '127.0.0.1'
+max_connections = 300
+fsync = on
+synchronous_commit = on
+full_page_writes = on
+deadlock_timeout = '10ms'
+shared_buffers = '128MB'
+max_wal_size = '2GB'
+max_locks_per_transaction = 256
+log_min_messages = warning
+log_lock_waits = off
+timezone = 'UTC'
+";
+
+/// The folder that remembers what runs: `DIR/env`, made to be sourced.
+pub(crate) struct State {
+    folder: PathBuf,
+}
+
+impl State {
+    /// Remembers in `folder`, which is made when it is missing.
+    pub(crate) fn new(folder: PathBuf) -> State {
+        State { folder }
+    }
+
+    fn env_file(&self) -> PathBuf {
+        self.folder.join("env")
+    }
+}
+
+/// What `up` starts and `down` ends: the folder with all their data, and the process ids.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Running {
+    folder: PathBuf,
+    postgres_pid: u32,
+    pgbouncer_pid: u32,
+    postgres_url: String,
+    pgbouncer_url: String,
+}
+
+impl Running {
+    fn to_env(&self) -> String {
+        format!(
+            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
+            self.postgres_url,
+            self.pgbouncer_url,
+            self.folder.display(),
+            self.postgres_pid,
+            self.pgbouncer_pid
+        )
+    }
+
+    fn from_env(text: &str) -> Option<Running> {
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix("export ")?.strip_prefix(name)?.strip_prefix('='));
+        Some(Running {
+            folder: value("BRANDOS_ENGINES_FOLDER")?.into(),
+            postgres_pid: value("BRANDOS_ENGINES_POSTGRES_PID")?.parse().ok()?,
+            pgbouncer_pid: value("BRANDOS_ENGINES_PGBOUNCER_PID")?.parse().ok()?,
+            postgres_url: value("BRANDOS_TEST_POSTGRES")?.to_owned(),
+            pgbouncer_url: value("BRANDOS_TEST_PGBOUNCER")?.to_owned(),
+        })
+    }
+
+    /// Process ids are used again, so a process is ours only if its command line names our folder.
+    fn owns(&self, pid: u32) -> bool {
+        let Ok(command_line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+        String::from_utf8_lossy(&command_line).contains(&*self.folder.to_string_lossy())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.owns(self.postgres_pid) && self.owns(self.pgbouncer_pid)
+    }
+}
+
+/// Starts the engines, or finds them running, and prints their environment.
+pub(crate) fn up(state: &State) -> Outcome {
+    if let Some(running) = fs::read_to_string(state.env_file()).ok().as_deref().and_then(Running::from_env) {
+        if running.is_whole() {
+            say(running.to_env().trim_end());
+            return Ok(());
+        }
+        end(&running);
+    }
+    install_missing()?;
+    let running = start()?;
+    let written = fs::create_dir_all(&state.folder).and_then(|()| fs::write(state.env_file(), running.to_env()));
+    if let Err(error) = written {
+        end(&running);
+        return Err(format!("{}: {error}", state.env_file().display()));
+    }
+    say(running.to_env().trim_end());
+    Ok(())
+}
+
+/// Ends what `up` started and removes its data. Nothing to end is no error.
+pub(crate) fn down(state: &State) -> Outcome {
+    let Ok(text) = fs::read_to_string(state.env_file()) else { return Ok(()) };
+    let running = Running::from_env(&text)
+        .ok_or_else(|| format!("{} was not written by this version: end its processes by hand", state.env_file().display()))?;
+    end(&running);
+    fs::remove_file(state.env_file()).map_err(|error| format!("{}: {error}", state.env_file().display()))
+}
+
+/// Who runs the servers: PostgreSQL and PgBouncer refuse to be root, so root starts them as Debian's `postgres`.
+#[derive(Clone, Copy)]
+struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    fn find() -> Outcome<Owner> {
+        if user_id()? != 0 {
+            return Ok(Owner(None));
+        }
+        let users = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+        let (uid, gid) = users
+            .lines()
+            .find_map(|line| {
+                let mut parts = line.strip_prefix("postgres:")?.split(':').skip(1);
+                Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+            })
+            .ok_or("the servers don't run as root, and there is no user `postgres` to run them")?;
+        Ok(Owner(Some((uid, gid))))
+    }
+
+    fn command(self, program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        // The folder that cargo runs in need not be readable for the servers' user.
+        command.current_dir(folder).stdin(Stdio::null());
+        if let Some((uid, gid)) = self.0 {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    fn write(self, path: &Path, text: &str) -> Outcome {
+        let wrong = |error| format!("{}: {error}", path.display());
+        fs::write(path, text).map_err(wrong)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(wrong)?;
+        self.give(path)
+    }
+
+    fn give(self, path: &Path) -> Outcome {
+        match self.0 {
+            Some((uid, gid)) => chown(path, Some(uid), Some(gid)).map_err(|error| format!("{}: {error}", path.display())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn start() -> Outcome<Running> {
+    let bin = postgres_bin().ok_or("no PostgreSQL 15 or newer was found")?;
+    let owner = Owner::find()?;
+    let folder = private_folder(owner)?;
+    let mut running = Running { folder: folder.clone(), ..Running::default() };
+    match start_both(&bin, owner, &folder, &mut running) {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            let logs: String =
+                ["postgres.log", "pgbouncer.log"].iter().filter_map(|log| fs::read_to_string(folder.join(log)).ok()).collect();
+            end(&running);
+            Err(format!("{error}\n{logs}"))
+        }
+    }
+}
+
+fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> Outcome {
+    let password = random_word()?;
+    let data = folder.join("data");
+    let (port, bouncer_port) = (free_port()?, free_port()?);
+
+    owner.write(&folder.join("password"), &password)?;
+    run(owner
+        .command(bin.join("initdb"), folder)
+        .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--pwfile=password", "--pgdata"])
+        .arg(&data))?;
+    let settings = format!("{POSTGRES_SETTINGS}port = {port}\nunix_socket_directories = '{}'\n", folder.display());
+    owner.write(&data.join("postgresql.auto.conf"), &settings)?;
+    run(owner.command(bin.join("pg_ctl"), folder).args(["start", "--wait", "--silent", "--log=postgres.log", "--pgdata"]).arg(&data))?;
+    running.postgres_pid = read_pid(&data.join("postmaster.pid"))?;
+
+    // Not a superuser, so that row-level security binds it. It makes databases and roles of its own.
+    for statement in
+        [format!("CREATE ROLE brandos LOGIN CREATEDB CREATEROLE PASSWORD '{password}'"), "CREATE DATABASE brandos OWNER brandos".to_owned()]
+    {
+        let psql = [
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+            "--host=127.0.0.1",
+            "--username=postgres",
+            "--dbname=postgres",
+            "--command",
+        ];
+        run(owner.command(bin.join("psql"), folder).env("PGPASSWORD", &password).args(psql).arg(statement).arg(format!("--port={port}")))?;
+    }
+    running.postgres_url = format!("postgres://brandos:{password}@127.0.0.1:{port}/brandos");
+
+    let config = folder.join("pgbouncer.ini");
+    owner.write(&folder.join("users.txt"), &format!("\"brandos\" \"{password}\"\n"))?;
+    owner.write(&config, &pgbouncer_config(folder, port, bouncer_port))?;
+    run(owner.command(pgbouncer().ok_or("no pgbouncer was found")?, folder).arg("--daemon").arg(&config))?;
+    wait_for_port(bouncer_port)?;
+    running.pgbouncer_pid = read_pid(&folder.join("pgbouncer.pid"))?;
+    running.pgbouncer_url = format!("postgres://brandos:{password}@127.0.0.1:{bouncer_port}/brandos");
+    Ok(())
+}
+
+fn pgbouncer_config(folder: &Path, port: u16, bouncer_port: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "[databases]\n* = host=127.0.0.1 port={port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {bouncer_port}\nunix_socket_dir =\n\
+         auth_type = scram-sha-256\nauth_file = {folder}/users.txt\nadmin_users = brandos\npool_mode = transaction\nmax_client_conn = 1000\n\
+         default_pool_size = 40\nignore_startup_parameters = extra_float_digits\nlogfile = {folder}/pgbouncer.log\npidfile = {folder}/pgbouncer.pid\n"
+    )
+}
+
+/// Ends what is ours, waits for it, and removes the folder.
+fn end(running: &Running) {
+    // PgBouncer first, so that it holds no connection; then a fast shutdown: sessions are cut, nothing that was committed is lost.
+    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.postgres_pid, "-INT")] {
+        if pid == 0 || !running.owns(pid) {
+            continue;
+        }
+        let _ = Command::new("kill").arg(signal).arg(pid.to_string()).stderr(Stdio::null()).status();
+        let gone = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            !running.owns(pid)
+        });
+        if !gone && running.owns(pid) {
+            let _ = Command::new("kill").arg("-KILL").arg(pid.to_string()).stderr(Stdio::null()).status();
+        }
+    }
+    if running.folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("brandos-engines-")) {
+        let _ = fs::remove_dir_all(&running.folder);
+    }
+}
+
+/// Installs what is missing with Debian's package manager.
+fn install_missing() -> Outcome {
+    let mut missing = Vec::new();
+    if postgres_bin().is_none() {
+        missing.push("postgresql");
+    }
+    if pgbouncer().is_none() {
+        missing.push("pgbouncer");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("install PostgreSQL {OLDEST_POSTGRES} or newer and PgBouncer (Debian: apt-get install {})", missing.join(" "));
+    let apt = |arguments: &[&str]| {
+        let mut command = if matches!(user_id(), Ok(0)) { Command::new("apt-get") } else { Command::new("sudo") };
+        if command.get_program() == "sudo" {
+            command.args(["--non-interactive", "apt-get"]);
+        }
+        // At run level 1 the packages don't start their own servers.
+        run(command
+            .args(["--quiet", "--quiet"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1")
+            .stdin(Stdio::null()))
+    };
+    let install: Vec<&str> = ["install", "--yes", "--no-install-recommends"].into_iter().chain(missing.iter().copied()).collect();
+    // The package lists may be missing or old: fetch them only then.
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install))).map_err(|error| format!("{by_hand}\n{error}"))
+}
+
+/// The folder of the newest PostgreSQL's programs.
+fn postgres_bin() -> Option<PathBuf> {
+    let installed = fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten().filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let version: u32 = path.file_name()?.to_str()?.parse().ok()?;
+        Some((version, path.join("bin")))
+    });
+    let on_path = on_path("initdb").and_then(|program| {
+        let output = Command::new(&program).arg("--version").output().ok()?;
+        Some((major_version(&String::from_utf8_lossy(&output.stdout))?, program.parent()?.to_owned()))
+    });
+    let usable = installed.chain(on_path).filter(|(version, bin)| {
+        *version >= OLDEST_POSTGRES && ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| bin.join(program).exists())
+    });
+    usable.max_by_key(|(version, _)| *version).map(|(_, bin)| bin)
+}
+
+/// The major version out of `initdb (PostgreSQL) 15.3 (Debian ...)`.
+fn major_version(text: &str) -> Option<u32> {
+    let digits: String = text.split_once(") ")?.1.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+fn pgbouncer() -> Option<PathBuf> {
+    on_path("pgbouncer").or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")).filter(|path| path.exists()))
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// The user's number. Its own folder under /proc belongs to it.
+fn user_id() -> Outcome<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").map(|data| data.uid()).map_err(|error| format!("/proc/self: {error} (the engines start on Linux only)"))
+}
+
+fn private_folder(owner: Owner) -> Outcome<PathBuf> {
+    let name = format!("brandos-engines-{}", random_word()?);
+    let folder = std::env::temp_dir().join(name);
+    let wrong = |error| format!("{}: {error}", folder.display());
+    fs::create_dir(&folder).map_err(wrong)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(wrong)?;
+    owner.give(&folder)?;
+    Ok(folder)
+}
+
+/// 80 random bits in hexadecimal: a password for a server that lives as long as the tests.
+fn random_word() -> Outcome<String> {
+    let mut bytes = [0; 10];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| format!("/dev/urandom: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn free_port() -> Outcome<u16> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| format!("no free port: {error}"))
+}
+
+fn wait_for_port(port: u16) -> Outcome {
+    for _ in 0..100 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(format!("nothing listens on port {port} after five seconds"))
+}
+
+fn read_pid(path: &Path) -> Outcome<u32> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    text.lines().next().and_then(|line| line.trim().parse().ok()).ok_or_else(|| format!("{} holds no process id", path.display()))
+}
+
+/// Runs it to its end; what it said is the error when it failed. Output goes through a file, because a daemon that inherits a pipe
+/// keeps it open.
+fn run(command: &mut Command) -> Outcome {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let path = std::env::temp_dir().join(format!("brandos-engines-output-{}", random_word()?));
+    let wrong = |error: std::io::Error| format!("{name}: {error}");
+    let file = fs::File::create(&path).map_err(wrong)?;
+    let status = file.try_clone().and_then(|copy| command.stdout(file).stderr(copy).status());
+    let said = fs::read_to_string(&path).unwrap_or_default();
+    let _ = fs::remove_file(&path);
+    let status = status.map_err(wrong)?;
+    if status.success() { Ok(()) } else { Err(format!("{name} failed ({status})\n{said}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_read_back() {
+        let running = Running {
+            folder: "/tmp/brandos-engines-1".into(),
+            postgres_pid: 12,
+            pgbouncer_pid: 34,
+            postgres_url: "postgres://brandos:x@127.0.0.1:1/brandos".into(),
+            pgbouncer_url: "postgres://brandos:x@127.0.0.1:2/brandos".into(),
+        };
+        assert_eq!(Running::from_env(&running.to_env()), Some(running));
+        assert_eq!(Running::from_env("export BRANDOS_TEST_POSTGRES=x\n"), None);
+    }
+
+    #[test]
+    fn a_process_of_someone_else_is_left_alone() {
+        let running = Running { folder: "/nowhere/brandos-engines-of-nobody".into(), ..Running::default() };
+        assert!(!running.owns(std::process::id()));
+        assert!(!running.owns(0));
+    }
+
+    #[test]
+    fn versions_are_read() {
+        for (text, version) in
+            [("initdb (PostgreSQL) 15.3 (Debian 15.3-0)", Some(15)), ("initdb (PostgreSQL) 17beta1", Some(17)), ("nonsense", None)]
+        {
+            assert_eq!(major_version(text), version, "{text}");
+        }
+    }
+}
