@@ -112,7 +112,9 @@ async fn prepare(node: &Node, url: &str, out: Output) -> Outcome<String> {
     out.line(format!("  API key   {key}"));
     out.line("Try:");
     out.line(format!("  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/orders?limit=3'"));
-    out.line(format!("  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/reports/daily-sales?group_by=product'"));
+    let today = node.clock.now().to_string();
+    let today = today.get(..10).unwrap_or_default();
+    out.line(format!("  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/reports/daily-sales?from={today}&to={today}&group_by=product'"));
     out.line("Stop with Ctrl-C.");
     out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "pid": std::process::id() }));
     Ok(key)

@@ -6,6 +6,7 @@ use crate::output::Output;
 use crate::wiring::{Node, Use};
 use log::Log;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use tokio::task::JoinSet;
 use web::Server;
 
@@ -15,17 +16,20 @@ pub(crate) struct Running {
     log: Log,
     server: Server,
     upkeep: JoinSet<()>,
+    stop: Pin<Box<dyn Future<Output = &'static str> + Send>>,
 }
 
 impl Running {
     /// Opens everything. Errors: `cli.port_taken` before anything is opened; those of [`Node::open`]; TLS files that are none.
     pub(crate) async fn start(config: Config, purpose: &'static str) -> Outcome<Running> {
+        // From here on a signal waits for its turn instead of ending the process.
+        let stop = Box::pin(stop_signal()?);
         port_is_free(config.web.listen)?;
         let node = Node::open(config, Use::Serve(purpose))?;
         let log = node.start_log().await?;
         let server = Server::bind(node.web(&log).await?).await?;
         let upkeep = crate::upkeep::start(&node);
-        Ok(Running { node, log, server, upkeep })
+        Ok(Running { node, log, server, upkeep, stop })
     }
 
     /// Where it can be reached, such as `http://127.0.0.1:8080`.
@@ -39,11 +43,10 @@ impl Running {
 
     /// Serves until SIGINT or SIGTERM, finishes what is in flight, and closes the databases. A second signal ends the process at once.
     pub(crate) async fn run(mut self, out: Output) -> Outcome<Exit> {
-        let signal = stop_signal()?;
         let finished = self
             .server
             .run(async move {
-                let name = signal.await;
+                let name = self.stop.await;
                 tracing::info!(signal = name, "stopping: finishing what is in flight");
                 out.note(format!("{name}: finishing what is in flight; once more to stop at once"));
                 tokio::spawn(async {

@@ -323,7 +323,7 @@ impl Entry {
     fn holds(&self, now: Timestamp, epochs: &Epochs) -> bool {
         // Of either sign: a clock that was set back must not keep an entry.
         let young = now.ms_since(self.loaded_at).unsigned_abs() < ENTRY_AGE_MS as u64;
-        young && now < self.ends_at
+        young && now < self.ends_at && self.stamps.iter().all(|(bucket, epoch)| epochs.of(*bucket) == *epoch)
     }
 }
 

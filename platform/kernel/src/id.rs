@@ -172,8 +172,15 @@ impl IdGenerator {
 
     /// The next id, greater than every one before it from this generator.
     pub fn next<E>(&self) -> Id<E> {
+        self.next_above(Id::from_i64(0))
+    }
+
+    /// The next id, greater than every one before it from this generator, and than `above`, which another node may have made.
+    pub fn next_above<E>(&self, above: Id<E>) -> Id<E> {
         let now_ms = (self.clock.now().unix_ms().max(0) as u64).saturating_sub(EPOCH_MS);
-        let floor = now_ms << SEQUENCE_BITS;
+        let above_ms = (above.as_i64().max(0) as u64) >> (NODE_BITS + SEQUENCE_BITS);
+        // Only a clock that is behind has to count on from the next millisecond of the other's.
+        let floor = if above_ms >= now_ms && above.as_i64() > 0 { above_ms + 1 } else { now_ms } << SEQUENCE_BITS;
         let mut last = self.last.load(Relaxed);
         loop {
             // When a millisecond's 4,096 are used up the sequence runs over into the next one.

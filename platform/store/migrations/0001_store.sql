@@ -6,10 +6,12 @@ CREATE TABLE store_meta (
   value TEXT NOT NULL
 );
 
--- The last event of each lane, raised in the transaction that inserts the events.
+-- The last event of each lane, raised in the transaction that inserts the events. Ids rise within a lane although the clocks of its
+-- nodes differ, so that a tenant's events can be followed by id.
 CREATE TABLE store_lanes (
   lane BIGINT NOT NULL PRIMARY KEY,
-  last_sequence BIGINT NOT NULL
+  last_sequence BIGINT NOT NULL,
+  last_event_id BIGINT NOT NULL DEFAULT 0
 );
 
 -- On the home shard: tenants that live on another shard. The column is not called tenant_id, since this is the platform's table.

@@ -5,6 +5,7 @@
 //! There is no timer: while one group commits, the next one gathers.
 
 use crate::call::OnceKey;
+use crate::event::EventId;
 use crate::job::Job;
 use crate::metrics::LaneMetrics;
 use crate::queue::Queue;
@@ -37,8 +38,9 @@ pub(crate) struct Stored {
 /// What the database knows as a group begins.
 #[derive(Default)]
 pub(crate) struct Facts {
-    /// The lane's last event.
+    /// The sequence and the id of the lane's last event.
     pub last_sequence: i64,
+    pub last_event_id: i64,
     /// Tenants that are leaving or have left: where to, and whether they have arrived.
     pub departures: HashMap<i64, Departure>,
     /// Those of the wanted keys that are already there.
@@ -71,6 +73,7 @@ pub(crate) struct Remains {
     pub events: Vec<NumberedEvent>,
     pub stored: Vec<NewStored>,
     pub last_sequence: i64,
+    pub last_event_id: i64,
 }
 
 /// How the last failure of an engine is to be taken.
@@ -249,7 +252,7 @@ impl<E: LaneEngine> Lane<E> {
             self.send_on(jobs, &facts.departures);
         }
         let mut stored = facts.stored;
-        let mut remains = Remains { last_sequence: facts.last_sequence, ..Remains::default() };
+        let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
         let mut group = Group { events: Vec::new(), wrote: false };
         let mut outcomes = Vec::with_capacity(jobs.len());
         for (index, job) in jobs.iter_mut().enumerate() {
@@ -298,7 +301,8 @@ impl<E: LaneEngine> Lane<E> {
         }
         for emitted in group.events {
             remains.last_sequence += 1;
-            let id = self.ids.next::<crate::event::EventEntity>().as_i64();
+            let id = self.ids.next_above(EventId::from_i64(remains.last_event_id)).as_i64();
+            remains.last_event_id = id;
             remains.events.push(NumberedEvent { id, sequence: remains.last_sequence, emitted });
         }
         let (last, emitted) = (remains.last_sequence, !remains.events.is_empty());

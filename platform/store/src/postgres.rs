@@ -474,7 +474,7 @@ pub(crate) struct PostgresLane {
 }
 
 const XID: &str = "SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)";
-const LAST: &str = "SELECT last_sequence FROM store_lanes WHERE lane = $1";
+const LAST: &str = "SELECT last_sequence, last_event_id FROM store_lanes WHERE lane = $1";
 const DEPARTURES: &str = "SELECT tenant, shard, state FROM store_departures WHERE tenant = ANY($1)";
 const STORED: &str = "SELECT o.tenant_id, o.hash, o.fingerprint, o.answer FROM unnest($1::bigint[], $2::text[]) AS w(tenant, hash)
     JOIN store_once o ON o.tenant_id = w.tenant AND o.hash = decode(w.hash, 'hex')";
@@ -531,7 +531,7 @@ impl PostgresLane {
             SELECT e.tenant, e.id, $1, e.sequence, e.kind, e.version, e.subject, $2, nullif(e.correlation, ''), e.payload
             FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[])
               AS e(tenant, id, sequence, kind, version, subject, correlation, payload)";
-        const SEQUENCE: &str = "UPDATE store_lanes SET last_sequence = $2 WHERE lane = $1";
+        const SEQUENCE: &str = "UPDATE store_lanes SET last_sequence = $2, last_event_id = $3 WHERE lane = $1";
         const ONCE: &str = "INSERT INTO store_once (tenant_id, hash, fingerprint, answer, created_at)
             SELECT k.tenant, decode(k.hash, 'hex'), decode(k.fingerprint, 'hex'), convert_to(k.answer, 'UTF8'), $1
             FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) AS k(tenant, hash, fingerprint, answer)";
@@ -555,7 +555,7 @@ impl PostgresLane {
             .into_iter()
             .collect();
             self.connection.send(EVENTS, list, None)?;
-            let list: ArgList<'_> = [Value::Int(lane.into()), Value::Int(remains.last_sequence)].into_iter().collect();
+            let list: ArgList<'_> = [Value::Int(lane.into()), Value::Int(remains.last_sequence), Value::Int(remains.last_event_id)].into_iter().collect();
             self.connection.send(SEQUENCE, list, None)?;
         }
         if !remains.stored.is_empty() {
@@ -647,12 +647,13 @@ impl LaneEngine for PostgresLane {
             .await
         });
         let ((), xid, last, departures, stored) = answers.map_err(|e| self.connection.failed(e, "opening a group"))?;
-        let first = |rows: Vec<tokio_postgres::Row>| -> Result<i64> {
-            let row = rows.into_iter().next().ok_or_else(|| Error::internal("the shard has no such lane"))?;
-            (&PostgresRow(row) as &dyn Row).get(0)
+        let first = |rows: Vec<tokio_postgres::Row>| -> Result<PostgresRow> {
+            rows.into_iter().next().map(PostgresRow).ok_or_else(|| Error::internal("the shard has no such lane"))
         };
-        self.xid = Some(first(xid)? as u64);
-        let mut facts = Facts { last_sequence: first(last)?, ..Facts::default() };
+        let (xid, last) = (first(xid)?, first(last)?);
+        let (xid, last): (&dyn Row, &dyn Row) = (&xid, &last);
+        self.xid = Some(xid.get::<i64>(0)? as u64);
+        let mut facts = Facts { last_sequence: last.get(0)?, last_event_id: last.get(1)?, ..Facts::default() };
         for row in departures {
             let row = PostgresRow(row);
             let row: &dyn Row = &row;

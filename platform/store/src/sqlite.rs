@@ -292,7 +292,7 @@ impl SqliteLane {
     fn leave(&mut self, remains: Remains, now: Timestamp) -> Result<()> {
         const EVENT: &str = "INSERT INTO store_events (tenant_id, event_id, lane, sequence, kind, version, subject, occurred_at, correlation_id, payload)
             VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        const LAST: &str = "UPDATE store_lanes SET last_sequence = ?1 WHERE lane = 0";
+        const LAST: &str = "UPDATE store_lanes SET last_sequence = ?1, last_event_id = ?2 WHERE lane = 0";
         const ONCE: &str = "INSERT INTO store_once (bucket, tenant_id, hash, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.connection.scope = Scope::Platform;
         let emitted = !remains.events.is_empty();
@@ -314,7 +314,8 @@ impl SqliteLane {
             self.connection.write(EVENT.into(), list, None)?;
         }
         if emitted {
-            self.connection.write(LAST.into(), [Value::Int(remains.last_sequence)].into_iter().collect(), None)?;
+            let last = [Value::Int(remains.last_sequence), Value::Int(remains.last_event_id)];
+            self.connection.write(LAST.into(), last.into_iter().collect(), None)?;
         }
         for stored in &remains.stored {
             self.buckets.note(stored.tenant, &stored.hash);
@@ -382,13 +383,14 @@ impl Session for SqliteLane {
 
 impl LaneEngine for SqliteLane {
     fn begin(&mut self, _: u16, wanted: &Wanted, _: Timestamp) -> Result<Facts> {
-        const LAST: &str = "SELECT last_sequence FROM store_lanes WHERE lane = 0";
+        const LAST: &str = "SELECT last_sequence, last_event_id FROM store_lanes WHERE lane = 0";
         self.connection.scope = Scope::Platform;
         self.connection.raw("BEGIN IMMEDIATE")?;
         self.connection.limit_ms(wanted.statement_ms);
         let mut facts = Facts { departures: self.departures()?, ..Facts::default() };
         self.connection.query(LAST.into(), ArgList::new(), &mut |row| {
             facts.last_sequence = row.get(0)?;
+            facts.last_event_id = row.get(1)?;
             Ok(())
         })?;
         if !wanted.keys.is_empty() {

@@ -2,3 +2,4 @@
 
 mod rules;
 mod stories;
+mod temp_real;

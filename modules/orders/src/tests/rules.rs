@@ -96,7 +96,8 @@ fn what_is_wrong_with_a_line_is_named() {
         change(&mut line);
         line
     };
-    let table: Vec<(DocumentKind, NewLine, Option<(&str, &str)>)> = vec![
+    type Row = (DocumentKind, NewLine, Option<(&'static str, &'static str)>);
+    let table: Vec<Row> = vec![
         (Order, good.clone(), None),
         (Order, with(|l| l.quantity = 0), Some(("quantity", "zero"))),
         (Order, with(|l| l.quantity = -3), None),
