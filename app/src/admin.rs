@@ -107,7 +107,8 @@ pub(crate) async fn each_tenant(node: &Node, mut each: impl FnMut(TenantInfo)) -
 
 /// The tenant with this slug or id. Errors: `identity.tenant_not_found`.
 pub(crate) async fn find(node: &Node, name: &str) -> Outcome<TenantInfo> {
-    let missing = || Error::not_found("identity.tenant_not_found", format!("there is no tenant {name:?}; `brandos tenant list` shows them"));
+    let missing =
+        || Error::not_found("identity.tenant_not_found", format!("there is no tenant {name:?}; `brandos tenant list` shows them"));
     Ok(api::find_tenant(&node.store, name).await?.ok_or_else(missing)?)
 }
 
@@ -116,7 +117,8 @@ pub(crate) async fn tenant_or_new(node: &Node, slug: &str, out: Output) -> Outco
     if let Some(tenant) = api::find_tenant(&node.store, slug).await? {
         return Ok(tenant.id);
     }
-    let (id, made) = api::ensure_tenant(&node.store, By::SYSTEM, NewTenant { slug: slug.to_owned(), name: slug.to_owned(), plan: Plan::Free }).await?;
+    let (id, made) =
+        api::ensure_tenant(&node.store, By::SYSTEM, NewTenant { slug: slug.to_owned(), name: slug.to_owned(), plan: Plan::Free }).await?;
     if made {
         out.note(format!("made tenant {slug} ({id})"));
     }
@@ -260,12 +262,28 @@ mod gap {
     use super::*;
     use kernel::{Id, Result, Timestamp};
     #[derive(serde::Serialize)]
-    pub(super) struct Member { pub(super) user: api::UserInfo, pub(super) role: String }
+    pub(super) struct Member {
+        pub(super) user: api::UserInfo,
+        pub(super) role: String,
+    }
     #[derive(serde::Serialize)]
-    pub(super) struct Key { pub(super) id: ApiKeyId, pub(super) name: String, pub(super) prefix: String, pub(super) permissions: Vec<String>, pub(super) revoked_at: Option<Timestamp> }
-    pub(super) async fn set_tenant_status(_: &store::Store, _: By, _: TenantId, _: TenantStatus) -> Result<()> { Err(Error::internal("gap")) }
-    pub(super) async fn list_members(_: &store::Store, _: TenantId, _: i64, _: u32) -> Result<Vec<Member>> { let _: Option<Id<()>> = None; Err(Error::internal("gap")) }
-    pub(super) async fn list_api_keys(_: &store::Store, _: &Arc<Known>, _: TenantId, _: i64, _: u32) -> Result<Vec<Key>> { Err(Error::internal("gap")) }
+    pub(super) struct Key {
+        pub(super) id: ApiKeyId,
+        pub(super) name: String,
+        pub(super) prefix: String,
+        pub(super) permissions: Vec<String>,
+        pub(super) revoked_at: Option<Timestamp>,
+    }
+    pub(super) async fn set_tenant_status(_: &store::Store, _: By, _: TenantId, _: TenantStatus) -> Result<()> {
+        Err(Error::internal("gap"))
+    }
+    pub(super) async fn list_members(_: &store::Store, _: TenantId, _: i64, _: u32) -> Result<Vec<Member>> {
+        let _: Option<Id<()>> = None;
+        Err(Error::internal("gap"))
+    }
+    pub(super) async fn list_api_keys(_: &store::Store, _: &Arc<Known>, _: TenantId, _: i64, _: u32) -> Result<Vec<Key>> {
+        Err(Error::internal("gap"))
+    }
 }
 
 #[cfg(test)]

@@ -89,7 +89,8 @@ async fn catch_up(node: &Node) -> Check {
     match caught_up.await {
         Ok((Ok(Ok(())), lag)) => check(true, format!("{} positions", grouped(lag.len() as i64))),
         Ok((_, lag)) => {
-            let behind: Vec<String> = lag.iter().filter(|l| l.events_behind > 0).map(|l| format!("{} by {}", l.consumer, l.events_behind)).collect();
+            let behind: Vec<String> =
+                lag.iter().filter(|l| l.events_behind > 0).map(|l| format!("{} by {}", l.consumer, l.events_behind)).collect();
             check(node.beside.is_some() && behind.is_empty(), format!("behind after {} s: {}", CATCH_UP.as_secs(), behind.join(", ")))
         }
         Err(failure) => check(false, failure.to_string()),
@@ -138,20 +139,32 @@ async fn run(store: &Store, audit: &Audit, tenants: &[(kernel::TenantId, String)
     sum_up(audit.name, &audit.check, passed, places, last_detail, &found)
 }
 
-/// Tries until the check passes or it was tried often enough.
+/// Tries until the check passes or it was tried often enough. One that could not be made, because the database was too busy to answer
+/// in time, is tried again in any case.
 async fn retried<F: Future<Output = Result<AuditOutcome>>>(tries: u32, mut check: impl FnMut() -> F) -> Result<AuditOutcome> {
-    let mut outcome = check().await;
-    for _ in 1..tries {
-        if matches!(&outcome, Ok(AuditOutcome { ok: true, .. })) {
-            break;
+    let mut tried = 0;
+    loop {
+        let outcome = check().await;
+        tried += 1;
+        let again = match &outcome {
+            Ok(outcome) => !outcome.ok && tried < tries,
+            Err(error) => error.kind() == kernel::ErrorKind::Unavailable && tried < TRIES_BESIDE,
+        };
+        if !again {
+            return outcome;
         }
         tokio::time::sleep(BETWEEN_TRIES).await;
-        outcome = check().await;
     }
-    outcome
 }
 
-fn sum_up(name: &str, kind: &AuditCheck, passed: usize, places: usize, last_detail: String, failed: &[(String, Result<AuditOutcome>)]) -> Check {
+fn sum_up(
+    name: &str,
+    kind: &AuditCheck,
+    passed: usize,
+    places: usize,
+    last_detail: String,
+    failed: &[(String, Result<AuditOutcome>)],
+) -> Check {
     let what = if matches!(kind, AuditCheck::Tenant(_)) { "tenants" } else { "shards" };
     let detail = match (passed == places, places) {
         (true, 0) => format!("no {what}"),

@@ -51,12 +51,7 @@ const fn option(key: &'static str, kind: Kind, default: &'static str, doc: &'sta
 
 /// Every option there is. [`Config::typed`] reads each of them; a test walks both.
 const OPTIONS: &[OptionInfo] = &[
-    option(
-        "data",
-        Kind::Text,
-        "\"./brandos-data\"",
-        "The data folder: the embedded databases and the lock file. Made when it is missing.",
-    ),
+    option("data", Kind::Text, "\"./brandos-data\"", "The data folder: the embedded databases and the lock file. Made when it is missing."),
     OptionInfo {
         key: "database",
         kind: Kind::List,
@@ -79,7 +74,12 @@ const OPTIONS: &[OptionInfo] = &[
         doc: "The platform's secret, at least 32 characters, the same on all its nodes: access tokens and cursors are signed with keys\n\
               derived from it. Without one, random ones are kept in the home shard.",
     },
-    option("store.shards", Kind::Number(1, 64), "1", "Number of embedded SQLite shards (files). Can grow, never shrink. Unused with PostgreSQL."),
+    option(
+        "store.shards",
+        Kind::Number(1, 64),
+        "1",
+        "Number of embedded SQLite shards (files). Can grow, never shrink. Unused with PostgreSQL.",
+    ),
     option(
         "store.lanes",
         Kind::Number(1, 64),
@@ -100,12 +100,7 @@ const OPTIONS: &[OptionInfo] = &[
         "The most commands that wait on one lane; more are answered 503 at once.",
     ),
     option("store.queue_bytes", Kind::Number(65_536, 17_179_869_184), "67108864", "The most bytes that wait on one lane."),
-    option(
-        "store.queue_tenant_commands",
-        Kind::Number(1, 1_000_000),
-        "4096",
-        "The most commands of one tenant that wait on its lane.",
-    ),
+    option("store.queue_tenant_commands", Kind::Number(1, 1_000_000), "4096", "The most commands of one tenant that wait on its lane."),
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),
     option(
         "web.base_domain",
@@ -147,11 +142,16 @@ const OPTIONS: &[OptionInfo] = &[
         "\"auto\"",
         "How logs look on stderr. auto: pretty on a terminal, json elsewhere.",
     ),
-    option("log.level", Kind::Text, "\"info\"", "Which logs are written: error, warn, info, debug, trace, or a filter such as \"info,brandos_store=debug\"."),
+    option(
+        "log.level",
+        Kind::Text,
+        "\"info\"",
+        "Which logs are written: error, warn, info, debug, trace, or a filter such as \"info,brandos_store=debug\".",
+    ),
 ];
 
-/// Variables that begin with `BRANDOS_` and are no options: the tests' own, and where the file is.
-const NOT_OPTIONS: &[&str] = &["BRANDOS_CONFIG", "BRANDOS_TEST_", "BRANDOS_BENCH_"];
+/// Variables that begin with `BRANDOS_` and are no options: those of tests and benchmarks, and where the file is.
+const NOT_OPTIONS: &[&str] = &["BRANDOS_CONFIG", "BRANDOS_TEST_", "BRANDOS_BENCH_", "BRANDOS_CRASH_", "BRANDOS_ENGINES_"];
 
 /// A value of one option.
 #[derive(Clone, Debug, PartialEq)]
@@ -393,7 +393,10 @@ impl Config {
 
     /// Every option with its value as it may be shown, and where it came from.
     pub(crate) fn shown(&self) -> Vec<(&'static str, String, String)> {
-        OPTIONS.iter().filter_map(|info| self.settings.get(info.key).map(|(setting, source)| (info.key, masked(info, setting), source.to_string()))).collect()
+        OPTIONS
+            .iter()
+            .filter_map(|info| self.settings.get(info.key).map(|(setting, source)| (info.key, masked(info, setting), source.to_string())))
+            .collect()
     }
 }
 
@@ -495,7 +498,11 @@ fn set_from_file(
     }
 }
 
-fn read_environment(environment: &[(String, String)], settings: &mut BTreeMap<&'static str, (Setting, Source)>, problems: &mut Vec<String>) {
+fn read_environment(
+    environment: &[(String, String)],
+    settings: &mut BTreeMap<&'static str, (Setting, Source)>,
+    problems: &mut Vec<String>,
+) {
     for (name, value) in environment {
         if !name.starts_with("BRANDOS_") || NOT_OPTIONS.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
@@ -604,7 +611,12 @@ mod tests {
 
     #[test]
     fn later_sources_win_and_each_value_knows_where_it_came_from() {
-        let config = Config::build(&given("data = \"a\"\n\n[store]\nreaders = 2\nlanes = 8\n", &[("BRANDOS_STORE_READERS", "3"), ("HOME", "/")], &[("node", "7")])).expect("valid");
+        let config = Config::build(&given(
+            "data = \"a\"\n\n[store]\nreaders = 2\nlanes = 8\n",
+            &[("BRANDOS_STORE_READERS", "3"), ("HOME", "/")],
+            &[("node", "7")],
+        ))
+        .expect("valid");
         assert_eq!((config.store.readers, config.store.lanes, config.node), (3, 8, 7));
         let shown = config.shown();
         let source = |key: &str| shown.iter().find(|(k, _, _)| *k == key).map(|(_, value, source)| format!("{value} from {source}"));
@@ -617,7 +629,8 @@ mod tests {
 
     #[test]
     fn a_wrong_option_is_refused_with_its_name_and_place() {
-        let table: &[(&str, &[(&str, &str)], &[(&str, &str)], &str)] = &[
+        type Pairs = &'static [(&'static str, &'static str)];
+        let table: &[(&str, Pairs, Pairs, &str)] = &[
             ("[store]\nreeders = 4", &[], &[], "brandos.toml:2: unknown option `store.reeders`; did you mean `store.readers`?"),
             ("readers = 4", &[], &[], "brandos.toml:1: unknown option `readers`; did you mean `store.readers`?"),
             ("\n[store]\nreaders = 0", &[], &[], "brandos.toml:3: `store.readers` must be a whole number from 1 to 256"),
@@ -651,7 +664,8 @@ mod tests {
 
     #[test]
     fn the_example_is_valid_and_says_the_defaults() {
-        let commented: String = example().lines().filter(|l| !l.starts_with("# ")).map(|l| l.strip_prefix('#').unwrap_or(l).to_owned() + "\n").collect();
+        let commented: String =
+            example().lines().filter(|l| !l.starts_with("# ")).map(|l| l.strip_prefix('#').unwrap_or(l).to_owned() + "\n").collect();
         let from_example = Config::build(&given(&commented, &[], &[])).expect("the example is valid");
         let defaults = Config::build(&Given::default()).expect("the defaults are valid");
         let values = |c: &Config| c.shown().into_iter().map(|(k, v, _)| (k, v)).collect::<Vec<_>>();

@@ -52,7 +52,10 @@ pub(crate) async fn dead_letters(config: Config, command: cli::DeadLetters, out:
         cli::DeadLetters::List { consumer, limit } => {
             let node = Node::open(config, Use::Read("dead-letters"))?;
             let found = find(&node, limit as usize, |f| consumer.as_ref().is_none_or(|c| *c == f.key.consumer)).await?;
-            out.table(&["CONSUMER", "EVENT", "KIND", "SUBJECT", "ATTEMPTS", "FAILED AT", "ERROR"], &found.iter().map(row).collect::<Vec<_>>());
+            out.table(
+                &["CONSUMER", "EVENT", "KIND", "SUBJECT", "ATTEMPTS", "FAILED AT", "ERROR"],
+                &found.iter().map(row).collect::<Vec<_>>(),
+            );
             out.line(format!("{} dead letters", found.len()));
             out.value(&serde_json::json!({ "data": found }));
             node.close().await;

@@ -28,8 +28,22 @@ const EMAIL: &str = "owner@heron-kettle.example";
 const LAST_KEY: &str = "demo-key-id";
 /// Names of customers, who are as invented as the brand.
 const CUSTOMERS: &[&str] = &[
-    "Ada Lindqvist", "Bruno Castellani", "Chiara Moretti", "Dirk van Leeuwen", "Elin Söderberg", "Farid Haddad", "Greta Baumann", "Hugo Lefèvre", "Ines Carvalho",
-    "Jonas Eichinger", "Katja Nowak", "Liam O'Rourke", "Maren Thygesen", "Nils Aaltonen", "Olivia Dupont", "Pavel Dvořák",
+    "Ada Lindqvist",
+    "Bruno Castellani",
+    "Chiara Moretti",
+    "Dirk van Leeuwen",
+    "Elin Söderberg",
+    "Farid Haddad",
+    "Greta Baumann",
+    "Hugo Lefèvre",
+    "Ines Carvalho",
+    "Jonas Eichinger",
+    "Katja Nowak",
+    "Liam O'Rourke",
+    "Maren Thygesen",
+    "Nils Aaltonen",
+    "Olivia Dupont",
+    "Pavel Dvořák",
 ];
 /// Value-added tax of the demo's orders, in percent. Tax rules come with selling; here it is given, as any caller gives it.
 const TAX_PERCENT: i64 = 19;
@@ -114,7 +128,9 @@ async fn prepare(node: &Node, url: &str, out: Output) -> Outcome<String> {
     out.line(format!("  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/orders?limit=3'"));
     let today = node.clock.now().to_string();
     let today = today.get(..10).unwrap_or_default();
-    out.line(format!("  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/reports/daily-sales?from={today}&to={today}&group_by=product'"));
+    out.line(format!(
+        "  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/reports/daily-sales?from={today}&to={today}&group_by=product'"
+    ));
     out.line("Stop with Ctrl-C.");
     out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "pid": std::process::id() }));
     Ok(key)
@@ -272,6 +288,10 @@ impl Shopper {
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?.to_bytes();
         let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if status.is_success() || status.as_u16() == 409 { Ok((status.as_u16(), answer)) } else { Err(format!("{method} {path}: {status} {answer}")) }
+        if status.is_success() || status.as_u16() == 409 {
+            Ok((status.as_u16(), answer))
+        } else {
+            Err(format!("{method} {path}: {status} {answer}"))
+        }
     }
 }

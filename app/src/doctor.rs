@@ -21,7 +21,8 @@ const CLOCK_DIFFERENCE_MS: i64 = 1_000;
 const YEARS: std::ops::Range<i64> = 1_735_689_600_000..4_102_444_800_000;
 
 const VERSION: Sql = Sql::per_engine("SELECT 'SQLite ' || sqlite_version()", "SELECT 'PostgreSQL ' || current_setting('server_version')");
-const DURABLE: Sql = Sql::per_engine("SELECT 'on'", "SELECT current_setting('synchronous_commit') || ', fsync ' || current_setting('fsync')");
+const DURABLE: Sql =
+    Sql::per_engine("SELECT 'on'", "SELECT current_setting('synchronous_commit') || ', fsync ' || current_setting('fsync')");
 const TIME: Sql = Sql::per_engine(
     "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
     "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
@@ -63,7 +64,8 @@ fn open_files() -> Finding {
     match limit {
         None => finding("open files", true, "no limit"),
         Some(limit) => {
-            let advice = if limit < OPEN_FILES { format!("; raise it to {OPEN_FILES} or more (ulimit -n, LimitNOFILE=)") } else { String::new() };
+            let advice =
+                if limit < OPEN_FILES { format!("; raise it to {OPEN_FILES} or more (ulimit -n, LimitNOFILE=)") } else { String::new() };
             finding("open files", limit >= OPEN_FILES, format!("at most {limit}{advice}"))
         }
     }

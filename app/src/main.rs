@@ -51,7 +51,8 @@ fn configuration(cli: &Cli) -> Outcome<Config> {
     let file = match path {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(&path).map_err(|e| Failure::usage(format!("cannot read the configuration file {}: {e}", path.display())))?;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| Failure::usage(format!("cannot read the configuration file {}: {e}", path.display())))?;
             Some((path.display().to_string(), text))
         }
     };
@@ -125,6 +126,9 @@ fn show_config(config: &Config, show: &cli::ShowConfig, out: Output) -> Exit {
     let options: serde_json::Map<String, serde_json::Value> =
         shown.iter().map(|(key, value, source)| ((*key).to_owned(), serde_json::json!({ "value": value, "source": source }))).collect();
     out.value(&options);
-    out.table(&["OPTION", "VALUE", "SOURCE"], &shown.into_iter().map(|(key, value, source)| vec![key.to_owned(), value, source]).collect::<Vec<_>>());
+    out.table(
+        &["OPTION", "VALUE", "SOURCE"],
+        &shown.into_iter().map(|(key, value, source)| vec![key.to_owned(), value, source]).collect::<Vec<_>>(),
+    );
     Exit::Ok
 }

@@ -18,8 +18,15 @@ pub(crate) async fn migrate(config: Config, out: Output) -> Outcome<Exit> {
         for (module, number, name, at) in applied {
             let is_new = at >= began;
             new += usize::from(is_new);
-            rows.push(vec![shard.to_string(), format!("{module}/{number:04}_{name}"), at.to_string(), if is_new { "new" } else { "" }.to_owned()]);
-            listed.push(serde_json::json!({ "shard": shard, "module": module, "number": number, "name": name, "applied_at": at, "new": is_new }));
+            rows.push(vec![
+                shard.to_string(),
+                format!("{module}/{number:04}_{name}"),
+                at.to_string(),
+                if is_new { "new" } else { "" }.to_owned(),
+            ]);
+            listed.push(
+                serde_json::json!({ "shard": shard, "module": module, "number": number, "name": name, "applied_at": at, "new": is_new }),
+            );
         }
     }
     out.table(&["SHARD", "MIGRATION", "APPLIED AT", ""], &rows);

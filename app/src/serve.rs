@@ -87,7 +87,9 @@ fn port_is_free(address: SocketAddr) -> Outcome {
         Ok(_) => Ok(()),
         Err(e) => {
             let detail = match e.kind() {
-                std::io::ErrorKind::AddrInUse => format!("{address} is in use by another program; stop that, or choose another with --listen"),
+                std::io::ErrorKind::AddrInUse => {
+                    format!("{address} is in use by another program; stop that, or choose another with --listen")
+                }
                 _ => format!("cannot listen on {address}: {e}"),
             };
             Err(Failure::new(Exit::Unavailable, "cli.port_taken", detail))

@@ -1,18 +1,25 @@
-//! What a serving node does from time to time: the directory of tenants read again, idempotency keys purged, partitions made ahead.
+//! What a serving node does from time to time: the directory of tenants read again, partitions made ahead of their months.
 
 use crate::wiring::Node;
+use kernel::Clock;
+use std::sync::Arc;
 use std::time::Duration;
-use store::{Engine, Store};
+use store::{Engine, ShardConfig, Store};
 use tokio::task::JoinSet;
 
 /// Other nodes move tenants too: how often their places are read again, where several nodes can share a database.
 const DIRECTORY: Duration = Duration::from_secs(1);
+/// How often it is seen to that the coming months have their partitions.
+const PARTITIONS: Duration = Duration::from_secs(6 * 3600);
+/// So many months are made ahead.
+const MONTHS_AHEAD: u32 = 3;
 
 /// Starts the tasks. Dropping the set ends them; each of their steps can be cut off and done again.
 pub(crate) fn start(node: &Node) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if node.store.engine(0) == Engine::Postgres {
         tasks.spawn(refresh_directory(node.store.clone()));
+        tasks.spawn(make_partitions(crate::wiring::store_config(&node.config).shards, node.clock.clone()));
     }
     tasks
 }
@@ -29,5 +36,21 @@ async fn refresh_directory(store: Store) {
             _ => {}
         }
         failing = refreshed.is_err();
+    }
+}
+
+async fn make_partitions(shards: Vec<ShardConfig>, clock: Arc<dyn Clock>) {
+    loop {
+        for shard in shards.clone() {
+            let now = clock.now();
+            let made = tokio::task::spawn_blocking(move || store::partition::ensure_months(&shard, now, MONTHS_AHEAD)).await;
+            match made {
+                Ok(Ok(made)) if !made.is_empty() => tracing::info!(partitions = made.join(" "), "partitions were made ahead"),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::error!(?error, "the coming months' partitions could not be made"),
+                Err(error) => tracing::error!(%error, "making partitions ended by a panic"),
+            }
+        }
+        tokio::time::sleep(PARTITIONS).await;
     }
 }

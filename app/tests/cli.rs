@@ -12,7 +12,21 @@ fn help_names_every_command_and_the_exit_codes() {
     let sandbox = Sandbox::new();
     let help = sandbox.run_bare(&["--help"]).expect(0).stdout;
     let commands = [
-        "serve", "demo", "tenant", "user", "api-key", "import", "migrate", "audit", "replay", "dead-letters", "backup", "restore", "doctor", "openapi", "config",
+        "serve",
+        "demo",
+        "tenant",
+        "user",
+        "api-key",
+        "import",
+        "migrate",
+        "audit",
+        "replay",
+        "dead-letters",
+        "backup",
+        "restore",
+        "doctor",
+        "openapi",
+        "config",
     ];
     for command in commands {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
@@ -182,4 +196,58 @@ fn a_consumer_is_replayed() {
     let unknown = sandbox.run(&["replay", "orders.nothing", "--json"]).expect(4).json();
     assert_eq!(unknown["error"]["code"], json!("log.consumer_not_found"));
     assert!(sandbox.run(&["dead-letters", "list"]).expect(0).stdout.contains("0 dead letters"));
+}
+
+#[test]
+fn a_backup_beside_a_server_is_restored_whole_and_by_tenant() {
+    for sandbox in Sandbox::each_engine() {
+        let (text, expected) = common::generated(400);
+        let file = sandbox.write("some.csv", text);
+        let import = ["import", "online-retail", file.to_str().unwrap(), "--tenant", "acme", "--json"];
+        sandbox.run(&import).expect(0);
+        let (good, again) = (sandbox.path("backup"), sandbox.path("restored"));
+        let server = sandbox.serve(&["serve"]);
+        let backup = sandbox.run(&["backup", good.to_str().unwrap(), "--json"]).expect(0).json();
+        assert!(backup["rows"].as_u64().is_some_and(|rows| rows > 1_000), "{backup}");
+        assert_eq!(
+            sandbox.run(&["backup", good.to_str().unwrap(), "--json"]).expect(4).json()["error"]["code"],
+            json!("store.backup_folder")
+        );
+        assert_eq!(server.stop(), Some(0));
+
+        // The whole node, whatever its engine was, into a new embedded folder: the import finds everything there.
+        let at = ["--data", again.to_str().unwrap()];
+        let with = |args: &[&'static str]| [args, &at].concat();
+        sandbox.run_bare(&[&["restore", good.to_str().unwrap()], &at[..]].concat()).expect(0);
+        assert_eq!(sandbox.run_bare(&with(&["audit", "--json"])).expect(0).json()["ok"], json!(true));
+        let summary = sandbox.run_bare(&[&import, &at[..]].concat()).expect(0).json();
+        common::assert_holds(&summary, &expected);
+        assert_eq!(summary["this_run"]["lines"], json!(0));
+        sandbox.run_bare(&[&["restore", good.to_str().unwrap()], &at[..]].concat()).expect(4);
+
+        // One tenant, back into the node: what came after the backup is gone.
+        let more = sandbox.write("more.csv", format!("{}X1,new,New,1,2012-01-01 00:00:00,1.00,,UK\n", common::HEADER));
+        let after = sandbox.run(&["import", "online-retail", more.to_str().unwrap(), "--tenant", "acme", "--json"]).expect(0).json();
+        assert_ne!(after["lines"], expected["lines"]);
+        sandbox.run(&["restore", good.to_str().unwrap(), "--tenant", "acme"]).expect(0);
+        assert_eq!(sandbox.run(&["audit", "--json"]).expect(0).json()["ok"], json!(true));
+        common::assert_holds(&sandbox.run(&import).expect(0).json(), &expected);
+    }
+}
+
+#[test]
+fn a_tenant_is_moved_to_another_shard() {
+    let sandbox = Sandbox::new();
+    let (text, expected) = common::generated(400);
+    let file = sandbox.write("some.csv", text);
+    let two = ["--set", "store.shards=2"];
+    let run = |args: &[&str]| sandbox.run(&[args, &two[..]].concat());
+    let import = ["import", "online-retail", file.to_str().unwrap(), "--tenant", "acme", "--json"];
+    run(&import).expect(0);
+    let moved = run(&["tenant", "move", "acme", "--to-shard", "1", "--json"]).expect(0).json();
+    assert!(moved["rows"].as_u64().is_some_and(|rows| rows > 1_000), "{moved}");
+    assert_eq!(run(&["tenant", "show", "acme", "--json"]).expect(0).json()["shard"], json!(1));
+    assert_eq!(run(&["audit", "--json"]).expect(0).json()["ok"], json!(true));
+    common::assert_holds(&run(&import).expect(0).json(), &expected);
+    run(&["tenant", "move", "acme", "--to-shard", "7"]).expect(4);
 }

@@ -52,7 +52,16 @@ fn a_sample_gives_the_known_answers_and_twice_the_same() {
         let first = import(&sandbox, &file);
         assert_holds(&first, &expected);
         let odd = &first["odd"];
-        for (name, count) in [("lines_without_customer", 2), ("lines_without_description", 1), ("adjustment_lines", 1), ("zero_prices", 1), ("negative_prices", 1), ("interrupted_invoices", 1), ("invoices_with_several_times", 1), ("fine_prices", 2)] {
+        for (name, count) in [
+            ("lines_without_customer", 2),
+            ("lines_without_description", 1),
+            ("adjustment_lines", 1),
+            ("zero_prices", 1),
+            ("negative_prices", 1),
+            ("interrupted_invoices", 1),
+            ("invoices_with_several_times", 1),
+            ("fine_prices", 2),
+        ] {
             assert_eq!(odd[name], json!(count), "{name} of {odd} on {}", sandbox.engine());
         }
         audit(&sandbox);

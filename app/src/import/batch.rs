@@ -30,8 +30,15 @@ pub(crate) struct Batch {
     pub(crate) lines: usize,
     /// Stock codes that the file names here for the first time, or describes for the first time.
     pub(crate) news: Vec<UpsertRow>,
-    /// Some of the invoices were imported from another file: each has to be looked at by itself.
-    pub(crate) one_by_one: bool,
+}
+
+/// Whether the invoices of a batch are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// All of them or none, as it is when one file is imported.
+    AtTheBatch,
+    /// Some, from another file: each has to be looked at by itself.
+    AtEachInvoice,
 }
 
 impl Batch {
@@ -55,14 +62,14 @@ pub(crate) fn begin(tx: &mut Tx<'_>, (fingerprint, source): &(Arc<str>, String))
 pub(crate) const PARTLY_THERE: &str = "import.partly_there";
 
 /// Imports a batch. Errors: `import.runs_elsewhere` when the import has moved on without this process; `import.partly_there`.
-pub(crate) fn import_batch(tx: &mut Tx<'_>, batch: &Batch) -> Result<ImportOutcome> {
+pub(crate) fn import_batch(tx: &mut Tx<'_>, (batch, look): &(Arc<Batch>, Look)) -> Result<ImportOutcome> {
     for rows in batch.news.chunks(MAX_BATCH) {
         catalog::api::upsert_by_sku(tx, rows)?;
     }
     let variants = variants(tx, batch)?;
     let mut outcome = ImportOutcome::default();
-    let groups = batch.invoices.chunks(if batch.one_by_one { 1 } else { batch.invoices.len().max(1) });
-    for invoices in groups {
+    let together = if *look == Look::AtEachInvoice { 1 } else { batch.invoices.len().max(1) };
+    for invoices in batch.invoices.chunks(together) {
         let taken = orders::api::import_documents(tx, &documents(invoices, batch, &variants))?;
         let there = taken.already_there as usize;
         if there > 0 && there < invoices.len() {
@@ -148,7 +155,11 @@ fn document(invoice: &Invoice, currency: Currency, variants: &HashMap<String, Va
 }
 
 /// The prices of the lines, one row for each variant and price.
-fn observations<'a>(invoices: impl Iterator<Item = &'a Invoice>, currency: Currency, variants: &HashMap<String, VariantRef>) -> Vec<Observation> {
+fn observations<'a>(
+    invoices: impl Iterator<Item = &'a Invoice>,
+    currency: Currency,
+    variants: &HashMap<String, VariantRef>,
+) -> Vec<Observation> {
     let mut seen: HashMap<(VariantId, UnitPrice), (Timestamp, Timestamp, i64)> = HashMap::new();
     for invoice in invoices {
         for line in &invoice.lines {
@@ -159,7 +170,14 @@ fn observations<'a>(invoices: impl Iterator<Item = &'a Invoice>, currency: Curre
             *times += 1;
         }
     }
-    let observation = |((variant_id, price), (first_seen, last_seen, times_seen))| Observation { variant_id, currency, price, first_seen, last_seen, times_seen };
+    let observation = |((variant_id, price), (first_seen, last_seen, times_seen))| Observation {
+        variant_id,
+        currency,
+        price,
+        first_seen,
+        last_seen,
+        times_seen,
+    };
     seen.into_iter().map(observation).collect()
 }
 

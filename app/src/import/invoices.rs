@@ -103,7 +103,15 @@ pub(crate) struct Invoices {
 impl Invoices {
     /// Reads from the beginning.
     pub(crate) fn new(lines: Lines) -> Invoices {
-        Invoices { lines, open: VecDeque::new(), ended: HashSet::new(), hasher: RandomState::new(), counted: 0, odd: Odd::default(), drained: false }
+        Invoices {
+            lines,
+            open: VecDeque::new(),
+            ended: HashSet::new(),
+            hasher: RandomState::new(),
+            counted: 0,
+            odd: Odd::default(),
+            drained: false,
+        }
     }
 
     /// What was odd so far.
@@ -164,7 +172,8 @@ fn add(open: &mut VecDeque<Open>, ended: &HashSet<u64>, hash: u64, counted: u64,
         return Ok(());
     }
     if ended.contains(&hash) {
-        let detail = format!("line {}: invoice {} began more than {OPEN} invoices ago; sort the file by InvoiceNo", line.line, line.invoice);
+        let detail =
+            format!("line {}: invoice {} began more than {OPEN} invoices ago; sort the file by InvoiceNo", line.line, line.invoice);
         return Err(Failure::new(Exit::Usage, "import.scattered_invoice", detail));
     }
     let kind = match line.invoice.as_bytes().first() {
@@ -221,7 +230,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_invoice_is_put_together() {
-        let body = "1,a,X,1,2010-12-01 08:26:00,2.55,7.0,UK\nC2,a,X,-1,2010-12-01 08:26:00,2.55,7.0,UK\n1,b,,1,2010-12-01 08:27:00,0,7.0,UK\n";
+        let body =
+            "1,a,X,1,2010-12-01 08:26:00,2.55,7.0,UK\nC2,a,X,-1,2010-12-01 08:26:00,2.55,7.0,UK\n1,b,,1,2010-12-01 08:27:00,0,7.0,UK\n";
         let (found, odd) = all(invoices(body)).expect("valid");
         assert_eq!(found, [("1".to_owned(), 2), ("C2".to_owned(), 1)]);
         let expected = Odd {

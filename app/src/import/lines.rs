@@ -41,7 +41,8 @@ pub(crate) fn open(path: &Path, read: impl FnMut(u64) + Send + 'static) -> Outco
     let file = File::open(path).map_err(|e| Failure::new(Exit::Usage, "cli.file", format!("cannot open {}: {e}", path.display())))?;
     let mut counted = BufReader::with_capacity(256 * 1024, Counted { inner: file, read });
     let head = counted.fill_buf().map_err(|e| Failure::file("cannot read", path, &e))?;
-    let input: Box<dyn Read + Send> = if head.starts_with(&[0x1f, 0x8b]) { Box::new(flate2::bufread::MultiGzDecoder::new(counted)) } else { Box::new(counted) };
+    let input: Box<dyn Read + Send> =
+        if head.starts_with(&[0x1f, 0x8b]) { Box::new(flate2::bufread::MultiGzDecoder::new(counted)) } else { Box::new(counted) };
     Lines::new(input)
 }
 
@@ -108,7 +109,9 @@ impl Lines {
             mended,
             quantity: whole_number(&record[3]).filter(|q| *q != 0).ok_or_else(|| bad(3, "must be a whole number other than 0"))?,
             at: time(&record[4]).ok_or_else(|| bad(4, "must be a UTC time such as 2010-12-01 08:26:00"))?,
-            unit_price: decimal_micros(&record[5]).map(UnitPrice::from_micros).ok_or_else(|| bad(5, "must be a decimal number with at most six decimals"))?,
+            unit_price: decimal_micros(&record[5])
+                .map(UnitPrice::from_micros)
+                .ok_or_else(|| bad(5, "must be a decimal number with at most six decimals"))?,
             customer: customer(&record[6]).map_err(|()| bad(6, "must be empty or text of at most 64 bytes"))?,
             country: text(7, 64)?,
         }))
@@ -172,7 +175,12 @@ fn decimal_micros(field: &[u8]) -> Option<i64> {
 
 /// `2010-12-01 08:26:00`, in UTC.
 fn time(field: &[u8]) -> Option<Timestamp> {
-    let shape = field.len() == 19 && field[4] == b'-' && field[7] == b'-' && matches!(field[10], b' ' | b'T') && field[13] == b':' && field[16] == b':';
+    let shape = field.len() == 19
+        && field[4] == b'-'
+        && field[7] == b'-'
+        && matches!(field[10], b' ' | b'T')
+        && field[13] == b':'
+        && field[16] == b':';
     if !shape {
         return None;
     }
@@ -212,7 +220,9 @@ mod tests {
 
     #[test]
     fn a_line_is_read_exactly() {
-        let text = format!("{HEADER}C536379,D,\" Discount, \"\"net\"\" \",-1,2010-12-01 09:41:00,27.505,14527.0,United Kingdom\n536414,22139,,56,2010-12-01 11:52:00,0.0,,EIRE\n");
+        let text = format!(
+            "{HEADER}C536379,D,\" Discount, \"\"net\"\" \",-1,2010-12-01 09:41:00,27.505,14527.0,United Kingdom\n536414,22139,,56,2010-12-01 11:52:00,0.0,,EIRE\n"
+        );
         let mut lines = lines(text.as_bytes()).expect("a header");
         let expected = Line {
             line: 2,
@@ -263,7 +273,14 @@ mod tests {
 
     #[test]
     fn dates_agree_with_the_calendar() {
-        for text in ["1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "2000-02-29T12:00:00Z", "2010-12-01T08:26:00Z", "2100-03-01T00:00:00Z", "2024-12-31T23:59:59Z"] {
+        for text in [
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00Z",
+            "2000-02-29T12:00:00Z",
+            "2010-12-01T08:26:00Z",
+            "2100-03-01T00:00:00Z",
+            "2024-12-31T23:59:59Z",
+        ] {
             assert_eq!(time(text.trim_end_matches('Z').as_bytes()), text.parse().ok(), "{text}");
         }
     }

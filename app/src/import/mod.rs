@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, grouped, major_from_micros};
 use crate::wiring::{Node, Use};
-use batch::{Batch, PARTLY_THERE};
+use batch::{Batch, Look, PARTLY_THERE};
 use catalog::api::UpsertRow;
 use indicatif::ProgressBar;
 use invoices::{Invoices, Odd};
@@ -39,7 +39,8 @@ const CATCH_UP: Duration = Duration::from_secs(600);
 /// Part of each fingerprint: raised when invoices come in another order or are understood in another way.
 const VERSION: &str = "online-retail/1";
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "imports", sql: include_str!("../../migrations/0001_imports.sql") }];
+const MIGRATIONS: &[store::Migration] =
+    &[store::Migration { number: 1, name: "imports", sql: include_str!("../../migrations/0001_imports.sql") }];
 
 /// The importer's own table, as a module without routes.
 pub(crate) fn module() -> web::Module {
@@ -90,9 +91,13 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
 
     let bar = out.progress(0, "{msg} {elapsed}");
     bar.set_message("waiting for the projections");
-    tokio::time::timeout(CATCH_UP, log.drained())
-        .await
-        .map_err(|_| Failure::new(Exit::Unavailable, "import.not_caught_up", "the import is done, but the projections have not caught up; look at brandos audit"))??;
+    tokio::time::timeout(CATCH_UP, log.drained()).await.map_err(|_| {
+        Failure::new(
+            Exit::Unavailable,
+            "import.not_caught_up",
+            "the import is done, but the projections have not caught up; look at brandos audit",
+        )
+    })??;
     log.stop().await;
     bar.set_message("counting what is stored");
     let summary = node.store.read(tenant, orders::api::summary).await?;
@@ -107,18 +112,17 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
 async fn write(node: &Node, tenant: TenantId, batch: Batch) -> Outcome<ImportOutcome> {
     let call = Call::new(tenant).deadline_ms(BATCH_DEADLINE_MS).bytes(batch.bytes());
     let batch = Arc::new(batch);
-    match node.store.write(call.clone(), |tx, batch: &Arc<Batch>| batch::import_batch(tx, batch), batch.clone()).await {
-        Err(error) if error.code() == PARTLY_THERE => {
-            let batch = Batch { one_by_one: true, ..Arc::into_inner(batch).ok_or_else(|| kernel::Error::internal("the lane kept a batch that it had answered"))? };
-            Ok(node.store.write(call, batch::import_batch, batch).await?)
-        }
+    let whole = (batch.clone(), Look::AtTheBatch);
+    match node.store.write(call.clone(), batch::import_batch, whole).await {
+        Err(error) if error.code() == PARTLY_THERE => Ok(node.store.write(call, batch::import_batch, (batch, Look::AtEachInvoice)).await?),
         other => Ok(other?),
     }
 }
 
 /// Names the file's content together with how it is understood.
 fn fingerprint(path: &Path, currency: Currency) -> Outcome<Arc<str>> {
-    let mut file = std::fs::File::open(path).map_err(|e| Failure::new(Exit::Usage, "cli.file", format!("cannot open {}: {e}", path.display())))?;
+    let mut file =
+        std::fs::File::open(path).map_err(|e| Failure::new(Exit::Usage, "cli.file", format!("cannot open {}: {e}", path.display())))?;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     context.update(VERSION.as_bytes());
     context.update(currency.code().as_bytes());
@@ -134,18 +138,18 @@ fn fingerprint(path: &Path, currency: Currency) -> Outcome<Arc<str>> {
 }
 
 /// Reads the whole file, and sends what comes after the first `done` invoices in batches. Says what was odd about all of it.
-fn read_file(path: &Path, bar: ProgressBar, fingerprint: &Arc<str>, currency: Currency, done: u64, batches: &mpsc::Sender<Batch>) -> Outcome<Odd> {
+fn read_file(
+    path: &Path,
+    bar: ProgressBar,
+    fingerprint: &Arc<str>,
+    currency: Currency,
+    done: u64,
+    batches: &mpsc::Sender<Batch>,
+) -> Outcome<Odd> {
     let mut invoices = Invoices::new(lines::open(path, move |bytes| bar.inc(bytes))?);
     let mut codes = StockCodes::default();
-    let empty = |done_before| Batch {
-        fingerprint: fingerprint.clone(),
-        currency,
-        done_before,
-        invoices: Vec::new(),
-        lines: 0,
-        news: Vec::new(),
-        one_by_one: false,
-    };
+    let empty =
+        |done_before| Batch { fingerprint: fingerprint.clone(), currency, done_before, invoices: Vec::new(), lines: 0, news: Vec::new() };
     let mut batch = empty(done);
     let mut number = 0;
     while let Some(invoice) = invoices.next()? {
@@ -196,8 +200,22 @@ fn report(out: Output, currency: Currency, outcome: &ImportOutcome, odd: &Odd, s
         ("lines", grouped(summary.lines)),
         ("invoices", grouped(summary.orders.documents + summary.credit_notes.documents + summary.adjustments.documents)),
         ("orders", format!("{:>12}  {:>16}", grouped(summary.orders.documents), major_from_micros(summary.orders.extended_micros.into()))),
-        ("credit notes", format!("{:>12}  {:>16}", grouped(summary.credit_notes.documents), major_from_micros(summary.credit_notes.extended_micros.into()))),
-        ("adjustments", format!("{:>12}  {:>16}", grouped(summary.adjustments.documents), major_from_micros(summary.adjustments.extended_micros.into()))),
+        (
+            "credit notes",
+            format!(
+                "{:>12}  {:>16}",
+                grouped(summary.credit_notes.documents),
+                major_from_micros(summary.credit_notes.extended_micros.into())
+            ),
+        ),
+        (
+            "adjustments",
+            format!(
+                "{:>12}  {:>16}",
+                grouped(summary.adjustments.documents),
+                major_from_micros(summary.adjustments.extended_micros.into())
+            ),
+        ),
         ("stock codes", grouped(summary.stock_codes)),
         ("customers", grouped(summary.customers)),
         ("countries", grouped(summary.countries)),
@@ -205,7 +223,12 @@ fn report(out: Output, currency: Currency, outcome: &ImportOutcome, odd: &Odd, s
         ("rounded total", minor(summary.rounded_total_minor, currency)),
     ];
     let new = outcome.orders + outcome.credit_notes + outcome.adjustments;
-    out.line(format!("imported {} invoices with {} lines; {} were there already", grouped(new as i64), grouped(outcome.lines as i64), grouped(odd.invoices_read as i64 - new as i64)));
+    out.line(format!(
+        "imported {} invoices with {} lines; {} were there already",
+        grouped(new as i64),
+        grouped(outcome.lines as i64),
+        grouped(odd.invoices_read as i64 - new as i64)
+    ));
     out.line("stored now:");
     for (name, value) in stored {
         out.line(format!("  {name:<15} {value:>12}"));

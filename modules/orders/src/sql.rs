@@ -327,15 +327,16 @@ LEFT JOIN orders_changes c ON c.tenant_id = $1 AND c.order_id = o.order_id AND c
 LEFT JOIN orders_changes later ON later.tenant_id = $1 AND later.order_id = o.order_id AND later.version = o.version + 1
 WHERE o.tenant_id = $1";
 
-/// Orders whose credit notes do not add up to what the order says was credited.
+/// Orders whose credit notes do not add up to what the order says was credited, the two added up with opposite signs.
 pub(crate) const AUDIT_CREDITS: &str = "
-SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(wrong), 0) AS BIGINT) FROM (
-  SELECT CASE WHEN COALESCE(SUM(n.total_minor), 0) = o.credited_minor THEN 0 ELSE 1 END AS wrong
-  FROM orders_orders o
-  LEFT JOIN orders_notes n ON n.tenant_id = $1 AND n.order_id = o.order_id
-  WHERE o.tenant_id = $1
-  GROUP BY o.order_id, o.credited_minor
-) AS checked";
+SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN difference = 0 THEN 0 ELSE 1 END), 0) AS BIGINT) FROM (
+  SELECT SUM(credited) AS difference FROM (
+    SELECT order_id, credited_minor AS credited FROM orders_orders WHERE tenant_id = $1
+    UNION ALL
+    SELECT order_id, -total_minor FROM orders_notes WHERE tenant_id = $1 AND order_id IS NOT NULL
+  ) AS both_sides
+  GROUP BY order_id
+) AS compared";
 
 /// Days, SKUs and countries for which the projection differs from the documents. The two sides are added up with opposite signs.
 pub(crate) const AUDIT_DAILY_SALES: &str = "

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 /// The most events that an effect is given at once.
 const MAX_BATCH: u32 = 256;
+/// How often a position is stored that only moves past events which nobody wants.
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How often [`Log::drained`] looks.
 const DRAINED_EVERY: Duration = Duration::from_millis(5);
 
@@ -111,7 +113,8 @@ impl Waiter {
         self.signal.borrow().stop
     }
 
-    pub(crate) async fn wait(&mut self) -> Woken {
+    /// Waits for a reason to go on, for no longer than `at_most`, which is a tick too.
+    pub(crate) async fn wait(&mut self, at_most: Duration) -> Woken {
         let committed = async {
             match &mut self.committed {
                 Some(committed) => committed.changed().await.is_ok(),
@@ -130,7 +133,7 @@ impl Waiter {
                 }
                 Woken::Commit
             }
-            () = tokio::time::sleep(self.poll) => Woken::Tick,
+            () = tokio::time::sleep(self.poll.min(at_most)) => Woken::Tick,
         }
     }
 }
@@ -332,13 +335,13 @@ impl Log {
         self.shared.metrics.register(registry);
     }
 
-    /// How far each consumer is behind on each lane. Positions that only pass unwanted events are stored once a second.
+    /// How far each consumer is behind on each lane. Positions that only pass unwanted events are stored five times a second.
     pub async fn lag(&self) -> Result<Vec<Lag>> {
         self.shared.lag().await
     }
 
-    /// Resolves when every consumer has reached every lane's end and no retry is due: for tests and for tools. Never resolves on
-    /// an idle handle with nobody else running what is left.
+    /// Resolves when every consumer has reached every lane's end and no retry is due, or under way in this process: for tests and for
+    /// tools. Never resolves on an idle handle with nobody else running what is left.
     pub async fn drained(&self) -> Result<()> {
         let mut before = None;
         loop {
@@ -352,6 +355,28 @@ impl Log {
                 tokio::time::sleep(DRAINED_EVERY).await;
             }
         }
+    }
+
+    /// Whether every consumer has passed these positions and waits for no history on their lanes: what a tenant's move asks about the
+    /// shard that the tenant leaves. With sequence 0 it asks of a target shard whether a replay is going through its history, in which
+    /// case nobody may move there.
+    pub async fn passed(&self, positions: &[Position]) -> Result<bool> {
+        self.shared.nudge();
+        let mut shards: Vec<u16> = positions.iter().map(|position| position.shard).collect();
+        shards.dedup();
+        for shard in shards {
+            let stored = positions::load(&self.shared.store, shard).await?;
+            for position in positions.iter().filter(|position| position.shard == shard) {
+                let passed = |consumer: &Consumer| {
+                    let sequence = stored.get(consumer.name).and_then(|lanes| lanes.get(&position.lane));
+                    sequence.is_some_and(|sequence| *sequence >= position.sequence)
+                };
+                if !self.shared.consumers.iter().all(passed) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Up to `limit` (1 to 100) failures in the order of their keys, of one state if it is given, after a key.

@@ -1,7 +1,7 @@
 //! SQL effects: one task for each lane reads each batch of events once, and hands it to every consumer that has come as far.
 
 use crate::failures::{FailedAttempt, FailureState, Recorder, in_scope, is_trouble, outstanding, try_effect};
-use crate::handle::{Shared, Waiter, Woken};
+use crate::handle::{FLUSH_EVERY, Shared, Waiter, Woken};
 use crate::positions::{self, Advance, MOVED, WAITING, on_lane};
 use crate::runs::{Keys, Run, bytes_of, runs_of, tenant_number};
 use crate::{Consumer, Effect, SqlEffect};
@@ -15,8 +15,6 @@ use tokio::time::Instant;
 
 /// Payloads of one read beyond which the next read is smaller, in bytes: keeps memory flat.
 const READ_BYTES: usize = 4 * 1024 * 1024;
-/// How often a position is written that only moves past events which nobody wants.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How long a consumer rests after trouble of the store, at first and at most.
 const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// How long the loser of a race for a position lets the winner go ahead, at most, in milliseconds.
@@ -108,7 +106,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
             return lane.flush(true).await;
         }
         if idle {
-            match lane.waiter.wait().await {
+            match lane.waiter.wait(lane.patience()).await {
                 Woken::Stop => return lane.flush(true).await,
                 Woken::Commit => {}
                 Woken::Tick => reload = true,
@@ -301,6 +299,11 @@ impl Lane {
             }
         }
         false
+    }
+
+    /// How long to wait at most: no position is left unstored for long.
+    fn patience(&self) -> Duration {
+        if self.members.iter().any(|member| member.active && member.position != member.stored) { FLUSH_EVERY } else { Duration::MAX }
     }
 
     /// Stores positions that have only moved past unwanted events: those of a while ago, or all.

@@ -4,7 +4,7 @@
 //! event of a batch is delivered or recorded as a failure, so a process that dies makes its last batch be delivered again.
 
 use crate::failures::{FailedAttempt, FailureState, Recorder, in_scope, is_trouble, outstanding};
-use crate::handle::{Shared, Waiter, Woken};
+use crate::handle::{FLUSH_EVERY, Shared, Waiter, Woken};
 use crate::positions::{self, Advance, MOVED, WAITING, on_lane};
 use crate::runs::{Keys, Run, bytes_of, runs_of, tenant_number};
 use crate::{Consumer, OutsideEffect, sql};
@@ -20,7 +20,6 @@ use tokio::time::Instant;
 
 /// The most events of a batch: they wait for the slowest of them.
 const BATCH: usize = 64;
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(1);
 
 /// The code of an outside effect that took too long.
@@ -246,10 +245,11 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16, consumer: Co
         if outside.waiter.stopping() {
             break;
         }
+        let patience = if outside.position == outside.stored { Duration::MAX } else { FLUSH_EVERY };
         match step {
             Step::Worked => {}
             Step::Moved => outside.active = false,
-            Step::Idle => match outside.waiter.wait().await {
+            Step::Idle => match outside.waiter.wait(patience).await {
                 Woken::Stop => break,
                 Woken::Commit => {}
                 Woken::Tick => outside.active = false,

@@ -10,6 +10,7 @@ use kernel::{Error, Result, TenantId};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use store::{Event, EventId, Tx};
 
 /// How many due retries are looked at together, and of one tenant.
@@ -62,7 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, kind: Kind) {
         if waiter.stopping() {
             return;
         }
-        if retried == 0 && waiter.wait().await == Woken::Stop {
+        if retried == 0 && waiter.wait(Duration::MAX).await == Woken::Stop {
             return;
         }
     }

@@ -204,7 +204,7 @@ async fn emit(store: &Store, tenant: TenantId, subject: &str, n: i64) {
 }
 
 fn config() -> LogConfig {
-    LogConfig { poll_ms: 5, lag_refresh_ms: 20, outside_timeout_ms: 100, ..LogConfig::default() }
+    LogConfig { poll_ms: 20, lag_refresh_ms: 20, outside_timeout_ms: 100, ..LogConfig::default() }
 }
 
 fn tenant(number: i64) -> TenantId {
@@ -537,8 +537,11 @@ async fn lag_tells_how_far_behind_and_unwanted_events_are_passed() {
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("it encodes");
         assert!(text.contains(&format!("log_events_behind{{consumer=\"test.tallies\",shard=\"0\",lane=\"{lane}\"}} 10")), "{text}");
 
+        let end = |sequence| [Position { shard: 0, lane, sequence }];
+        assert!(!tool.passed(&end(10)).await.expect("the positions"));
         let log = fixture.log(vec![TALLIES, OTHER]).await;
         drained(&log).await;
+        assert!(tool.passed(&end(10)).await.expect("the positions") && !tool.passed(&end(11)).await.expect("the positions"));
         assert!(tool.lag().await.expect("the lag").iter().all(|lag| lag.events_behind == 0 && lag.oldest_age_ms == 0));
         log.stop().await;
     })
@@ -626,7 +629,7 @@ async fn outside_effects_are_delivered_in_order_and_failures_are_retried() {
         CLOSED.lock().expect("no panic").retain(|(owner, _)| *owner != one.as_i64() && *owner != two.as_i64());
         fixture.clock.advance_ms(1_000);
         // Either node may have claimed a retry, which the other does not see as due.
-        while states(&first, one).await.len() + states(&first, two).await.len() > 0 {
+        while !first.failures(FailuresOf::Shard(0), None, None, 100).await.expect("the list can be read").is_empty() {
             drained(&first).await;
             drained(&second).await;
         }

@@ -199,6 +199,8 @@ pub(crate) struct Postgres {
     client: tokio_postgres::Client,
     /// Whether text must be compared under the C collation explicitly, to sort as SQLite does.
     collate: bool,
+    /// See [`Database::durable`].
+    durable: bool,
 }
 
 /// A connection of one's own to a shard.
@@ -264,7 +266,7 @@ impl Database {
                     let collate = rows.first().map_or(Ok(true), |row| row.try_get(0)).map_err(away)?;
                     Ok::<_, Error>((client, collate))
                 })?;
-                Ok(Database::Postgres(Postgres { runtime, client, collate }))
+                Ok(Database::Postgres(Postgres { runtime, client, collate, durable: true }))
             }
         }
     }
@@ -393,10 +395,12 @@ impl Database {
 
     /// Runs `write` in a transaction. Beside a lane (`gentle`) it then lets the lane have as much time as it took.
     pub(crate) fn write<T>(&mut self, gentle: bool, write: impl FnOnce(&mut Database) -> Result<T>) -> Result<T> {
-        self.batch(match self {
+        let begin = match self {
             Database::Sqlite(_) => "BEGIN IMMEDIATE",
-            Database::Postgres(_) => "BEGIN",
-        })?;
+            Database::Postgres(p) if p.durable => "BEGIN",
+            Database::Postgres(_) => "BEGIN; SET LOCAL synchronous_commit = off",
+        };
+        self.batch(begin)?;
         // The wait for the turn does not count: the lane had it.
         let began = Instant::now();
         let done = write(self);
@@ -412,6 +416,20 @@ impl Database {
             std::thread::sleep(began.elapsed().clamp(Duration::from_millis(1), Duration::from_millis(20)));
         }
         result
+    }
+
+    /// Whether commits wait for the disk from here on. Without, a crash may lose the last of them, but never their order: one commit
+    /// that waits makes all before it durable.
+    pub(crate) fn durable(&mut self, durable: bool) -> Result<()> {
+        match self {
+            Database::Sqlite(connection) => {
+                connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" }).map_err(sqlite_failed("PRAGMA synchronous"))
+            }
+            Database::Postgres(p) => {
+                p.durable = durable;
+                Ok(())
+            }
+        }
     }
 
     /// The tables that hold data, by name. Partitions are part of their table; archived ones are not looked at.
@@ -515,6 +533,23 @@ impl Database {
             let key = row.split_off(columns);
             each(row, key)
         })
+    }
+
+    /// The key of a tenant's last row. Rows with later keys are new.
+    pub(crate) fn last_key(&mut self, table: &Table, tenant: i64) -> Result<Option<Values>> {
+        if table.key.is_empty() {
+            return Ok(None);
+        }
+        let columns: Vec<String> = table.key_columns().map(|c| quoted(&c.name)).collect();
+        let order: Vec<String> = table.key_columns().map(|c| format!("{} DESC", self.comparable(c))).collect();
+        let types: Vec<ColumnType> = table.key_columns().map(|c| c.kind).collect();
+        let sql = format!(
+            "SELECT {} FROM {} WHERE tenant_id = $1 ORDER BY {} LIMIT 1",
+            columns.join(", "),
+            quoted(&table.name),
+            order.join(", ")
+        );
+        Ok(self.rows(&sql, &[Value::Int(tenant)], &types)?.pop())
     }
 
     /// One batch of a range, bounded in rows and bytes, and the key of its last row; no key when the range ended with it.

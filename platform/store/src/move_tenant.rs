@@ -23,14 +23,16 @@ use std::time::{Duration, Instant};
 pub(crate) const MARK: &str = "move";
 /// Rows that are compared under one snapshot: short enough that a WAL doesn't grow much behind it.
 const COMPARED_ROWS: usize = 20_000;
-/// A round with at most so many changes is followed by the pause.
-const FEW_CHANGES: u64 = 400;
+/// A round that takes no longer is followed by the pause: the last one, with nobody in its way, will be quicker.
+const CLOSE: Duration = Duration::from_millis(150);
 /// Rounds after which a tenant that changes faster than it is copied is left where it is.
 const ROUNDS: u32 = 100;
 /// Pauses that are tried before the move is given up.
 const PAUSES: u32 = 20;
 /// How long consumers may take to come near before a pause, in milliseconds.
 const NEAR_MS: u64 = 30_000;
+/// The key of `store_meta` that is written on the target as the last thing before the switch.
+const ARRIVING: &str = "arriving";
 /// What the triggers' names begin with.
 const CAPTURE: &str = "store_capture_";
 
@@ -180,7 +182,10 @@ pub(crate) fn wait_for_consumers(database: &mut Database, shard: u16, passed: &m
 /// After the switch: the target takes the tenant's commands, and the source sends them on.
 fn switched(source: &mut Database, target: &mut Database, tenant: i64, to: u16) -> Result<()> {
     // In this order a command that comes too early is sent back and held, and never lost.
-    target.write(false, |target| release(target, tenant))?;
+    target.write(false, |target| {
+        target.set_meta(ARRIVING, None)?;
+        release(target, tenant)
+    })?;
     const MOVED: &str = "INSERT INTO store_departures (tenant, shard, state) VALUES ($1, $2, 'moved')
         ON CONFLICT (tenant) DO UPDATE SET shard = excluded.shard, state = excluded.state";
     source.write(false, |source| source.execute(MOVED, &[Value::Int(tenant), Value::Int(to.into())]).map(|_| ()))
@@ -268,14 +273,6 @@ fn forget_changes(source: &mut Database, last: i64, gentle: bool) -> Result<()> 
     Ok(())
 }
 
-/// What a round found.
-#[derive(Clone, Copy, Default)]
-struct Round {
-    changes: u64,
-    /// How many of them were events.
-    events: u64,
-}
-
 struct Moving {
     tenant: i64,
     source: Database,
@@ -289,6 +286,7 @@ struct Moving {
 impl Moving {
     /// Removes what an earlier move that was broken off has left behind.
     fn clear(&mut self) -> Result<()> {
+        self.target.write(true, |target| target.set_meta(ARRIVING, None))?;
         self.source.write(true, |source| release(source, self.tenant))?;
         stop_capture(&mut self.source)?;
         for mapping in &self.mappings {
@@ -307,6 +305,9 @@ impl Moving {
     }
 
     fn run(&mut self, from: u16, to: u16, now: Timestamp, home: &mut Database, pause_limit_ms: u64, passed: &mut Passed<'_>) -> Result<u64> {
+        // Until the switch nothing needs to survive a crash but its order.
+        self.source.durable(false)?;
+        self.target.durable(false)?;
         for (number, table) in self.tables.iter().enumerate() {
             start_capture(&mut self.source, number, table, self.tenant)?;
         }
@@ -321,6 +322,10 @@ impl Moving {
             let began = Instant::now();
             self.source.write(false, |source| hold(source, self.tenant, to))?;
             if self.last_rounds(from, began, limit, passed)? {
+                self.source.durable(true)?;
+                self.target.durable(true)?;
+                // One commit that waits for the disk, and with it everything that was copied.
+                self.target.write(false, |target| target.set_meta(ARRIVING, Some(&format!("{} at {}", self.tenant, now.micros()))))?;
                 const SWITCH: &str = "INSERT INTO store_directory (tenant, shard, placed_at) VALUES ($1, $2, $3)
                     ON CONFLICT (tenant) DO UPDATE SET shard = excluded.shard, placed_at = excluded.placed_at";
                 let row = [Value::Int(self.tenant), Value::Int(to.into()), Value::Int(now.micros())];
@@ -336,12 +341,14 @@ impl Moving {
     }
 
     /// The first copy: each batch as it is when it is read. What changes meanwhile is captured, and copied again later; so a row that
-    /// collides with one that was copied before it has changed since, and may be left out.
+    /// collides with one that was copied before it has changed since, and may be left out. Rows that are appended meanwhile are left to
+    /// the rounds, or the copy might chase them for ever.
     fn copy(&mut self) -> Result<()> {
         for mapping in &self.mappings {
+            let end = self.source.last_key(&mapping.source, self.tenant)?;
             let mut after: Option<Values> = None;
             loop {
-                let range = Range { tenant: Some(self.tenant), after: after.as_deref(), limit: Some(SLICE_ROWS), ..Range::default() };
+                let range = Range { tenant: Some(self.tenant), after: after.as_deref(), up_to: end.as_deref(), limit: Some(SLICE_ROWS) };
                 let (rows, last) = self.source.page(mapping, range)?;
                 if !rows.is_empty() {
                     self.target.write(true, |target| target.insert(&mapping.target, &rows, true))?;
@@ -358,7 +365,9 @@ impl Moving {
     /// Rounds until few changes are left. Errors: `store.move_too_busy`.
     fn catch_up(&mut self) -> Result<()> {
         for _ in 0..ROUNDS {
-            if self.snapshot_round(true, |_| Ok(()))?.changes <= FEW_CHANGES {
+            let began = Instant::now();
+            self.snapshot_round(true, |_| Ok(()))?;
+            if began.elapsed() <= CLOSE {
                 return Ok(());
             }
         }
@@ -369,14 +378,17 @@ impl Moving {
     fn compare(&mut self) -> Result<()> {
         for mapping in self.mappings.clone() {
             let limit = mapping.same_ranges().then_some(COMPARED_ROWS);
+            // Later rows come by rounds, which read back what they copy.
+            let end = if limit.is_some() { self.source.last_key(&mapping.source, self.tenant)? } else { None };
             let mut total = Sum::default();
             let mut after: Option<Values> = None;
             loop {
                 let mut next = None;
                 self.snapshot_round(true, |moving| {
-                    let range = Range { tenant: Some(moving.tenant), after: after.as_deref(), limit, ..Range::default() };
+                    let range = Range { tenant: Some(moving.tenant), after: after.as_deref(), up_to: end.as_deref(), limit };
                     let (expected, last) = moving.source.sum(&mapping, range)?;
-                    let range = Range { limit: None, up_to: last.as_deref(), ..range };
+                    let up_to = last.as_deref().or(end.as_deref());
+                    let range = Range { limit: None, up_to, ..range };
                     let (found, _) = moving.target.sum(&Mapping::identity(&mapping.target), range)?;
                     if expected != found {
                         let what = format!("{} of tenant {}: {} rows and {}", mapping.target.name, moving.tenant, expected.rows, found.rows);
@@ -407,7 +419,7 @@ impl Moving {
                 other => other?,
             }
             // Consumers may have emitted events of their own, and other consumers may follow those.
-            if self.snapshot_round(false, |_| Ok(()))?.events == 0 {
+            if self.snapshot_round(false, |_| Ok(()))? == 0 {
                 return Ok(began.elapsed() < limit);
             }
             if began.elapsed() > limit {
@@ -416,14 +428,15 @@ impl Moving {
         }
     }
 
-    /// One round under a snapshot of the source, and `then` while the snapshot stands and the copy equals it.
-    fn snapshot_round(&mut self, gentle: bool, then: impl FnOnce(&mut Moving) -> Result<()>) -> Result<Round> {
+    /// One round under a snapshot of the source, and `then` while the snapshot stands and the copy equals it. Gives the number of
+    /// captured events.
+    fn snapshot_round(&mut self, gentle: bool, then: impl FnOnce(&mut Moving) -> Result<()>) -> Result<usize> {
         self.rounds += 1;
         self.source.snapshot()?;
         let last = self.source.integer("SELECT max(seq) FROM store_changes", &[])?;
-        let round = match last {
+        let events = match last {
             Some(_) => self.round(gentle)?,
-            None => Round::default(),
+            None => 0,
         };
         then(self)?;
         match (self.source.engine(), last) {
@@ -438,12 +451,12 @@ impl Moving {
             }
             (_, None) => self.source.end(false)?,
         }
-        Ok(round)
+        Ok(events)
     }
 
-    /// Copies every captured row again. All of them are deleted before any is inserted, since a unique value may have changed hands.
-    fn round(&mut self, gentle: bool) -> Result<Round> {
-        let mut round = Round::default();
+    /// Copies every captured row again. Gives the number of events among them. All of them are deleted before any is inserted, since a unique value may have changed hands.
+    fn round(&mut self, gentle: bool) -> Result<usize> {
+        let mut events = 0;
         let tenant = self.tenant;
         for mapping in &self.mappings {
             for insert in [false, true] {
@@ -455,8 +468,7 @@ impl Moving {
                     let keys: Vec<Values> = keys.into_iter().map(|(_, key)| key).collect();
                     let target_keys: Vec<Values> = keys.iter().map(|key| mapping.target_key(key)).collect();
                     if !insert {
-                        round.changes += keys.len() as u64;
-                        round.events += if mapping.source.name == "store_events" { keys.len() as u64 } else { 0 };
+                        events += if mapping.source.name == "store_events" { keys.len() } else { 0 };
                         self.target.write(gentle, |target| target.delete(&mapping.target, tenant, &target_keys))?;
                         continue;
                     }
@@ -469,7 +481,7 @@ impl Moving {
                 }
             }
         }
-        Ok(round)
+        Ok(events)
     }
 }
 

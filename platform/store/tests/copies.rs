@@ -46,6 +46,8 @@ async fn trade(store: Store, who: TenantId, worker: u64, stop: Arc<AtomicBool>, 
             }
             Err(error) => assert!(error.code() == "bank.insufficient", "{error:?}"),
         }
+        // Load, not a flood: the moved tenant is to stay small enough for a quick test.
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     }
     acknowledged
 }
@@ -319,6 +321,23 @@ fn a_move_that_was_killed_after_its_switch_is_finished() {
             assert_eq!(audit_moved(&live).await, 1);
             live.close().await;
         });
+    }
+}
+
+#[test]
+fn nodes_that_start_at_the_same_time_migrate_once() {
+    for engine in ENGINES {
+        let (Some(a), Some(b)) = (Place::new(engine), Place::new(engine)) else { continue };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                for place in [&a, &b] {
+                    scope.spawn(|| node(std::slice::from_ref(&place.shard)));
+                }
+            }
+        });
+        for place in [&a, &b] {
+            assert_eq!(store::schema_problems(&place.shard).expect("read"), Vec::<String>::new());
+        }
     }
 }
 

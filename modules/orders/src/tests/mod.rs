@@ -2,4 +2,3 @@
 
 mod rules;
 mod stories;
-mod temp_real;

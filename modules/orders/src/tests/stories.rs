@@ -311,6 +311,51 @@ testkit::both_engines! {
         assert_eq!((credit["number"].as_i64(), credit["total_minor"].as_i64()), (Some(2), Some(-13)));
     }
 
+    async fn events_tell_what_readers_have_come_to_rely_on(app: TestApp) {
+        let acme = app.client("acme", &["*"]);
+        let placed = acme.post("/api/v1/orders").json(&three_lines()).send().await.expect(201);
+        let (path, order_id) = (placed.header("location").to_owned(), placed.text("order_id"));
+        let note = json!({ "order_id": order_id, "currency": "GBP", "reason": "broken", "lines": [{ "sku": "71053", "quantity": -1, "unit_price": "3.39" }] });
+        let note_id = acme.post("/api/v1/credit-notes").json(&note).send().await.expect(201).text("id");
+        acme.patch(&path).json(&json!({ "country": "France" })).send().await.expect(200);
+        acme.post(format!("{path}/fulfil")).json(&json!({ "lines": [{ "line": 3, "quantity": 2 }] })).send().await.expect(200);
+        acme.post(format!("{path}/fulfil")).send().await.expect(200);
+        acme.post(format!("{path}/close")).send().await.expect(200);
+
+        let events = app.store().tenant_events_after(app.tenant("acme"), 0, 100).await.expect("the events");
+        let told: Vec<(&str, &str)> = events.iter().map(|e| (e.kind.as_str(), e.subject.as_str())).collect();
+        let (order, credit) = (order_id.as_str(), note_id.as_str());
+        assert_eq!(
+            told,
+            [("order.placed", order), ("credit_note.issued", credit), ("order.changed", order), ("order.fulfilled", order), ("order.fulfilled", order), ("order.closed", order)]
+        );
+        let payload = |i: usize| serde_json::from_str::<Value>(&events[i].payload).expect("JSON");
+        assert_eq!(
+            payload(0),
+            json!({
+                "order_id": order, "number": 1, "version": 1, "state": "placed", "external_ref": null, "customer_id": null, "country": "United Kingdom",
+                "currency": "GBP", "total_minor": 4231, "placed_at": "2026-01-05T12:00:00.000000Z",
+                "sales": [{ "day": 20458, "country": "United Kingdom", "currency": "GBP", "lines": [
+                    { "sku": "71053", "lines": 1, "quantity": 6, "extended_micros": 20_340_000, "total_minor": 2441 },
+                    { "sku": "84406B", "lines": 1, "quantity": 8, "extended_micros": 2_680_000, "total_minor": 260 },
+                    { "sku": "85123A", "lines": 1, "quantity": 6, "extended_micros": 15_300_000, "total_minor": 1530 },
+                ] }],
+            })
+        );
+        assert_eq!(
+            payload(1),
+            json!({
+                "id": credit, "number": 1, "external_ref": null, "order_id": order, "customer_id": null, "country": "United Kingdom", "currency": "GBP",
+                "total_minor": -339, "issued_at": "2026-01-05T12:00:00.000000Z", "reason": "broken",
+                "sales": [{ "day": 20458, "country": "United Kingdom", "currency": "GBP",
+                    "lines": [{ "sku": "71053", "lines": 1, "quantity": -1, "extended_micros": -3_390_000, "total_minor": -339 }] }],
+            })
+        );
+        assert_eq!(payload(2)["sales"].as_array().map(Vec::len), Some(2), "what leaves one country arrives in the other");
+        assert_eq!((&payload(3)["fulfilled"], &payload(3)["sales"]), (&json!({ "3": 2 }), &json!([])));
+        assert_eq!(payload(4)["fulfilled"], json!({ "1": 6, "2": 6, "3": 6 }));
+    }
+
     async fn the_projection_can_be_built_again(app: TestApp) {
         let tenant = app.tenant("acme");
         app.store().write(tenant, import_documents, batch()).await.expect("the batch is taken");
