@@ -98,7 +98,8 @@ pub fn backup(shards: &[ShardConfig], folder: &Path, modules: &[Migrations], now
             let mut database = Database::open(shard)?;
             let engine = match database.engine() {
                 Engine::Sqlite => {
-                    let target = path.to_str().ok_or_else(|| Error::failed_precondition("store.backup_folder", "the folder's path is not UTF-8"))?;
+                    let target =
+                        path.to_str().ok_or_else(|| Error::failed_precondition("store.backup_folder", "the folder's path is not UTF-8"))?;
                     database.execute("VACUUM INTO $1", &[Value::Text(target.into())])?;
                     "sqlite"
                 }
@@ -375,9 +376,9 @@ fn restore_shard(source: &mut Database, shard: &ShardConfig, modules: &[Migratio
     copy_all(source, &mut target)?;
     match target.engine() {
         // Copied without waiting for the disk so far.
-        Engine::Sqlite => target.rows("PRAGMA synchronous = FULL", &[], &[]).and_then(|_| {
-            target.rows("PRAGMA wal_checkpoint(TRUNCATE)", &[], &[crate::copy::ColumnType::Int]).map(|_| ())
-        }),
+        Engine::Sqlite => target
+            .rows("PRAGMA synchronous = FULL", &[], &[])
+            .and_then(|_| target.rows("PRAGMA wal_checkpoint(TRUNCATE)", &[], &[crate::copy::ColumnType::Int]).map(|_| ())),
         Engine::Postgres => target.batch("ANALYZE"),
     }
 }
@@ -422,14 +423,16 @@ pub fn restore_tenant(request: RestoreTenant<'_>) -> Result<u64> {
         let originals = source.database.tables()?;
         for table in live.tables()?.into_iter().filter(|table| table.of_tenants) {
             let original = originals.iter().find(|t| t.name == table.name);
-            let original = original.ok_or_else(|| Error::internal(format!("the schemas differ: {} is missing in the backup", table.name)))?;
+            let original =
+                original.ok_or_else(|| Error::internal(format!("the schemas differ: {} is missing in the backup", table.name)))?;
             mappings.push(Mapping::new(original, &table, true)?);
         }
         live.write(true, |live| {
             live.set_meta(move_tenant::MARK, Some(&mark))?;
             move_tenant::hold(live, tenant, lives_on)
         })?;
-        let waited = move_tenant::wait_for_lanes(&mut live).and_then(|()| move_tenant::wait_for_consumers(&mut live, lives_on, passed, 30_000));
+        let waited =
+            move_tenant::wait_for_lanes(&mut live).and_then(|()| move_tenant::wait_for_consumers(&mut live, lives_on, passed, 30_000));
         if let Err(error) = waited {
             // Nothing is touched yet.
             release(&mut live, tenant)?;

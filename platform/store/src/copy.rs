@@ -349,7 +349,8 @@ impl Database {
                     let last = batch.len() < STREAM_ROWS;
                     for row in batch {
                         let row = row.map_err(postgres_failed(sql))?;
-                        let values = types.iter().enumerate().map(|(index, kind)| postgres_value(&row, index, *kind)).collect::<Result<_>>()?;
+                        let values =
+                            types.iter().enumerate().map(|(index, kind)| postgres_value(&row, index, *kind)).collect::<Result<_>>()?;
                         if !each(values)? {
                             return Ok(());
                         }
@@ -422,9 +423,9 @@ impl Database {
     /// that waits makes all before it durable.
     pub(crate) fn durable(&mut self, durable: bool) -> Result<()> {
         match self {
-            Database::Sqlite(connection) => {
-                connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" }).map_err(sqlite_failed("PRAGMA synchronous"))
-            }
+            Database::Sqlite(connection) => connection
+                .pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })
+                .map_err(sqlite_failed("PRAGMA synchronous")),
             Database::Postgres(p) => {
                 p.durable = durable;
                 Ok(())
@@ -462,7 +463,10 @@ impl Database {
                 continue;
             }
             if tables.last().is_none_or(|(last, _)| last.name != *table) {
-                tables.push((Table { name: table.to_string(), columns: Vec::new(), key: Vec::new(), of_tenants: false, hashed: Vec::new() }, Vec::new()));
+                tables.push((
+                    Table { name: table.to_string(), columns: Vec::new(), key: Vec::new(), of_tenants: false, hashed: Vec::new() },
+                    Vec::new(),
+                ));
             }
             let (last, key) = tables.last_mut().expect("one was pushed");
             let kind = column_type(declared)
@@ -646,7 +650,8 @@ impl Database {
                 Ok(())
             }
             Database::Postgres(p) => {
-                let lists: Vec<String> = table.columns.iter().enumerate().map(|(i, c)| format!("${}::{}[]", i + 1, type_name(c.kind))).collect();
+                let lists: Vec<String> =
+                    table.columns.iter().enumerate().map(|(i, c)| format!("${}::{}[]", i + 1, type_name(c.kind))).collect();
                 let sql = format!("{into} SELECT * FROM unnest({}){ending}", lists.join(", "));
                 let arrays: Vec<_> = table.columns.iter().enumerate().map(|(index, c)| array(c.kind, rows, index)).collect();
                 let typed: Vec<(&(dyn ToSql + Sync), Type)> = arrays.iter().map(|(list, kind)| (&**list, kind.clone())).collect();

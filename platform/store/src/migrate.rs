@@ -147,7 +147,10 @@ fn pending(sets: &[Migrations], done: &[(String, i64, String)]) -> Result<Vec<(&
     for set in sets {
         let numbered = set.steps.iter().zip(1..).all(|(step, number)| step.number == number);
         if !numbered || !names.insert(set.module) {
-            return Err(Error::internal(format!("the migrations of {} are not numbered from 1 without a gap, or are given twice", set.module)));
+            return Err(Error::internal(format!(
+                "the migrations of {} are not numbered from 1 without a gap, or are given twice",
+                set.module
+            )));
         }
     }
     let mut applied: HashMap<&str, i64> = HashMap::new();
@@ -217,7 +220,10 @@ pub(crate) async fn run_postgres(client: &mut tokio_postgres::Client, sets: &[Mi
     ensure_roles(client).await?;
     loop {
         let transaction = client.transaction().await.map_err(postgres_error("BEGIN"))?;
-        transaction.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await.map_err(postgres_error("the migrations' lock"))?;
+        transaction
+            .batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))
+            .await
+            .map_err(postgres_error("the migrations' lock"))?;
         transaction.batch_execute(TABLE).await.map_err(postgres_error(TABLE))?;
         let rows = transaction.query_typed(APPLIED, &[]).await.map_err(postgres_error(APPLIED))?;
         let read = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
@@ -298,7 +304,9 @@ async fn ensure_roles(client: &tokio_postgres::Client) -> Result<()> {
             .and_then(|rows| rows.first().map_or(Ok(false), |row| row.try_get(0)))
             .map_err(postgres_error("reading the roles"))?;
         if !inherits {
-            let what = format!("the database's user has the role {role} without its rights; as an administrator run: ALTER ROLE <the user> INHERIT");
+            let what = format!(
+                "the database's user has the role {role} without its rights; as an administrator run: ALTER ROLE <the user> INHERIT"
+            );
             return Err(Error::failed_precondition("store.roles_missing", what));
         }
     }
@@ -407,7 +415,8 @@ mod tests {
         }
     }
 
-    const FIRST: Migration = Migration { number: 1, name: "first", sql: "CREATE TABLE m_a (tenant_id BIGINT NOT NULL, a BIGINT, PRIMARY KEY (tenant_id))" };
+    const FIRST: Migration =
+        Migration { number: 1, name: "first", sql: "CREATE TABLE m_a (tenant_id BIGINT NOT NULL, a BIGINT, PRIMARY KEY (tenant_id))" };
     const SECOND: Migration = Migration { number: 2, name: "second", sql: "CREATE TABLE m_b (b BIGINT);\nINSERT INTO m_b VALUES (1);" };
     const EDITED: Migration = Migration { sql: "CREATE TABLE m_a (a TEXT)", ..FIRST };
     const BROKEN: Migration = Migration { number: 2, name: "broken", sql: "CREATE TABLE m_c (c BIGINT); CREATE NONSENSE;" };

@@ -1,11 +1,13 @@
 //! Moving a tenant to another shard while it works.
 //!
-//! 1. Triggers capture the keys of the tenant's rows that change from now on. 2. Its rows are copied in batches, each as it is at that
-//! moment. 3. Rounds of catching up: within one snapshot of the source all captured keys are copied again, so that after a round the
-//! copy equals that snapshot. Every range of every table is compared under such a snapshot once, and every row that a later round
-//! copies is read back, so that in the end all of it is known to be equal. 4. The tenant's commands are held, consumers of the source
-//! finish its events, a last round, and the directory is switched. That is the pause, well under a second. 5. The source's rows are
-//! deleted in batches, after the other nodes have had time to read the directory again.
+//! 1. Triggers capture the keys of the tenant's rows that change from now on.
+//! 2. Its rows are copied in batches, each as it is at that moment.
+//! 3. Rounds of catching up: within one snapshot of the source all captured keys are copied again, so that after a round the copy
+//!    equals that snapshot. Every range of every table is compared under such a snapshot once, and every row that a later round copies
+//!    is read back, so that in the end all of it is known to be equal.
+//! 4. The tenant's commands are held, consumers of the source finish its events, a last round, and the directory is switched. That is
+//!    the pause, well under a second.
+//! 5. The source's rows are deleted in batches, after the other nodes have had time to read the directory again.
 //!
 //! The switch of the directory, on the home shard, is the moment of truth: a move that was broken off before it is undone, one that
 //! was broken off after it is finished, by running it again. Events arrive in the history lane, which only a replay reads.
@@ -157,7 +159,11 @@ pub(crate) fn wait_for_lanes(database: &mut Database) -> Result<()> {
 
 /// The last event of each lane.
 fn lane_positions(database: &mut Database, shard: u16) -> Result<Vec<Position>> {
-    let rows = database.rows("SELECT lane, last_sequence FROM store_lanes WHERE lane >= 0 ORDER BY lane", &[], &[ColumnType::Int, ColumnType::Int])?;
+    let rows = database.rows(
+        "SELECT lane, last_sequence FROM store_lanes WHERE lane >= 0 ORDER BY lane",
+        &[],
+        &[ColumnType::Int, ColumnType::Int],
+    )?;
     let position = |row: &Values| match row.as_slice() {
         [Value::Int(lane), Value::Int(sequence)] => Some(Position { shard, lane: i16::try_from(*lane).ok()?, sequence: *sequence }),
         _ => None,
@@ -226,7 +232,12 @@ fn start_capture(source: &mut Database, number: usize, table: &Table, tenant: i6
         let trigger = format!("{CAPTURE}{event}_{number}");
         let mut body = format!("INSERT INTO store_changes (table_name, key) VALUES ({name}, {});", key(row));
         if event == "update" {
-            body += &format!(" INSERT INTO store_changes (table_name, key) SELECT {name}, {} WHERE {} <> {};", key("OLD"), key("OLD"), key("NEW"));
+            body += &format!(
+                " INSERT INTO store_changes (table_name, key) SELECT {name}, {} WHERE {} <> {};",
+                key("OLD"),
+                key("OLD"),
+                key("NEW")
+            );
         }
         ddl += &match engine {
             Engine::Sqlite => {
@@ -304,7 +315,15 @@ impl Moving {
         self.source.write(true, |source| source.set_meta(MARK, None))
     }
 
-    fn run(&mut self, from: u16, to: u16, now: Timestamp, home: &mut Database, pause_limit_ms: u64, passed: &mut Passed<'_>) -> Result<u64> {
+    fn run(
+        &mut self,
+        from: u16,
+        to: u16,
+        now: Timestamp,
+        home: &mut Database,
+        pause_limit_ms: u64,
+        passed: &mut Passed<'_>,
+    ) -> Result<u64> {
         // Until the switch nothing needs to survive a crash but its order.
         self.source.durable(false)?;
         self.target.durable(false)?;
@@ -391,7 +410,8 @@ impl Moving {
                     let range = Range { limit: None, up_to, ..range };
                     let (found, _) = moving.target.sum(&Mapping::identity(&mapping.target), range)?;
                     if expected != found {
-                        let what = format!("{} of tenant {}: {} rows and {}", mapping.target.name, moving.tenant, expected.rows, found.rows);
+                        let what =
+                            format!("{} of tenant {}: {} rows and {}", mapping.target.name, moving.tenant, expected.rows, found.rows);
                         return Err(mismatch(what));
                     }
                     total = total.plus(found);

@@ -12,12 +12,40 @@ use kernel::{Error, Result};
 use std::collections::HashSet;
 
 /// Words after a comparison that would make its right side more than `$1`, and operators that compare or compute.
-const OPERATORS: &[&str] =
-    &["=", "<", ">", "!", "+", "-", "*", "/", "%", "|", "&", "~", "in", "is", "not", "between", "like", "glob", "regexp", "match", "collate", "isnull", "notnull"];
+const OPERATORS: &[&str] = &[
+    "=", "<", ">", "!", "+", "-", "*", "/", "%", "|", "&", "~", "in", "is", "not", "between", "like", "glob", "regexp", "match", "collate",
+    "isnull", "notnull",
+];
 /// Words that may follow a table's name without being its alias.
 const NOT_ALIASES: &[&str] = &[
-    "where", "on", "join", "left", "inner", "cross", "natural", "right", "full", "using", "order", "group", "limit", "set", "values", "select", "union",
-    "except", "intersect", "returning", "indexed", "not", "having", "window", "default", "do", "offset", "as",
+    "where",
+    "on",
+    "join",
+    "left",
+    "inner",
+    "cross",
+    "natural",
+    "right",
+    "full",
+    "using",
+    "order",
+    "group",
+    "limit",
+    "set",
+    "values",
+    "select",
+    "union",
+    "except",
+    "intersect",
+    "returning",
+    "indexed",
+    "not",
+    "having",
+    "window",
+    "default",
+    "do",
+    "offset",
+    "as",
 ];
 
 fn refused(why: &str, sql: &str) -> Error {
@@ -244,7 +272,10 @@ fn names(words: &Words, tenant_tables: &HashSet<String>) -> Names {
             }
             if words.at(open) == "(" {
                 let name = if words.before(index, 1) == ")" {
-                    (0..index - 1).rev().find(|open| words.at(*open) == "(" && words.close(*open) == index - 1).map_or("", |open| words.before(open, 1))
+                    (0..index - 1)
+                        .rev()
+                        .find(|open| words.at(*open) == "(" && words.close(*open) == index - 1)
+                        .map_or("", |open| words.before(open, 1))
                 } else {
                     words.before(index, 1)
                 };
@@ -371,7 +402,8 @@ fn schema_problems_sqlite(connection: &rusqlite::Connection) -> rusqlite::Result
     let mut tables = connection.prepare(
         "SELECT m.name, c.pk, c.\"notnull\" FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'tenant_id' ORDER BY 1",
     )?;
-    let tables = tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<Vec<(String, i64, bool)>>>()?;
+    let tables =
+        tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<Vec<(String, i64, bool)>>>()?;
     for (table, key_position, not_null) in tables {
         if !not_null {
             problems.push(format!("{table}: tenant_id may be NULL"));
@@ -382,10 +414,11 @@ fn schema_problems_sqlite(connection: &rusqlite::Connection) -> rusqlite::Result
         if key_position != 1 {
             problems.push(format!("{table}: the primary key does not begin with tenant_id"));
         }
-        let mut indexes = connection.prepare(
-            "SELECT i.name, (SELECT x.name FROM pragma_index_info(i.name) x WHERE x.seqno = 0) FROM pragma_index_list(?1) i",
-        )?;
-        let indexes = indexes.query_map([&table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<Vec<(String, Option<String>)>>>()?;
+        let mut indexes = connection
+            .prepare("SELECT i.name, (SELECT x.name FROM pragma_index_info(i.name) x WHERE x.seqno = 0) FROM pragma_index_list(?1) i")?;
+        let indexes = indexes
+            .query_map([&table], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<Vec<(String, Option<String>)>>>()?;
         for (index, first) in indexes {
             if first.as_deref() != Some("tenant_id") {
                 problems.push(format!("{table}: the index {index} does not begin with tenant_id"));
@@ -500,12 +533,27 @@ mod tests {
     fn planted_bad_statements_are_caught() {
         let (connection, tables) = database();
         let bad = [
-            ("a join without the tenant", "SELECT o.order_id, l.sku FROM shop_orders o JOIN shop_lines l ON l.order_id = o.order_id WHERE o.tenant_id = $1"),
-            ("a join through the other table", "SELECT o.order_id FROM shop_orders o JOIN shop_lines l ON l.tenant_id = o.tenant_id WHERE o.tenant_id = $1"),
-            ("a join by USING", "SELECT o.order_id FROM shop_orders o JOIN shop_lines l USING (tenant_id, order_id) WHERE o.tenant_id = $1"),
+            (
+                "a join without the tenant",
+                "SELECT o.order_id, l.sku FROM shop_orders o JOIN shop_lines l ON l.order_id = o.order_id WHERE o.tenant_id = $1",
+            ),
+            (
+                "a join through the other table",
+                "SELECT o.order_id FROM shop_orders o JOIN shop_lines l ON l.tenant_id = o.tenant_id WHERE o.tenant_id = $1",
+            ),
+            (
+                "a join by USING",
+                "SELECT o.order_id FROM shop_orders o JOIN shop_lines l USING (tenant_id, order_id) WHERE o.tenant_id = $1",
+            ),
             ("a natural join", "SELECT o.order_id FROM shop_orders o NATURAL JOIN shop_lines l WHERE o.tenant_id = $1"),
-            ("a full join", "SELECT o.order_id FROM shop_orders o FULL JOIN shop_lines l ON l.tenant_id = $1 AND o.tenant_id = $1 AND l.order_id = o.order_id"),
-            ("a left join that constrains the wrong side", "SELECT o.order_id FROM shop_orders o LEFT JOIN shop_lines l ON o.tenant_id = $1 AND l.tenant_id = $1"),
+            (
+                "a full join",
+                "SELECT o.order_id FROM shop_orders o FULL JOIN shop_lines l ON l.tenant_id = $1 AND o.tenant_id = $1 AND l.order_id = o.order_id",
+            ),
+            (
+                "a left join that constrains the wrong side",
+                "SELECT o.order_id FROM shop_orders o LEFT JOIN shop_lines l ON o.tenant_id = $1 AND l.tenant_id = $1",
+            ),
             ("an OR", "SELECT order_id FROM shop_orders WHERE tenant_id = $1 OR total > $2"),
             ("an OR without parentheses", "SELECT order_id FROM shop_orders WHERE tenant_id = $1 AND order_id = $2 OR customer_id = $3"),
             ("a tenant that is only selected", "SELECT $1, order_id FROM shop_orders"),
@@ -522,14 +570,29 @@ mod tests {
             ("not equal", "SELECT order_id FROM shop_orders WHERE tenant_id <> $1"),
             ("BETWEEN", "SELECT order_id FROM shop_orders WHERE tenant_id BETWEEN $1 AND $2"),
             ("NOT", "SELECT order_id FROM shop_orders WHERE NOT tenant_id = $1"),
-            ("a list of tenants", "SELECT order_id FROM shop_orders WHERE (tenant_id, order_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each($2)) AND $1 = $1"),
+            (
+                "a list of tenants",
+                "SELECT order_id FROM shop_orders WHERE (tenant_id, order_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each($2)) AND $1 = $1",
+            ),
             ("a list compared", "SELECT order_id FROM shop_orders WHERE ($2, $3) = (tenant_id, order_id) AND $1 = $1"),
             ("a quoted name", "SELECT order_id FROM shop_orders WHERE \"tenant_id\" = $2 AND tenant_id = $1"),
-            ("another name", "SELECT o.order_id FROM json_each($2) j JOIN (SELECT tenant_id AS t, order_id FROM shop_orders) o ON o.t = j.value WHERE $1 = $1"),
-            ("another name by a list of columns", "WITH o(t, x) AS (SELECT tenant_id, order_id FROM shop_orders) SELECT o.x FROM o JOIN json_each($2) j ON o.t = j.value AND $1 = $1"),
+            (
+                "another name",
+                "SELECT o.order_id FROM json_each($2) j JOIN (SELECT tenant_id AS t, order_id FROM shop_orders) o ON o.t = j.value WHERE $1 = $1",
+            ),
+            (
+                "another name by a list of columns",
+                "WITH o(t, x) AS (SELECT tenant_id, order_id FROM shop_orders) SELECT o.x FROM o JOIN json_each($2) j ON o.t = j.value AND $1 = $1",
+            ),
             ("a subquery over all tenants", "SELECT order_id, (SELECT count(*) FROM shop_lines) FROM shop_orders WHERE tenant_id = $1"),
-            ("an EXISTS over all tenants", "SELECT order_id FROM shop_orders o WHERE tenant_id = $1 AND EXISTS (SELECT 1 FROM shop_lines l WHERE l.order_id = o.order_id)"),
-            ("a WITH over all tenants", "WITH l AS (SELECT order_id FROM shop_lines) SELECT o.order_id FROM shop_orders o JOIN l ON l.order_id = o.order_id WHERE o.tenant_id = $1"),
+            (
+                "an EXISTS over all tenants",
+                "SELECT order_id FROM shop_orders o WHERE tenant_id = $1 AND EXISTS (SELECT 1 FROM shop_lines l WHERE l.order_id = o.order_id)",
+            ),
+            (
+                "a WITH over all tenants",
+                "WITH l AS (SELECT order_id FROM shop_lines) SELECT o.order_id FROM shop_orders o JOIN l ON l.order_id = o.order_id WHERE o.tenant_id = $1",
+            ),
             ("a table that hides behind a WITH", "WITH o AS (SELECT 1 AS x) SELECT o.order_id FROM shop_orders AS o WHERE $1 = $1"),
             ("a union with all tenants", "SELECT order_id FROM shop_orders WHERE tenant_id = $1 UNION SELECT order_id FROM shop_lines"),
             ("a table of the platform", "SELECT price FROM platform_plans WHERE plan = $2 AND $1 = $1"),
@@ -538,8 +601,14 @@ mod tests {
             ("an UPDATE of one order without the tenant", "UPDATE shop_orders SET total = $1 WHERE order_id = $2"),
             ("an UPDATE of the tenant", "UPDATE shop_orders SET tenant_id = $1 WHERE tenant_id = $1 AND order_id = $2"),
             ("an UPDATE of the tenant among others", "UPDATE shop_orders SET (total, tenant_id) = ($2, $3) WHERE tenant_id = $1"),
-            ("an upsert of the tenant", "INSERT INTO shop_days (tenant_id, day, orders) VALUES ($1, 1, 1) ON CONFLICT (tenant_id, day) DO UPDATE SET orders = 1, tenant_id = $2"),
-            ("an UPDATE from all tenants", "UPDATE shop_orders SET total = l.quantity FROM shop_lines l WHERE shop_orders.tenant_id = $1 AND l.order_id = shop_orders.order_id"),
+            (
+                "an upsert of the tenant",
+                "INSERT INTO shop_days (tenant_id, day, orders) VALUES ($1, 1, 1) ON CONFLICT (tenant_id, day) DO UPDATE SET orders = 1, tenant_id = $2",
+            ),
+            (
+                "an UPDATE from all tenants",
+                "UPDATE shop_orders SET total = l.quantity FROM shop_lines l WHERE shop_orders.tenant_id = $1 AND l.order_id = shop_orders.order_id",
+            ),
             ("a DELETE without the tenant", "DELETE FROM shop_orders WHERE order_id = $1"),
             ("a DELETE of everything", "DELETE FROM shop_orders RETURNING $1"),
             ("an INSERT of another tenant", "INSERT INTO shop_orders (tenant_id, order_id) VALUES ($2, $1)"),
