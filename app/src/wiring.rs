@@ -4,11 +4,12 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
-use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
+use kernel::{Clock, CursorKey, ErrorKind, IdGenerator, Result, Rng, SystemClock, SystemRng};
 use log::{Log, LogConfig};
 use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use store::{Environment, ShardConfig, Store, StoreConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
@@ -129,6 +130,23 @@ impl Node {
     pub(crate) async fn close(self) {
         self.store.close().await;
         drop(self.lock);
+    }
+}
+
+/// For how long a tool asks again when the database is too busy to answer in time, or, just filled, does not know its own sizes yet
+/// and so plans badly (PostgreSQL looks at them about once a minute).
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// Reads, and reads again as long as the answer is that the database can't give one now.
+pub(crate) async fn patiently<T, F: Future<Output = Result<T>>>(mut read: impl FnMut() -> F) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        match read().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && began.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_secs(1)).await
+            }
+            other => return other,
+        }
     }
 }
 

@@ -145,7 +145,7 @@ fn client(port: u16, token: &str, next: &AtomicU64, stop: &AtomicBool, acknowled
         let n = next.fetch_add(1, Ordering::Relaxed);
         match place_order(port, token, n) {
             Some((201, body)) => {
-                let given = (body["id"].as_str().expect("an id").to_owned(), body["number"].as_i64().expect("a number"));
+                let given = (body["order_id"].as_str().expect("an id").to_owned(), body["number"].as_i64().expect("a number"));
                 acknowledged.lock().expect("unpoisoned").insert(n, given);
             }
             Some((503, _)) | None => {}
@@ -193,7 +193,7 @@ fn killed_again_and_again(place: &Place) {
         // Asked again, an order that was acknowledged is the same one, and one whose answer was lost is placed now or was placed then.
         let (status, body) = place_order(port, &token, n).expect("answered");
         assert_eq!(status, 201, "{body}");
-        let (id, number) = (body["id"].as_str().expect("an id").to_owned(), body["number"].as_i64().expect("a number"));
+        let (id, number) = (body["order_id"].as_str().expect("an id").to_owned(), body["number"].as_i64().expect("a number"));
         if let Some(given) = acknowledged.get(&n) {
             assert_eq!(given, &(id.clone(), number), "order {n} was acknowledged");
         }

@@ -122,7 +122,7 @@ pub async fn run(mut options: Options) {
         for _ in 0..1_000 {
             let answer = connection.ask(&place(&options, &fresh())).await.expect("an order is placed");
             let body: serde_json::Value = serde_json::from_slice(&connection.received[answer.body]).expect("JSON");
-            orders.push(body["id"].as_str().expect("an order has an id").to_owned());
+            orders.push(body["order_id"].as_str().expect("an order has an id").to_owned());
         }
     }
     let reads: Arc<Vec<Vec<u8>>> = Arc::new(orders.iter().map(|id| get(&options, &format!("/api/v1/orders/{id}"))).collect());

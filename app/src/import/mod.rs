@@ -12,7 +12,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, grouped, major_from_micros};
-use crate::wiring::{Node, Use};
+use crate::wiring::{self, Node, Use};
 use batch::{Batch, Look, PARTLY_THERE};
 use catalog::api::UpsertRow;
 use indicatif::ProgressBar;
@@ -100,7 +100,7 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
     })??;
     log.stop().await;
     bar.set_message("counting what is stored");
-    let summary = node.store.read(tenant, orders::api::summary).await?;
+    let summary = wiring::patiently(|| node.store.read(tenant, orders::api::summary)).await?;
     bar.finish_and_clear();
     node.close().await;
 

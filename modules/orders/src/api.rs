@@ -119,7 +119,7 @@ pub fn import_documents(tx: &mut Tx<'_>, batch: &ImportBatch) -> Result<ImportOu
     }
     let mut outcome = ImportOutcome::default();
     // Reads first: each costs PostgreSQL a round trip.
-    let set = write::set_based(tx)?;
+    let set = write::set_based(tx);
     let references: Vec<String> = batch.documents.iter().map(|d| d.external_ref.clone()).collect();
     let mut seen: HashSet<String> = tx.all::<(String,)>(sql::KNOWN_REFS, (references,))?.into_iter().map(|(r,)| r).collect();
     let customers = import_customers(tx, set, batch, &mut outcome)?;

@@ -5,10 +5,6 @@
 
 use store::Sql;
 
-/// 1 on PostgreSQL, where a statement for a set of rows is worth it; 0 on SQLite.
-pub(crate) const SET_BASED: Sql =
-    Sql::per_engine("SELECT 0 WHERE $1 IS NOT NULL", "SELECT CAST(1 AS BIGINT) WHERE CAST($1 AS BIGINT) IS NOT NULL");
-
 /// Takes `$3` numbers of kind `$2`; returns the last one.
 pub(crate) const TAKE_NUMBERS: &str = "
 INSERT INTO orders_counters (tenant_id, kind, last) VALUES ($1, $2, $3)
@@ -359,7 +355,6 @@ FROM (
 
 /// Every statement of a tenant's scope by its name, for tests that prepare each on both engines.
 pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
-    ("SET_BASED", SET_BASED),
     ("TAKE_NUMBERS", Sql::per_engine(TAKE_NUMBERS, TAKE_NUMBERS)),
     ("INSERT_ORDER", Sql::per_engine(INSERT_ORDER, INSERT_ORDER)),
     ("INSERT_ORDER_SET", INSERT_ORDER_SET),

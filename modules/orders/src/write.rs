@@ -5,10 +5,10 @@ use crate::model::{Customer, CustomerId, DocumentKind, Line, NoteHead, OrderHead
 use crate::{error, sql};
 use kernel::{Actor, ActorKind, Currency, Error, Result};
 use std::sync::Arc;
-use store::{Tx, Value};
+use store::{Engine, Tx, Value};
 
 /// A document with more lines than this is worth the question whether the engine takes sets.
-const FEW_LINES: usize = 8;
+const FEW_LINES: usize = 2;
 /// Rows of one set-based statement: bounds its memory.
 const SET_ROWS: usize = 5_000;
 
@@ -32,9 +32,9 @@ impl By {
     }
 }
 
-/// Whether statements for sets of rows are to be used. Waits for an answer, so it is asked once for many rows.
-pub(crate) fn set_based(tx: &mut Tx<'_>) -> Result<bool> {
-    Ok(tx.one::<(i64,)>(sql::SET_BASED, ())?.0 == 1)
+/// Whether statements for sets of rows are to be used: they save messages to PostgreSQL; on SQLite a loop is faster.
+pub(crate) fn set_based(tx: &Tx<'_>) -> bool {
+    tx.engine() == Engine::Postgres
 }
 
 /// Takes `count` numbers of a kind and returns the first. They rise without a gap as long as no command is rolled back.
@@ -174,7 +174,7 @@ pub(crate) fn note(tx: &mut Tx<'_>, head: &NoteHead, by: &By) -> Result<()> {
 
 /// Writes the lines of one document.
 pub(crate) fn lines(tx: &mut Tx<'_>, document_id: i64, version: i64, lines: &[Line]) -> Result<()> {
-    let set = lines.len() > FEW_LINES && set_based(tx)?;
+    let set = lines.len() > FEW_LINES && set_based(tx);
     lines_of(tx, set, version, &[(document_id, lines)])
 }
 
@@ -290,7 +290,7 @@ pub(crate) struct SalesRow<'a> {
 
 /// Adds to the daily sales. The keys of `rows` are distinct: PostgreSQL refuses to touch a row twice in one statement.
 pub(crate) fn sales(tx: &mut Tx<'_>, rows: &[SalesRow<'_>]) -> Result<()> {
-    if rows.len() > FEW_LINES && set_based(tx)? {
+    if rows.len() > FEW_LINES && set_based(tx) {
         return rows.chunks(SET_ROWS).try_for_each(|rows| {
             tx.exec(
                 sql::ADD_SALES_SET,

@@ -7,6 +7,7 @@ use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Store
 use crate::migrate::{self, Migrations};
 use crate::once::KEEP_MS;
 use crate::sql::Sql;
+use crate::store::Engine;
 use crate::tx::{Refusal, Session};
 use crate::value::{ArgList, Row, Value, ValueRef};
 use bytes::BytesMut;
@@ -432,6 +433,10 @@ impl Session for Connection {
         }
         Ok(())
     }
+
+    fn engine(&self) -> Engine {
+        Engine::Postgres
+    }
 }
 
 /// Migrates the database and makes its lanes when it is new. Gives each lane's last sequence.
@@ -445,6 +450,10 @@ pub(crate) fn prepare_database(url: &str, lanes: u16, migrations: &[Migrations],
         let failed = |e: tokio_postgres::Error| Error::internal("preparing the lanes failed").caused_by(e);
         let mut client = connect(url).await?;
         migrate::run_postgres(&mut client, &sets, now).await?;
+        let restoring = client.query_typed("SELECT 1 FROM store_meta WHERE key = 'restoring'", &[]).await.map_err(failed)?;
+        if !restoring.is_empty() {
+            return Err(crate::sqlite::half_restored());
+        }
         // Whoever comes first decides how many lanes there are; everybody reads the same number afterwards.
         client
             .execute_typed(
@@ -608,6 +617,9 @@ impl Session for PostgresLane {
     }
     fn settle(&mut self) -> Result<()> {
         self.connection.settle()
+    }
+    fn engine(&self) -> Engine {
+        Engine::Postgres
     }
 }
 

@@ -82,12 +82,13 @@ impl Readers {
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         scope: Scope,
+        limit_ms: u32,
         now: Timestamp,
         read: impl FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move |engine| {
-            read_once(engine, READ_MS, scope, now, read, move |result| {
+            read_once(engine, limit_ms, scope, now, read, move |result| {
                 // The caller may have gone.
                 let _ = reply.send(result);
             });

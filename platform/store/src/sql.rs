@@ -1,6 +1,8 @@
 //! A statement: SQL written once in the subset that both engines share, or once for each where it pays.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// A statement with `$1`-style parameters. In a tenant's scope `$1` is the tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +73,15 @@ pub(crate) fn tokens(sql: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether the text uses parameter `$1`.
-pub(crate) fn uses_tenant(sql: &str) -> bool {
-    tokens(sql).any(|t| t == "$1")
+/// Whether the statement uses parameter `$1` on both engines. Remembered by the addresses of its texts, which are static.
+pub(crate) fn uses_tenant(sql: Sql) -> bool {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<(usize, usize), bool>> = RefCell::default();
+    }
+    let key = (sql.sqlite.as_ptr() as usize, sql.postgres.as_ptr() as usize ^ sql.postgres.len());
+    KNOWN.with_borrow_mut(|known| {
+        *known.entry(key).or_insert_with(|| [sql.sqlite, sql.postgres].iter().all(|text| tokens(text).any(|token| token == "$1")))
+    })
 }
 
 #[cfg(test)]
@@ -92,6 +100,7 @@ mod tests {
             assert_eq!(numbered_parameters(given), expected);
             assert_eq!(tokens(given).collect::<String>(), given);
         }
-        assert!(uses_tenant("a = $1)") && !uses_tenant("a = $10") && !uses_tenant("'$1'"));
+        assert!(uses_tenant("a = $1)".into()) && !uses_tenant("a = $10".into()) && !uses_tenant("'$1'".into()));
+        assert!(!uses_tenant(Sql::per_engine("a = $1", "a")) && !uses_tenant(Sql::per_engine("a", "a = $1")));
     }
 }

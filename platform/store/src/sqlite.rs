@@ -4,6 +4,7 @@ use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Store
 use crate::migrate::{self, Migrations};
 use crate::once::{ARRIVED, Buckets};
 use crate::sql::{Sql, numbered_parameters};
+use crate::store::Engine;
 use crate::tx::{Refusal, Session};
 use crate::value::{ArgList, Row, Value, ValueRef};
 use crate::wall;
@@ -234,6 +235,10 @@ impl Session for Connection {
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }
+
+    fn engine(&self) -> Engine {
+        Engine::Sqlite
+    }
 }
 
 /// The write connection of the only lane.
@@ -379,6 +384,9 @@ impl Session for SqliteLane {
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }
+    fn engine(&self) -> Engine {
+        Engine::Sqlite
+    }
 }
 
 impl LaneEngine for SqliteLane {
@@ -470,6 +478,11 @@ pub(crate) struct PreparedFile {
     pub sequences: Vec<i64>,
 }
 
+/// What a shard is answered with whose restore broke off.
+pub(crate) fn half_restored() -> Error {
+    Error::failed_precondition("store.half_restored", "a restore of this shard broke off: restore it again, into an empty place")
+}
+
 /// Makes the file and its folder when they are missing, and migrates it.
 pub(crate) fn prepare_file(path: &Path, migrations: &[Migrations], now: Timestamp) -> Result<PreparedFile> {
     if let Some(folder) = path.parent() {
@@ -479,6 +492,12 @@ pub(crate) fn prepare_file(path: &Path, migrations: &[Migrations], now: Timestam
     let mut connection = Connection::open(path, true, Arc::default())?.inner;
     let sets: Vec<Migrations> = std::iter::once(migrate::store_migrations()).chain(migrations.iter().copied()).collect();
     migrate::run_sqlite(&mut connection, &sets, now)?;
+    let restoring: i64 = connection
+        .query_row("SELECT count(*) FROM store_meta WHERE key = 'restoring'", [], |row| row.get(0))
+        .map_err(|e| sqlite_error(e, "reading the shard's state"))?;
+    if restoring > 0 {
+        return Err(half_restored());
+    }
     let read = || -> rusqlite::Result<PreparedFile> {
         connection.execute("INSERT INTO store_lanes (lane, last_sequence) VALUES (0, 0) ON CONFLICT DO NOTHING", [])?;
         let mut lanes = connection.prepare("SELECT last_sequence FROM store_lanes ORDER BY lane")?;

@@ -7,7 +7,7 @@ use crate::lane::{Departure, Forward, Lane, LaneEngine};
 use crate::metrics::StoreMetrics;
 use crate::migrate::Migrations;
 use crate::queue::{Bounds, Queue};
-use crate::reader::{PEEK_MS, Readers, read_once};
+use crate::reader::{PEEK_MS, READ_MS, Readers, read_once};
 use crate::tx::{Read, Tx};
 use crate::value::{FromRow, Row};
 use crate::{postgres, sqlite};
@@ -289,9 +289,18 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
     {
+        self.read_within(scope, READ_MS, read).await
+    }
+
+    /// The same with a deadline of its own in milliseconds, for an audit or an export. While it runs SQLite's WAL only grows.
+    pub async fn read_within<T, F>(&self, scope: impl Into<Scope>, deadline_ms: u32, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
+    {
         let scope = scope.into();
         let shard = scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant));
-        self.shard(shard)?.readers.read(scope, self.inner.environment.clock.now(), read).await
+        self.shard(shard)?.readers.read(scope, deadline_ms, self.inner.environment.clock.now(), read).await
     }
 
     /// A read of a few rows by key. SQLite answers on the calling thread, in microseconds; PostgreSQL as in [`Store::read`].
@@ -310,7 +319,7 @@ impl Store {
                 locked(&shard.peekers).push(connection);
                 result.unwrap_or_else(|| Err(Error::internal("a read ended without an answer")))
             }
-            None => shard.readers.read(scope, self.inner.environment.clock.now(), read).await,
+            None => shard.readers.read(scope, READ_MS, self.inner.environment.clock.now(), read).await,
         }
     }
 
@@ -320,7 +329,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
     {
-        self.shard(shard)?.readers.read(Scope::Platform, self.inner.environment.clock.now(), read).await
+        self.shard(shard)?.readers.read(Scope::Platform, READ_MS, self.inner.environment.clock.now(), read).await
     }
 
     pub(crate) fn shard(&self, number: u16) -> Result<&Shard> {

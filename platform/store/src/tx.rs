@@ -2,6 +2,7 @@
 
 use crate::event::NewEvent;
 use crate::sql::{Sql, uses_tenant};
+use crate::store::Engine;
 use crate::value::{ArgList, Args, FromRow, Row, Value};
 use kernel::{Error, Id, IdGenerator, Result, Scope, TenantId, Timestamp};
 
@@ -27,6 +28,9 @@ pub(crate) trait Session {
 
     /// Waits for every write sent so far; the first that failed is the error.
     fn settle(&mut self) -> Result<()>;
+
+    /// Which engine this is.
+    fn engine(&self) -> Engine;
 }
 
 /// A consistent snapshot of one shard, in one scope. In a tenant's scope the tenant is `$1` and the given arguments start at `$2`.
@@ -51,6 +55,11 @@ impl<'a> Read<'a> {
     /// The tenant. Errors: `internal` on the platform's scope.
     pub fn tenant(&self) -> Result<TenantId> {
         self.scope.tenant().ok_or_else(|| Error::internal("a tenant's command ran on the platform's scope"))
+    }
+
+    /// The engine, for a command that has a set-based form for one and a loop for the other.
+    pub fn engine(&self) -> Engine {
+        self.session.engine()
     }
 
     /// When the transaction began.
@@ -98,7 +107,7 @@ impl<'a> Read<'a> {
         }
         let mut list = ArgList::new();
         let result = match self.scope {
-            Scope::Tenant(tenant) if uses_tenant(sql.postgres) && uses_tenant(sql.sqlite) => {
+            Scope::Tenant(tenant) if uses_tenant(sql) => {
                 list.push(Value::Int(tenant.as_i64()));
                 args.push_to(&mut list);
                 storable(&list).and_then(|()| run(self.session, sql, list))
