@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::wiring::{self, Node, Use};
-use gap::{list_api_keys, list_members, set_tenant_status};
 use identity::api::{self, ApiKeySpec, By, NewTenant, TenantInfo};
 use identity::{ApiKeyId, Known, Plan, TenantStatus, UserStatus};
 use kernel::{Error, Rng, TenantId};
@@ -58,7 +57,7 @@ pub(crate) async fn tenant(config: Config, command: cli::Tenant, out: Output) ->
 async fn set_status(config: Config, name: &str, status: TenantStatus, out: Output) -> Outcome<Exit> {
     let node = Node::open(config, Use::Write("tenant"))?;
     let tenant = find(&node, name).await?;
-    set_tenant_status(&node.store, By::SYSTEM, tenant.id, status).await?;
+    api::set_tenant_status(&node.store, By::SYSTEM, tenant.id, status).await?;
     show(&node, tenant.id, out).await?;
     node.close().await;
     Ok(Exit::Ok)
@@ -164,7 +163,7 @@ pub(crate) async fn user(config: Config, command: cli::User, out: Output) -> Out
             let tenant = find(&node, &tenant).await?;
             let (mut rows, mut count, mut before) = (Vec::new(), 0, i64::MAX);
             loop {
-                let page = list_members(&node.store, tenant.id, before, PAGE).await?;
+                let page = api::list_members(&node.store, tenant.id, before, PAGE).await?;
                 let Some(last) = page.last() else { break };
                 before = last.user.id.as_i64();
                 for member in page {
@@ -230,7 +229,7 @@ pub(crate) async fn api_key(config: Config, command: cli::ApiKey, out: Output) -
             let tenant = find(&node, &tenant).await?;
             let (mut rows, mut count, mut before) = (Vec::new(), 0, i64::MAX);
             loop {
-                let page = list_api_keys(&node.store, &known, tenant.id, before, PAGE).await?;
+                let page = api::list_api_keys(&node.store, &known, tenant.id, before, PAGE).await?;
                 let Some(last) = page.last() else { break };
                 before = last.id.as_i64();
                 for key in page {
@@ -255,47 +254,6 @@ pub(crate) async fn api_key(config: Config, command: cli::ApiKey, out: Output) -
         }
     }
     Ok(Exit::Ok)
-}
-
-/// What `identity::api` does not offer yet, with the signatures that the commands above are written for. Goes as soon as it does.
-mod gap {
-    use super::{ApiKeyId, Arc, By, Error, Known, TenantId, TenantStatus, api};
-    use kernel::{Result, Timestamp};
-    use serde::Serialize;
-    use store::Store;
-
-    /// As `identity`'s `Member`.
-    #[derive(Serialize)]
-    pub(super) struct Member {
-        pub(super) user: api::UserInfo,
-        pub(super) role: String,
-    }
-
-    /// As `identity`'s `ApiKeyInfo`.
-    #[derive(Serialize)]
-    pub(super) struct ApiKeyInfo {
-        pub(super) id: ApiKeyId,
-        pub(super) name: String,
-        pub(super) prefix: String,
-        pub(super) permissions: Vec<String>,
-        pub(super) revoked_at: Option<Timestamp>,
-    }
-
-    fn missing() -> Error {
-        Error::invalid("cli.usage", "this command is not built yet; ask the server over HTTP")
-    }
-
-    pub(super) async fn set_tenant_status(_: &Store, _: By, _: TenantId, _: TenantStatus) -> Result<()> {
-        Err(missing())
-    }
-
-    pub(super) async fn list_members(_: &Store, _: TenantId, _before: i64, _limit: u32) -> Result<Vec<Member>> {
-        Err(missing())
-    }
-
-    pub(super) async fn list_api_keys(_: &Store, _: &Arc<Known>, _: TenantId, _before: i64, _limit: u32) -> Result<Vec<ApiKeyInfo>> {
-        Err(missing())
-    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! What the command line, the application and other modules may ask of this module. The functions that change something may be called
 //! by any process: they raise the epochs that running servers look at.
 
-use crate::commands::{self, ChangeMember, Join, Joining, NewApiKey, NewUser, SetPassword};
-use crate::model::{self, ApiKeyId, Known, Settings, UserId, UserStatus};
+use crate::commands::{self, ChangeMember, ChangeTenant, Join, Joining, NewApiKey, NewUser, SetPassword};
+use crate::model::{self, ApiKeyId, Known, Settings, TenantStatus, UserId, UserStatus};
+use crate::queries::MemberRow;
 use crate::{password, queries, token};
 use kernel::{Error, ErrorKind, Result, Rng, Scope, TenantId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use store::{Read, Store, Tx};
 
 pub use crate::commands::{By, NewTenant};
-pub use crate::queries::{TenantInfo, UserInfo};
+pub use crate::queries::{ApiKeyInfo, Member, TenantInfo, UserInfo};
 
 /// Makes a tenant. Errors: `identity.slug_taken`, `request.invalid`.
 pub async fn create_tenant(store: &Store, by: By, new: NewTenant) -> Result<TenantId> {
@@ -47,6 +48,14 @@ pub async fn find_tenant(store: &Store, name: &str) -> Result<Option<TenantInfo>
 /// Up to `limit` tenants with ids below `before` (all: `i64::MAX`), newest first.
 pub async fn list_tenants(store: &Store, before: i64, limit: u32) -> Result<Vec<TenantInfo>> {
     store.read(Scope::Platform, move |read| queries::tenants(read, before, limit)).await
+}
+
+/// Suspends a tenant, lets it in again, or closes it for ever; it holds at once, on every node.
+/// Errors: `identity.tenant_not_found`, `identity.tenant_closed`.
+pub async fn set_tenant_status(store: &Store, by: By, tenant: TenantId, status: TenantStatus) -> Result<()> {
+    let change = ChangeTenant { by, tenant, expected: web::IfMatch(None), name: None, status: Some(status), plan: None };
+    store.write(Scope::Platform, commands::change_tenant, change).await?;
+    Ok(())
 }
 
 /// Replaces a tenant's settings. Errors: `request.invalid`.
@@ -141,6 +150,23 @@ pub async fn put_member(store: &Store, by: By, known: &Arc<Known>, tenant: Tenan
     store.write(Scope::Platform, commands::raise_epoch, user.as_i64()).await
 }
 
+/// Up to `limit` members with ids below `before` (all: `i64::MAX`), newest accounts first.
+pub async fn list_members(store: &Store, tenant: TenantId, before: i64, limit: u32) -> Result<Vec<Member>> {
+    let rows = store.read(tenant, move |read| queries::members(read, before, limit)).await?;
+    with_users(store, rows).await
+}
+
+/// Memberships with the users' names, which are on the home shard.
+pub(crate) async fn with_users(store: &Store, rows: Vec<MemberRow>) -> Result<Vec<Member>> {
+    let ids = rows.iter().map(|row| row.0.as_i64()).collect();
+    let mut users: HashMap<i64, UserInfo> = store.read(Scope::Platform, move |read| queries::users_by_ids(read, ids)).await?;
+    let named = |(id, role, joined_at, updated_at): MemberRow| {
+        let unnamed = || UserInfo { id, email: String::new(), name: String::new() };
+        Member { user: users.remove(&id.as_i64()).unwrap_or_else(unnamed), role, joined_at, updated_at }
+    };
+    Ok(rows.into_iter().map(named).collect())
+}
+
 /// An API key to be made.
 #[derive(Clone, Debug)]
 pub struct ApiKeySpec {
@@ -167,6 +193,12 @@ pub async fn create_api_key(
     let new = NewApiKey { by, known: known.clone(), id, name, key_hash: token::hash(&text), permissions, expires_at };
     store.write(tenant, commands::create_api_key, new).await?;
     Ok((id, text))
+}
+
+/// Up to `limit` API keys with ids below `before` (all: `i64::MAX`), newest first, revoked ones too.
+pub async fn list_api_keys(store: &Store, known: &Arc<Known>, tenant: TenantId, before: i64, limit: u32) -> Result<Vec<ApiKeyInfo>> {
+    let known = known.clone();
+    store.read(tenant, move |read| queries::api_keys(read, before, limit, &known)).await
 }
 
 /// Revokes an API key. Errors: `identity.api_key_not_found`.

@@ -81,24 +81,12 @@ pub(crate) async fn put_flags(
 
 // ---- members and roles ----------------------------------------------------------------------------------------------
 
-/// Memberships with the users' names, which are on the home shard.
-async fn with_users(app: &App, rows: Vec<MemberRow>) -> Outcome<Vec<Member>> {
-    let ids = rows.iter().map(|row| row.0.as_i64()).collect();
-    let mut users: HashMap<i64, UserInfo> = app.store().read(Scope::Platform, move |read| queries::users_by_ids(read, ids)).await?;
-    let named = |(id, role, joined_at, updated_at): MemberRow| {
-        let unnamed = || UserInfo { id, email: String::new(), name: String::new() };
-        Member { user: users.remove(&id.as_i64()).unwrap_or_else(unnamed), role, joined_at, updated_at }
-    };
-    Ok(rows.into_iter().map(named).collect())
-}
-
 /// The members, newest accounts first.
 #[utoipa::path(get, path = "/api/v1/members", tag = "identity", params(PagingParams), responses((status = 200, body = Page<Member>)))]
 pub(crate) async fn list_members(State(app): State<App>, caller: Caller, paging: Paging<i64>) -> Result<Json<Page<Member>>> {
     let page = paging.request("identity.members")?;
     let (before, limit) = (page.after.unwrap_or(i64::MAX), page.limit + 1);
-    let rows = app.store().read(caller.tenant()?, move |read| queries::members(read, before, limit)).await?;
-    let members = with_users(&app, rows).await?;
+    let members = api::list_members(app.store(), caller.tenant()?, before, limit).await?;
     Ok(Json(paging.page("identity.members", members, |m| m.user.id.as_i64())?))
 }
 
@@ -126,7 +114,7 @@ pub(crate) async fn change_member(
     app.store().write(caller.call()?, commands::change_member, change).await?;
     auth.raise(app.store(), user.as_i64()).await?;
     let row = app.store().read(tenant, move |read| queries::member(read, user)).await?;
-    let member = with_users(&app, row.into_iter().collect()).await?.pop();
+    let member = api::with_users(app.store(), row.into_iter().collect()).await?.pop();
     Ok(Json(member.ok_or_else(|| kernel::Error::not_found("identity.member_not_found", "there is no such member"))?))
 }
 
@@ -338,8 +326,7 @@ pub(crate) async fn create_api_key(State(app): State<App>, caller: Caller, new: 
 pub(crate) async fn list_api_keys(State(app): State<App>, caller: Caller, paging: Paging<i64>) -> Result<Json<Page<ApiKeyInfo>>> {
     let page = paging.request("identity.api_keys")?;
     let (before, limit) = (page.after.unwrap_or(i64::MAX), page.limit + 1);
-    let known = app.part::<Auth>().known().clone();
-    let rows = app.store().read(caller.tenant()?, move |read| queries::api_keys(read, before, limit, &known)).await?;
+    let rows = api::list_api_keys(app.store(), app.part::<Auth>().known(), caller.tenant()?, before, limit).await?;
     Ok(Json(paging.page("identity.api_keys", rows, |k| k.id.as_i64())?))
 }
 
