@@ -27,9 +27,9 @@ mod wall;
 
 pub use call::{Call, Once, OnceKey};
 pub use event::{Event, EventEntity, EventId, HISTORY_LANE, NewEvent, Position};
-pub use migrate::{Migration, Migrations};
+pub use migrate::{Migration, Migrations, Pending, pending_migrations};
 pub use sql::Sql;
-pub use store::{Engine, Environment, ShardConfig, Store, StoreConfig};
+pub use store::{Engine, Environment, ShardConfig, Store, StoreConfig, analyze};
 pub use tx::{Read, Tx};
 pub use value::{ArgList, Args, FromRow, FromValue, MAX_ARGS, Row, ToValue, Value, ValueRef};
 pub use wall::schema_problems;

@@ -3,8 +3,10 @@
 //! On PostgreSQL the runner also raises the wall: row-level security, forced, on every table with a `tenant_id`, for two roles that
 //! own nothing. `brandos_tenant` sees the rows of the tenant that `app.tenant` names, `brandos_platform` sees all.
 
+use crate::copy::{ColumnType, Database, aside};
 use crate::sql::tokens;
-use crate::store::Engine;
+use crate::store::{Engine, ShardConfig};
+use crate::value::Value;
 use kernel::{Error, Result, Timestamp};
 use std::collections::{HashMap, HashSet};
 use tokio_postgres::error::SqlState;
@@ -32,6 +34,17 @@ pub struct Migrations {
 /// A migration that was run just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Applied {
+    /// The module.
+    pub module: &'static str,
+    /// The migration's number.
+    pub number: u32,
+    /// The migration's name.
+    pub name: &'static str,
+}
+
+/// A migration that a shard does not have yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
     /// The module.
     pub module: &'static str,
     /// The migration's number.
@@ -172,6 +185,47 @@ fn pending(sets: &[Migrations], done: &[(String, i64, String)]) -> Result<Vec<(&
     }
     let count = |set: &Migrations| applied.get(set.module).copied().unwrap_or(0) as usize;
     Ok(sets.iter().flat_map(|set| set.steps[count(set)..].iter().map(|step| (set.module, *step))).collect())
+}
+
+/// What opening a store would run on a shard, in order. Only reads; a database that is empty or missing has everything before it. Blocks.
+/// Errors: `store.migration_edited`, `store.migration_unknown`, `store.unavailable`.
+pub fn pending_migrations(shard: &ShardConfig, modules: &[Migrations]) -> Result<Vec<Pending>> {
+    let sets: Vec<Migrations> = std::iter::once(store_migrations()).chain(modules.iter().copied()).collect();
+    let done = aside(|| applied_on(shard))?;
+    let pending = pending(&sets, &done)?;
+    Ok(pending.into_iter().map(|(module, step)| Pending { module, number: step.number, name: step.name }).collect())
+}
+
+/// The migrations that a shard has, without changing anything there.
+fn applied_on(shard: &ShardConfig) -> Result<Vec<(String, i64, String)>> {
+    let (mut database, there) = match shard {
+        ShardConfig::Sqlite { path } if !path.exists() => return Ok(Vec::new()),
+        ShardConfig::Sqlite { path } => {
+            let failed = |e| crate::sqlite::sqlite_error(e, "opening a database file to read it");
+            let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(failed)?;
+            connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(failed)?;
+            (Database::Sqlite(connection), "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'store_migrations'")
+        }
+        ShardConfig::Postgres { .. } => match Database::open(shard) {
+            Ok(database) => (database, "SELECT count(*) FROM pg_class WHERE oid = to_regclass('store_migrations')"),
+            Err(error) if is_missing_database(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        },
+    };
+    if database.integer(there, &[])? == Some(0) {
+        return Ok(Vec::new());
+    }
+    let read = |row: Vec<Value<'static>>| match row.as_slice() {
+        [Value::Text(module), Value::Int(number), Value::Text(checksum)] => Ok((module.to_string(), *number, checksum.to_string())),
+        _ => Err(Error::internal("store_migrations can't be read")),
+    };
+    database.rows(APPLIED, &[], &[ColumnType::Text, ColumnType::Int, ColumnType::Text])?.into_iter().map(read).collect()
+}
+
+fn is_missing_database(error: &Error) -> bool {
+    let cause = error.cause().and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
+    cause.and_then(|cause| cause.code()) == Some(&SqlState::INVALID_CATALOG_NAME)
 }
 
 /// Runs what is pending on an SQLite file, all of it in one transaction.
@@ -438,6 +492,33 @@ mod tests {
         fails(run_sqlite(&mut connection, &edited, NOW), "store.migration_edited", "m/0001_first");
         connection.execute("DELETE FROM store_migrations WHERE module = 'm' AND number = 1", []).unwrap();
         fails(run_sqlite(&mut connection, &newer, NOW), "store.migration_unknown", "gap");
+    }
+
+    #[test]
+    fn what_is_pending_is_told_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shard.db");
+        let shard = ShardConfig::Sqlite { path: path.clone() };
+        let names = |shard: &ShardConfig, sets: &[Migrations]| -> Vec<(&str, u32)> {
+            pending_migrations(shard, sets).unwrap().iter().map(|p| (p.module, p.number)).collect()
+        };
+        let everything = [("store", 1), ("m", 1), ("m", 2)];
+        assert_eq!(names(&shard, NEW), everything);
+        assert!(!path.exists());
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(names(&shard, NEW), everything);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+
+        let mut connection = rusqlite::Connection::open(&path).unwrap();
+        run_sqlite(&mut connection, &[store_migrations(), OLD[0]], NOW).unwrap();
+        drop(connection);
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(names(&shard, OLD), []);
+        assert_eq!(names(&shard, NEW), [("m", 2)]);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        let edited = [Migrations { module: "m", steps: &[EDITED, SECOND] }];
+        assert_eq!(pending_migrations(&shard, &edited).unwrap_err().code(), "store.migration_edited");
+        assert_eq!(pending_migrations(&shard, &[]).unwrap_err().code(), "store.migration_unknown");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The store: shards, their directory, and the calls that commands and reads come through.
 
 use crate::call::{Call, Once, OnceKey};
+use crate::copy::{Database, aside};
 use crate::event::{Event, Position};
 use crate::job::{Codec, Command, Job, json_codec};
 use crate::lane::{Departure, Forward, Lane, LaneEngine};
@@ -78,6 +79,17 @@ impl StoreConfig {
     /// These shards with the default bounds: 2 readers each; 16,384 commands, 64 MiB and 4,096 commands of one tenant on each lane.
     pub fn with_shards(shards: Vec<ShardConfig>) -> StoreConfig {
         StoreConfig { shards, readers: 2, queue_commands: 16_384, queue_bytes: 64 * 1024 * 1024, queue_tenant_commands: 4_096 }
+    }
+}
+
+/// Lets the planner know what the tables of a shard hold now, which after a bulk load it would only learn about a minute later, and
+/// plan badly until then. Blocks, for seconds at most: the server looks at a sample. Safe beside work of any kind.
+/// Does nothing on SQLite: there a plan rests on the schema alone, so that what the wall has checked is what runs.
+/// Errors: `store.unavailable`.
+pub fn analyze(shard: &ShardConfig) -> Result<()> {
+    match shard {
+        ShardConfig::Sqlite { .. } => Ok(()),
+        ShardConfig::Postgres { .. } => aside(|| Database::open(shard)?.batch("ANALYZE")),
     }
 }
 
@@ -334,6 +346,13 @@ impl Store {
 
     pub(crate) fn shard(&self, number: u16) -> Result<&Shard> {
         self.inner.shards.get(usize::from(number)).ok_or_else(|| Error::internal(format!("there is no shard {number}")))
+    }
+
+    /// [`analyze`] for one shard, on a thread for what blocks. For the end of a bulk load.
+    pub async fn analyze(&self, shard: u16) -> Result<()> {
+        let config = self.shard(shard)?.config.clone();
+        let done = tokio::task::spawn_blocking(move || analyze(&config)).await;
+        done.map_err(|e| Error::internal("a thread of the store panicked").caused_by(e))?
     }
 
     /// How many shards there are; they are numbered from 0, and 0 is the home.

@@ -1,11 +1,9 @@
 //! The walls between tenants, each tried with the other one taken away.
 
-mod common;
 
-use brandos_store as store;
-use common::{Place, administer, open_account, tenant};
+use crate::common::{Place, administer, open_account, tenant};
 use kernel::ErrorKind;
-use store::{Engine, ShardConfig, Sql, Store};
+use crate::store::{Engine, ShardConfig, Sql, Store};
 
 /// Statements that name the tenant and would still reach beyond it.
 const PLANTED: &[(&str, &str)] = &[

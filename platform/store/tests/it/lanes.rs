@@ -1,12 +1,11 @@
 //! Lanes at work, on both engines: groups, refusals, idempotency, events, fairness of failure.
 
-mod common;
 
-use brandos_store as store;
-use common::{Place, Transfer, balance, open_account, tenant, transfer};
+use crate::store;
+use crate::common::{Place, Transfer, balance, open_account, tenant, transfer};
 use kernel::{Error, ErrorKind, Scope};
 use std::collections::HashSet;
-use store::{Call, Engine, NewEvent, OnceKey, Position, Store};
+use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store};
 
 /// Runs a test body on each engine that is there.
 macro_rules! on_both {

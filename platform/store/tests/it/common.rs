@@ -1,10 +1,9 @@
 //! A small bank on each engine: enough tables to see a lane at work.
 
-use brandos_store as store;
 use kernel::{Error, IdGenerator, Result, SystemClock, TenantId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use store::{Engine, Environment, Migration, Migrations, NewEvent, ShardConfig, Store, StoreConfig, Tx};
+use crate::store::{Engine, Environment, Migration, Migrations, NewEvent, ShardConfig, Store, StoreConfig, Tx};
 
 pub const BANK: Migrations = Migrations {
     module: "bank",
@@ -35,7 +34,7 @@ impl Place {
             Engine::Postgres => {
                 let Ok(admin) = std::env::var("BRANDOS_TEST_POSTGRES") else {
                     assert!(std::env::var("CI").is_err(), "BRANDOS_TEST_POSTGRES is not set: PostgreSQL is missing");
-                    eprintln!("SKIPPED on PostgreSQL: BRANDOS_TEST_POSTGRES is not set");
+                    skipped("on PostgreSQL: BRANDOS_TEST_POSTGRES is not set");
                     return None;
                 };
                 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -53,7 +52,7 @@ impl Place {
         let mut place = Place::new(Engine::Postgres)?;
         let Ok(pooler) = std::env::var("BRANDOS_TEST_PGBOUNCER") else {
             assert!(std::env::var("CI").is_err(), "BRANDOS_TEST_PGBOUNCER is not set: PgBouncer is missing");
-            eprintln!("SKIPPED behind PgBouncer: BRANDOS_TEST_PGBOUNCER is not set");
+            skipped("behind PgBouncer: BRANDOS_TEST_PGBOUNCER is not set");
             return None;
         };
         let (base, _) = pooler.rsplit_once('/').expect("a URL with a database");
@@ -74,6 +73,11 @@ impl Place {
         let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock, node)) };
         Store::open(config, &[BANK], environment).expect("the store opens")
     }
+}
+
+#[allow(clippy::print_stderr, reason = "a skip is loud")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED {why}");
 }
 
 impl Drop for Place {

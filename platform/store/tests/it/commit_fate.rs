@@ -1,12 +1,11 @@
 //! The answer to COMMIT is cut off by a proxy between the lane and PostgreSQL: applied once, and answered rightly.
 
-mod common;
 
-use brandos_store as store;
-use common::{Place, balance, open_account, tenant};
+use crate::store;
+use crate::common::{Place, balance, open_account, tenant};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use store::{Call, Engine, ShardConfig};
+use crate::store::{Call, Engine, ShardConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
