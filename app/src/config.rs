@@ -101,6 +101,12 @@ const OPTIONS: &[OptionInfo] = &[
     ),
     option("store.queue_bytes", Kind::Number(65_536, 17_179_869_184), "67108864", "The most bytes that wait on one lane."),
     option("store.queue_tenant_commands", Kind::Number(1, 1_000_000), "4096", "The most commands of one tenant that wait on its lane."),
+    option(
+        "store.queue_wait_ms",
+        Kind::Number(0, 60_000),
+        "50",
+        "The longest that an accepted command is expected to wait on its lane, in milliseconds; 0 for no such bound.",
+    ),
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),
     option(
         "web.base_domain",
@@ -241,6 +247,7 @@ pub(crate) struct StoreOptions {
     pub(crate) queue_commands: usize,
     pub(crate) queue_bytes: usize,
     pub(crate) queue_tenant_commands: usize,
+    pub(crate) queue_wait_ms: u32,
 }
 
 /// How logs look.
@@ -325,6 +332,7 @@ impl Config {
                     queue_commands: number("store.queue_commands") as usize,
                     queue_bytes: number("store.queue_bytes") as usize,
                     queue_tenant_commands: number("store.queue_tenant_commands") as usize,
+                    queue_wait_ms: number("store.queue_wait_ms") as u32,
                 },
                 web: web::WebConfig {
                     listen: text("web.listen").parse().expect("an address was checked"),

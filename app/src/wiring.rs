@@ -4,12 +4,11 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
-use kernel::{Clock, CursorKey, ErrorKind, IdGenerator, Result, Rng, SystemClock, SystemRng};
+use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
 use log::{Log, LogConfig};
 use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use store::{Environment, ShardConfig, Store, StoreConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
@@ -133,23 +132,6 @@ impl Node {
     }
 }
 
-/// For how long a tool asks again when the database is too busy to answer in time, or, just filled, does not know its own sizes yet
-/// and so plans badly (PostgreSQL looks at them about once a minute).
-const PATIENCE: Duration = Duration::from_secs(150);
-
-/// Reads, and reads again as long as the answer is that the database can't give one now.
-pub(crate) async fn patiently<T, F: Future<Output = Result<T>>>(mut read: impl FnMut() -> F) -> Result<T> {
-    let began = Instant::now();
-    loop {
-        match read().await {
-            Err(error) if error.kind() == ErrorKind::Unavailable && began.elapsed() < PATIENCE => {
-                tokio::time::sleep(Duration::from_secs(1)).await
-            }
-            other => return other,
-        }
-    }
-}
-
 /// The file of an embedded shard.
 pub(crate) fn shard_file(data: &Path, shard: u16) -> PathBuf {
     data.join(format!("shard-{shard}.db"))
@@ -176,5 +158,6 @@ pub(crate) fn store_config(config: &Config) -> StoreConfig {
         queue_commands: options.queue_commands,
         queue_bytes: options.queue_bytes,
         queue_tenant_commands: options.queue_tenant_commands,
+        queue_wait_ms: options.queue_wait_ms,
     }
 }

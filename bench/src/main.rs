@@ -2,8 +2,10 @@
 
 mod http;
 mod measure;
+mod overload;
 mod peers;
 mod store_bench;
+mod tenants;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +23,12 @@ enum Bench {
     Store(store_bench::Options),
     /// The order path of a running server over HTTP.
     Http(http::Options),
+    /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
+    Tenants(tenants::Options),
+    /// What one tenant's flood of orders costs nine others, through the whole HTTP path in process.
+    Fairness(overload::FairnessOptions),
+    /// What three times as many orders as can be placed cost those that are, through the whole HTTP path in process.
+    Overload(overload::OverloadOptions),
 }
 
 fn main() {
@@ -28,5 +36,8 @@ fn main() {
     match Options::parse().bench {
         Bench::Store(options) => runtime.block_on(store_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
+        Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
+        Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),
+        Bench::Overload(options) => runtime.block_on(overload::overload(options)),
     }
 }

@@ -73,6 +73,8 @@ impl Pipelined for Client {
     }
 
     fn run<'a>(&'a self, statement: &'a Statement, arguments: Vec<Argument>) -> Run<'a> {
-        Box::pin(async move { self.execute_raw(statement, arguments.iter().map(|a| &**a as &(dyn tokio_postgres::types::ToSql + Sync))).await.map(|_| ()) })
+        Box::pin(async move {
+            self.execute_raw(statement, arguments.iter().map(|a| &**a as &(dyn tokio_postgres::types::ToSql + Sync))).await.map(|_| ())
+        })
     }
 }

@@ -188,6 +188,7 @@ impl<E: LaneEngine> Lane<E> {
             match self.attempt(&mut jobs, mode) {
                 Ran::Committed(outcomes) => {
                     self.metrics.group(outcomes.len(), began.elapsed());
+                    self.queue.served(outcomes.len(), began.elapsed());
                     for (job, outcome) in jobs.into_iter().zip(outcomes) {
                         job.finish(outcome);
                     }
@@ -208,8 +209,10 @@ impl<E: LaneEngine> Lane<E> {
                     tracing::error!(shard = self.shard, lane = self.number, ?error, "a commit's outcome is unknown");
                     let (keyed, bare): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.once().is_some());
                     for job in bare {
-                        let unknown =
-                            Error::unknown("store.unknown_outcome", "it may or may not have been done: the database was lost while committing");
+                        let unknown = Error::unknown(
+                            "store.unknown_outcome",
+                            "it may or may not have been done: the database was lost while committing",
+                        );
                         job.finish(Err(unknown.caused_by(error.clone())));
                     }
                     jobs = keyed;

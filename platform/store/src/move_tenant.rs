@@ -332,6 +332,10 @@ impl Moving {
         }
         // A group that was under way when a trigger was made has ended since: making it waited for the table's writers.
         self.copy()?;
+        if self.target.engine() == Engine::Postgres {
+            // From its first command on the tenant is planned for as what it is; the server would look about a minute later.
+            self.target.batch("ANALYZE")?;
+        }
         self.catch_up()?;
         self.compare()?;
         let limit = Duration::from_millis(pause_limit_ms);

@@ -20,9 +20,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use tokio::runtime::Runtime;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -95,7 +95,9 @@ impl Row for PostgresRow {
                 self.0.try_get::<_, Option<&str>>(index).map_err(wrong)?.map_or(ValueRef::Null, ValueRef::Text)
             }
             Type::BYTEA => self.0.try_get::<_, Option<&[u8]>>(index).map_err(wrong)?.map_or(ValueRef::Null, ValueRef::Bytes),
-            ref other => return Err(Error::internal(format!("column {} has type {other}, which is outside the shared subset", column.name()))),
+            ref other => {
+                return Err(Error::internal(format!("column {} has type {other}, which is outside the shared subset", column.name())));
+            }
         })
     }
 
@@ -145,10 +147,19 @@ fn postgres_error(error: tokio_postgres::Error, what: &str) -> (Error, Fault) {
     let Some(state) = error.code().cloned() else {
         return (Error::internal(format!("PostgreSQL failed at: {what}")).caused_by(error), Fault::None);
     };
-    let lost = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW, SqlState::CONNECTION_FAILURE, SqlState::TOO_MANY_CONNECTIONS];
+    let lost = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::CONNECTION_FAILURE,
+        SqlState::TOO_MANY_CONNECTIONS,
+    ];
     if state == SqlState::UNIQUE_VIOLATION {
         (Error::conflict("store.duplicate", "something with the same unique value exists already").caused_by(error), Fault::None)
-    } else if state == SqlState::T_R_DEADLOCK_DETECTED || state == SqlState::T_R_SERIALIZATION_FAILURE || state == SqlState::LOCK_NOT_AVAILABLE {
+    } else if state == SqlState::T_R_DEADLOCK_DETECTED
+        || state == SqlState::T_R_SERIALIZATION_FAILURE
+        || state == SqlState::LOCK_NOT_AVAILABLE
+    {
         (Error::unavailable("store.busy", "other work held the same rows").retry_after_ms(100).caused_by(error), Fault::Retry)
     } else if state == SqlState::QUERY_CANCELED {
         (Error::unavailable("store.statement_timeout", "the database took longer than the deadline").caused_by(error), Fault::None)
@@ -179,8 +190,10 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
         .map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
     config.connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS)).application_name("brandos");
     if config.get_ssl_mode() == SslMode::Require {
-        let (tls, _unreadable) = MakeRustlsConnect::with_native_certs()
-            .map_err(|e| Error::unavailable("store.unavailable", "the system's root certificates can't be read").caused_by(Error::internal(format!("{e:?}"))))?;
+        let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|e| {
+            Error::unavailable("store.unavailable", "the system's root certificates can't be read")
+                .caused_by(Error::internal(format!("{e:?}")))
+        })?;
         let (client, connection) = config.connect(tls).await.map_err(away)?;
         drive(connection);
         Ok(client)
@@ -536,7 +549,8 @@ impl PostgresLane {
     }
 
     fn leave(&mut self, lane: u16, remains: &Remains, now: Timestamp) -> Result<()> {
-        const EVENTS: &str = "INSERT INTO store_events (tenant_id, event_id, lane, sequence, kind, version, subject, occurred_at, correlation_id, payload)
+        const EVENTS: &str =
+            "INSERT INTO store_events (tenant_id, event_id, lane, sequence, kind, version, subject, occurred_at, correlation_id, payload)
             SELECT e.tenant, e.id, $1, e.sequence, e.kind, e.version, e.subject, $2, nullif(e.correlation, ''), e.payload
             FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[])
               AS e(tenant, id, sequence, kind, version, subject, correlation, payload)";
@@ -564,13 +578,15 @@ impl PostgresLane {
             .into_iter()
             .collect();
             self.connection.send(EVENTS, list, None)?;
-            let list: ArgList<'_> = [Value::Int(lane.into()), Value::Int(remains.last_sequence), Value::Int(remains.last_event_id)].into_iter().collect();
+            let list: ArgList<'_> =
+                [Value::Int(lane.into()), Value::Int(remains.last_sequence), Value::Int(remains.last_event_id)].into_iter().collect();
             self.connection.send(SEQUENCE, list, None)?;
         }
         if !remains.stored.is_empty() {
             let mut answers = Vec::with_capacity(remains.stored.len());
             for stored in &remains.stored {
-                let answer = std::str::from_utf8(&stored.stored.answer).map_err(|e| Error::internal("an answer is not UTF-8").caused_by(e))?;
+                let answer =
+                    std::str::from_utf8(&stored.stored.answer).map_err(|e| Error::internal("an answer is not UTF-8").caused_by(e))?;
                 answers.push(answer.to_owned());
             }
             let list: ArgList<'_> = [

@@ -10,8 +10,15 @@ use std::time::{Duration, Instant};
 const TURN: usize = 8;
 /// A tenant whose neighbours have been seen within this time shares its groups with them.
 const COMPANY: Duration = Duration::from_secs(1);
-/// The most commands of one tenant in a group while it has company: bounds what a flood adds to its neighbours' wait.
-const SHARE: usize = 48;
+/// What one tenant's commands may add to a group while it has company, in nanoseconds and, whatever they cost, in commands: bounds
+/// what a flood adds to its neighbours' wait.
+const SHARE_NS: u64 = 5_000_000;
+const SHARE: (usize, usize) = (8, 48);
+
+/// So many commands may always be ahead of a new one, whatever they take: a short line of slow ones is no flood.
+const SHORT: usize = 64;
+/// Groups of at least this many commands tell what one costs when there is much to do; smaller ones mostly tell of the commit.
+const TELLING: usize = 16;
 
 /// Bounds of one lane's queue.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +26,9 @@ pub(crate) struct Bounds {
     pub commands: usize,
     pub bytes: usize,
     pub tenant_commands: usize,
+    /// The longest that a tenant's next command is expected to wait, in milliseconds; 0 for no such bound. Who would wait longer is refused at once:
+    /// that keeps the wait of those who are accepted short while more is offered than can be done.
+    pub wait_ms: u32,
 }
 
 struct Waiting {
@@ -28,6 +38,8 @@ struct Waiting {
     commands: usize,
     bytes: usize,
     closed: bool,
+    /// What a command costs in a large group, in nanoseconds, smoothed; 0 until it is known.
+    cost_ns: u64,
     /// The last two tenants that submitted, with the moment at which the tenant changed: tells whether anyone has company.
     latest: i64,
     changed: Option<Instant>,
@@ -42,8 +54,16 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(bounds: Bounds) -> Queue {
-        let waiting =
-            Waiting { lines: HashMap::new(), turns: VecDeque::new(), commands: 0, bytes: 0, closed: false, latest: 0, changed: None };
+        let waiting = Waiting {
+            lines: HashMap::new(),
+            turns: VecDeque::new(),
+            commands: 0,
+            bytes: 0,
+            closed: false,
+            cost_ns: 0,
+            latest: 0,
+            changed: None,
+        };
         Queue { waiting: Mutex::new(waiting), arrived: Condvar::new(), bounds }
     }
 
@@ -60,7 +80,15 @@ impl Queue {
             return Err((job, Error::unavailable("store.closed", "the store is shutting down")));
         }
         let own = waiting.lines.get(&tenant).map_or(0, VecDeque::len);
-        if waiting.commands >= self.bounds.commands || waiting.bytes + bytes > self.bounds.bytes || own >= self.bounds.tenant_commands {
+        // Lines are served in turn, so a tenant waits for about as many commands of each other line as its own line has.
+        let ahead = own.saturating_mul(waiting.turns.len().max(1)).min(waiting.commands);
+        let wait_ms = (ahead as u64).saturating_mul(waiting.cost_ns) / 1_000_000;
+        let too_long = self.bounds.wait_ms > 0 && ahead >= SHORT && wait_ms > u64::from(self.bounds.wait_ms);
+        if too_long
+            || waiting.commands >= self.bounds.commands
+            || waiting.bytes + bytes > self.bounds.bytes
+            || own >= self.bounds.tenant_commands
+        {
             let error = Error::overloaded("store.overloaded", "more work is waiting than can be done soon; nothing was done");
             return Err((job, error.retry_after_ms(1_000)));
         }
@@ -106,7 +134,11 @@ impl Queue {
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         let company = waiting.turns.len() > 1 || waiting.changed.is_some_and(|at| at.elapsed() < COMPANY);
-        let share = if company { SHARE.min(most) } else { most };
+        let share = match SHARE_NS.checked_div(waiting.cost_ns) {
+            _ if !company => most,
+            None => SHARE.1.min(most),
+            Some(fair) => (fair as usize).clamp(SHARE.0, SHARE.1).min(most),
+        };
         let mut taken: Vec<(usize, Box<dyn Job>)> = Vec::new();
         // Tenants that used up their share in this group, or were served: their places, so that the group can be ordered by tenant.
         let mut places: HashMap<i64, (usize, usize)> = HashMap::new();
@@ -141,6 +173,15 @@ impl Queue {
         drop(waiting);
         taken.sort_by_key(|(place, _)| *place);
         Some(taken.into_iter().map(|(_, job)| job).collect())
+    }
+
+    /// Learns from a group what a command costs.
+    pub(crate) fn served(&self, commands: usize, elapsed: Duration) {
+        if commands >= TELLING {
+            let cost_ns = elapsed.as_nanos() as u64 / commands as u64;
+            let mut waiting = self.lock();
+            waiting.cost_ns = if waiting.cost_ns == 0 { cost_ns } else { (waiting.cost_ns * 7 + cost_ns) / 8 };
+        }
     }
 
     /// Refuses what comes from now on; what waits is still taken.
@@ -197,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_flood_does_not_starve_its_neighbours() {
-        let queue = Queue::new(Bounds { commands: 10_000, bytes: 1 << 20, tenant_commands: 5_000 });
+        let queue = Queue::new(Bounds { commands: 10_000, bytes: 1 << 20, tenant_commands: 5_000, wait_ms: 0 });
         for _ in 0..5_000 {
             push(&queue, 1).expect("room");
         }
@@ -206,13 +247,13 @@ mod tests {
         }
         let group = lines(&queue.take(64).expect("work"));
         assert!((2..=5).all(|tenant| group.contains(&tenant)), "{group:?}");
-        assert!(group.iter().filter(|tenant| **tenant == 1).count() <= SHARE);
+        assert!(group.iter().filter(|tenant| **tenant == 1).count() <= SHARE.1);
         assert!(group.is_sorted(), "neighbours stand together: {group:?}");
     }
 
     #[test]
     fn a_tenant_alone_fills_the_group_and_keeps_its_order() {
-        let queue = Queue::new(Bounds { commands: 1_000, bytes: 1 << 20, tenant_commands: 1_000 });
+        let queue = Queue::new(Bounds { commands: 1_000, bytes: 1 << 20, tenant_commands: 1_000, wait_ms: 0 });
         for _ in 0..600 {
             push(&queue, 1).expect("room");
         }
@@ -229,9 +270,23 @@ mod tests {
 
     #[test]
     fn every_bound_is_kept() {
-        let queue = Queue::new(Bounds { commands: 5, bytes: 1 << 20, tenant_commands: 3 });
+        let queue = Queue::new(Bounds { commands: 5, bytes: 1 << 20, tenant_commands: 3, wait_ms: 0 });
         assert_eq!([1, 1, 1, 1, 2, 3, 4].map(|tenant| push(&queue, tenant).is_ok()), [true, true, true, false, true, true, false]);
-        let queue = Queue::new(Bounds { commands: 100, bytes: 25, tenant_commands: 100 });
+        let queue = Queue::new(Bounds { commands: 100, bytes: 25, tenant_commands: 100, wait_ms: 0 });
         assert_eq!([1, 2, 3].map(|tenant| push(&queue, tenant)), [Ok(()), Ok(()), Err("store.overloaded")]);
+    }
+
+    #[test]
+    fn who_would_wait_too_long_is_refused_and_its_neighbours_are_not() {
+        let queue = Queue::new(Bounds { commands: 10_000, bytes: 1 << 20, tenant_commands: 10_000, wait_ms: 50 });
+        let accepted = |tenant| std::iter::from_fn(|| push(&queue, tenant).ok()).take(5_000).count();
+        queue.served(100, Duration::from_millis(50));
+        // Half a millisecond each: with 102 before it the next one would wait for 51 ms.
+        assert_eq!(accepted(1), 102);
+        assert_eq!(push(&queue, 1), Err("store.overloaded"));
+        assert_eq!(push(&queue, 2), Ok(()), "a neighbour has its own line");
+        // A short line is never too long, however slow its commands are; three tenants in turn fill it three times as fast.
+        queue.served(16, Duration::from_secs(1_000));
+        assert_eq!(accepted(3), SHORT.div_ceil(3));
     }
 }

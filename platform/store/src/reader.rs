@@ -99,12 +99,15 @@ impl Readers {
                 return Err(Error::unavailable("store.closed", "the store is shutting down"));
             }
             if waiting.work.len() >= QUEUE {
-                return Err(Error::overloaded("store.overloaded", "more work is waiting than can be done soon; nothing was done").retry_after_ms(1_000));
+                return Err(Error::overloaded("store.overloaded", "more work is waiting than can be done soon; nothing was done")
+                    .retry_after_ms(1_000));
             }
             waiting.work.push_back((Instant::now(), work));
         }
         self.arrived.notify_one();
-        answer.await.unwrap_or_else(|_| Err(Error::unavailable("store.read_dropped", "the read waited too long or ended early").retry_after_ms(1_000)))
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::unavailable("store.read_dropped", "the read waited too long or ended early").retry_after_ms(1_000))
+        })
     }
 
     /// A reader thread: runs until the queue is closed and empty. Work that has waited too long is dropped, which its caller is told.

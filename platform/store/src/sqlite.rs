@@ -79,7 +79,8 @@ impl Row for SqliteRow<'_> {
 impl rusqlite::ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         let json = |text: Result<String, serde_json::Error>| {
-            text.map(|t| ToSqlOutput::Owned(rusqlite::types::Value::Text(t))).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+            text.map(|t| ToSqlOutput::Owned(rusqlite::types::Value::Text(t)))
+                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         };
         Ok(match self {
             Value::Null => ToSqlOutput::Borrowed(SqliteValue::Null),
@@ -107,7 +108,9 @@ pub(crate) fn sqlite_error(error: rusqlite::Error, what: &str) -> Error {
         Some((rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked, _)) => {
             Error::unavailable("store.busy", "the database is held by another process").retry_after_ms(1_000).caused_by(error)
         }
-        Some((rusqlite::ErrorCode::DiskFull, _)) => Error::unavailable("store.disk_full", "the disk is full; nothing was done").caused_by(error),
+        Some((rusqlite::ErrorCode::DiskFull, _)) => {
+            Error::unavailable("store.disk_full", "the disk is full; nothing was done").caused_by(error)
+        }
         _ => Error::internal(format!("SQLite failed at: {what}")).caused_by(error),
     }
 }
@@ -169,12 +172,7 @@ impl Connection {
         Ok(text)
     }
 
-    fn run<T>(
-        &mut self,
-        sql: Sql,
-        args: &ArgList<'_>,
-        run: impl FnOnce(&mut rusqlite::CachedStatement<'_>) -> Result<T>,
-    ) -> Result<T> {
+    fn run<T>(&mut self, sql: Sql, args: &ArgList<'_>, run: impl FnOnce(&mut rusqlite::CachedStatement<'_>) -> Result<T>) -> Result<T> {
         let text = self.text(sql)?;
         let mut statement = self.inner.prepare_cached(&text).map_err(|e| sqlite_error(e, &text))?;
         let expected = statement.parameter_count();
@@ -276,10 +274,14 @@ impl SqliteLane {
         let arrived = self.arrived.then_some(ARRIVED);
         for bucket in self.buckets.candidates(tenant, hash).into_iter().chain(arrived) {
             let mut found = None;
-            self.connection.query(FIND.into(), [Value::Int(bucket), Value::Int(tenant), bytes(hash)].into_iter().collect(), &mut |row| {
-                found = Some(Stored { fingerprint: row.get(0)?, answer: row.get::<Vec<u8>>(1)?.into() });
-                Ok(())
-            })?;
+            self.connection.query(
+                FIND.into(),
+                [Value::Int(bucket), Value::Int(tenant), bytes(hash)].into_iter().collect(),
+                &mut |row| {
+                    found = Some(Stored { fingerprint: row.get(0)?, answer: row.get::<Vec<u8>>(1)?.into() });
+                    Ok(())
+                },
+            )?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -299,10 +301,12 @@ impl SqliteLane {
     }
 
     fn leave(&mut self, remains: Remains, now: Timestamp) -> Result<()> {
-        const EVENT: &str = "INSERT INTO store_events (tenant_id, event_id, lane, sequence, kind, version, subject, occurred_at, correlation_id, payload)
+        const EVENT: &str =
+            "INSERT INTO store_events (tenant_id, event_id, lane, sequence, kind, version, subject, occurred_at, correlation_id, payload)
             VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         const LAST: &str = "UPDATE store_lanes SET last_sequence = ?1, last_event_id = ?2 WHERE lane = 0";
-        const ONCE: &str = "INSERT INTO store_once (bucket, tenant_id, hash, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        const ONCE: &str =
+            "INSERT INTO store_once (bucket, tenant_id, hash, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.connection.scope = Scope::Platform;
         let emitted = !remains.events.is_empty();
         for event in &remains.events {
@@ -490,8 +494,9 @@ pub(crate) fn half_restored() -> Error {
 /// Makes the file and its folder when they are missing, and migrates it.
 pub(crate) fn prepare_file(path: &Path, migrations: &[Migrations], now: Timestamp) -> Result<PreparedFile> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Error::unavailable("store.data_folder", format!("the data folder {} can't be made", folder.display())).caused_by(e))?;
+        std::fs::create_dir_all(folder).map_err(|e| {
+            Error::unavailable("store.data_folder", format!("the data folder {} can't be made", folder.display())).caused_by(e)
+        })?;
     }
     let mut connection = Connection::open(path, true, Arc::default())?.inner;
     let sets: Vec<Migrations> = std::iter::once(migrate::store_migrations()).chain(migrations.iter().copied()).collect();
@@ -506,9 +511,8 @@ pub(crate) fn prepare_file(path: &Path, migrations: &[Migrations], now: Timestam
         connection.execute("INSERT INTO store_lanes (lane, last_sequence) VALUES (0, 0) ON CONFLICT DO NOTHING", [])?;
         let mut lanes = connection.prepare("SELECT last_sequence FROM store_lanes ORDER BY lane")?;
         let sequences = lanes.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
-        let mut tables = connection.prepare(
-            "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'tenant_id'",
-        )?;
+        let mut tables = connection
+            .prepare("SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'tenant_id'")?;
         let tenant_tables = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
         Ok(PreparedFile { tenant_tables: Arc::new(tenant_tables), sequences })
     };
@@ -517,7 +521,9 @@ pub(crate) fn prepare_file(path: &Path, migrations: &[Migrations], now: Timestam
 
 /// Copies what it can of the WAL into the file. Says how many frames there were and how many of them are copied.
 fn checkpoint(connection: &rusqlite::Connection) -> rusqlite::Result<(u64, u64)> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get::<_, i64>(1)?.max(0) as u64, row.get::<_, i64>(2)?.max(0) as u64)))
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok((row.get::<_, i64>(1)?.max(0) as u64, row.get::<_, i64>(2)?.max(0) as u64))
+    })
 }
 
 /// The checkpoint thread: copies the bulk of the WAL beside the lane, and leaves the rest to it. The WAL starts again from its

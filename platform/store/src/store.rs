@@ -63,6 +63,9 @@ pub struct StoreConfig {
     pub queue_bytes: usize,
     /// The most commands of one tenant that wait.
     pub queue_tenant_commands: usize,
+    /// The longest that a command is expected to wait when it is accepted, in milliseconds; 0 for no such bound. As long as no
+    /// more than 64 commands are ahead of it, it is always accepted.
+    pub queue_wait_ms: u32,
 }
 
 impl StoreConfig {
@@ -76,9 +79,17 @@ impl StoreConfig {
         StoreConfig::with_shards(vec![ShardConfig::Postgres { url: url.into(), lanes: 4, prepared: true }])
     }
 
-    /// These shards with the default bounds: 2 readers each; 16,384 commands, 64 MiB and 4,096 commands of one tenant on each lane.
+    /// These shards with the default bounds: 2 readers each; 16,384 commands, 64 MiB, 4,096 commands of one
+    /// tenant, and an expected wait of 50 ms on each lane.
     pub fn with_shards(shards: Vec<ShardConfig>) -> StoreConfig {
-        StoreConfig { shards, readers: 2, queue_commands: 16_384, queue_bytes: 64 * 1024 * 1024, queue_tenant_commands: 4_096 }
+        StoreConfig {
+            shards,
+            readers: 2,
+            queue_commands: 16_384,
+            queue_bytes: 64 * 1024 * 1024,
+            queue_tenant_commands: 4_096,
+            queue_wait_ms: 50,
+        }
     }
 }
 
@@ -248,9 +259,8 @@ impl Store {
     /// Reads where tenants live that are not at home. Other nodes' moves become known through the lanes at once for commands, and
     /// through this for reads.
     fn load_directory(&self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().build().map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
         runtime.block_on(self.refresh_directory())
     }
 
@@ -389,8 +399,7 @@ impl Store {
     pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<Event>> {
         const AFTER: &str = "SELECT event_id, lane, sequence, tenant_id, kind, version, subject, occurred_at, correlation_id, payload
             FROM store_events WHERE lane = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
-        let events: Vec<EventRow> =
-            self.read_shard(after.shard, move |read| read.all(AFTER, (after.lane, after.sequence, limit))).await?;
+        let events: Vec<EventRow> = self.read_shard(after.shard, move |read| read.all(AFTER, (after.lane, after.sequence, limit))).await?;
         Ok(events.into_iter().map(|row| row.on(after.shard)).collect())
     }
 
@@ -425,9 +434,10 @@ impl Store {
 
     /// Registers queue lengths, group sizes, commit times and replays.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        let queues = self.inner.shards.iter().enumerate().flat_map(|(shard, s)| {
-            s.lanes.iter().enumerate().map(move |(lane, handle)| (shard as u16, lane as u16, handle.queue.clone()))
-        });
+        let queues =
+            self.inner.shards.iter().enumerate().flat_map(|(shard, s)| {
+                s.lanes.iter().enumerate().map(move |(lane, handle)| (shard as u16, lane as u16, handle.queue.clone()))
+            });
         self.inner.metrics.register(registry, queues.collect());
     }
 
@@ -468,7 +478,8 @@ impl FromRow for EventRow {
 }
 
 fn spawn(threads: &mut Vec<JoinHandle<()>>, name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = std::thread::Builder::new().name(name).spawn(run).map_err(|e| Error::internal("a thread can't be started").caused_by(e))?;
+    let thread =
+        std::thread::Builder::new().name(name).spawn(run).map_err(|e| Error::internal("a thread can't be started").caused_by(e))?;
     threads.push(thread);
     Ok(())
 }
@@ -535,8 +546,12 @@ fn start_lane(
     forward: &Forward,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<LaneHandle> {
-    let bounds =
-        Bounds { commands: config.queue_commands, bytes: config.queue_bytes, tenant_commands: config.queue_tenant_commands };
+    let bounds = Bounds {
+        commands: config.queue_commands,
+        bytes: config.queue_bytes,
+        tenant_commands: config.queue_tenant_commands,
+        wait_ms: config.queue_wait_ms,
+    };
     let queue = Arc::new(Queue::new(bounds));
     let (committed, watched) = watch::channel(last_sequence);
     let lane = Lane {

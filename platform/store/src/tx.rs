@@ -242,4 +242,3 @@ impl Tx<'_> {
         Ok(result)
     }
 }
-

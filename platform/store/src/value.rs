@@ -81,13 +81,16 @@ pub trait FromValue: Sized {
 }
 
 fn mismatch(expected: &str, value: ValueRef<'_>) -> Error {
-    Error::internal(format!("a column holds {} where {expected} is expected", match value {
-        ValueRef::Null => "NULL",
-        ValueRef::Int(_) => "an integer",
-        ValueRef::Real(_) => "a number",
-        ValueRef::Text(_) => "text",
-        ValueRef::Bytes(_) => "bytes",
-    }))
+    Error::internal(format!(
+        "a column holds {} where {expected} is expected",
+        match value {
+            ValueRef::Null => "NULL",
+            ValueRef::Int(_) => "an integer",
+            ValueRef::Real(_) => "a number",
+            ValueRef::Text(_) => "text",
+            ValueRef::Bytes(_) => "bytes",
+        }
+    ))
 }
 
 /// Maps a type onto 64-bit integers, with a check on the way back.
@@ -184,7 +187,9 @@ impl FromValue for Vec<u8> {
 impl<const N: usize> FromValue for [u8; N] {
     fn from_value(value: ValueRef<'_>) -> Result<Self> {
         match value {
-            ValueRef::Bytes(v) => v.try_into().map_err(|_| Error::internal(format!("a column holds {} bytes where {N} are expected", v.len()))),
+            ValueRef::Bytes(v) => {
+                v.try_into().map_err(|_| Error::internal(format!("a column holds {} bytes where {N} are expected", v.len())))
+            }
             other => Err(mismatch("bytes", other)),
         }
     }
@@ -370,4 +375,3 @@ tuples! {
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13, O 14, P 15, Q 16, R 17, S 18, T 19, U 20, V 21, W 22)
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11, M 12, N 13, O 14, P 15, Q 16, R 17, S 18, T 19, U 20, V 21, W 22, X 23)
 }
-

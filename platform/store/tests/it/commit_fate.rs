@@ -1,11 +1,10 @@
 //! The answer to COMMIT is cut off by a proxy between the lane and PostgreSQL: applied once, and answered rightly.
 
-
-use crate::store;
 use crate::common::{Place, balance, open_account, tenant};
+use crate::store;
+use crate::store::{Call, Engine, ShardConfig};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use crate::store::{Call, Engine, ShardConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -101,7 +100,16 @@ async fn an_open_transaction_stalls_nobody() {
         held.push(client);
     }
     for n in 0..50 {
-        node.write(tenant(7), |tx, n| { tx.emit(store::NewEvent::new("bank.counted", 1, n, n)); Ok(()) }, n).await.expect("committed");
+        node.write(
+            tenant(7),
+            |tx, n| {
+                tx.emit(store::NewEvent::new("bank.counted", 1, n, n));
+                Ok(())
+            },
+            n,
+        )
+        .await
+        .expect("committed");
     }
     let lane = node.lane_of(tenant(7)) as i16;
     let events = node.events_after(store::Position { shard: 0, lane, sequence: 0 }, 100).await.expect("events");

@@ -1,9 +1,9 @@
 //! A small bank on each engine: enough tables to see a lane at work.
 
+use crate::store::{Engine, Environment, Migration, Migrations, NewEvent, ShardConfig, Store, StoreConfig, Tx};
 use kernel::{Error, IdGenerator, Result, SystemClock, TenantId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use crate::store::{Engine, Environment, Migration, Migrations, NewEvent, ShardConfig, Store, StoreConfig, Tx};
 
 pub const BANK: Migrations = Migrations {
     module: "bank",
@@ -110,9 +110,11 @@ pub fn tenant(n: i64) -> TenantId {
 }
 
 pub fn open_account(tx: &mut Tx<'_>, &(account, balance): &(i64, i64)) -> Result<()> {
-    tx.must("INSERT INTO bank_accounts (tenant_id, account, balance) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", (account, balance), || {
-        Error::conflict("bank.exists", "the account exists")
-    })
+    tx.must(
+        "INSERT INTO bank_accounts (tenant_id, account, balance) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        (account, balance),
+        || Error::conflict("bank.exists", "the account exists"),
+    )
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,9 +127,11 @@ pub struct Transfer {
 /// Moves money, without a read: the guard is part of the write.
 pub fn transfer(tx: &mut Tx<'_>, data: &Transfer) -> Result<i64> {
     let id = tx.new_id::<kernel::Tenant>().as_i64();
-    tx.must("UPDATE bank_accounts SET balance = balance - $3 WHERE tenant_id = $1 AND account = $2 AND balance >= $3", (data.debit, data.amount), || {
-        Error::failed_precondition("bank.insufficient", "not enough money")
-    })?;
+    tx.must(
+        "UPDATE bank_accounts SET balance = balance - $3 WHERE tenant_id = $1 AND account = $2 AND balance >= $3",
+        (data.debit, data.amount),
+        || Error::failed_precondition("bank.insufficient", "not enough money"),
+    )?;
     tx.must("UPDATE bank_accounts SET balance = balance + $3 WHERE tenant_id = $1 AND account = $2", (data.credit, data.amount), || {
         Error::not_found("bank.no_account", "no such account")
     })?;

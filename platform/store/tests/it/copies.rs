@@ -1,14 +1,13 @@
 //! Backups, restores, moves between shards, and month partitions, on each engine and across them, under load.
 
-
-use crate::store;
 use crate::common::{BANK, Place, Transfer, balance, open_account, tenant, transfer};
-use kernel::{Clock as _, Error, IdGenerator, Scope, SystemClock, TenantId};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::store;
 use crate::store::backup::{self, RestoreTenant};
 use crate::store::move_tenant::{Move, Moved, move_tenant};
 use crate::store::{Engine, Environment, OnceKey, ShardConfig, Store, StoreConfig, partition};
+use kernel::{Clock as _, Error, IdGenerator, Scope, SystemClock, TenantId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const ENGINES: [Engine; 2] = [Engine::Sqlite, Engine::Postgres];
 const PAIRS: [(Engine, Engine); 4] = [

@@ -1,11 +1,10 @@
 //! Lanes at work, on both engines: groups, refusals, idempotency, events, fairness of failure.
 
-
-use crate::store;
 use crate::common::{Place, Transfer, balance, open_account, tenant, transfer};
+use crate::store;
+use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store};
 use kernel::{Error, ErrorKind, Scope};
 use std::collections::HashSet;
-use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store};
 
 /// Runs a test body on each engine that is there.
 macro_rules! on_both {
@@ -175,11 +174,15 @@ async fn two_nodes_lose_nothing() {
         let store = if n % 2 == 0 { first.clone() } else { second.clone() };
         calls.spawn(async move {
             store
-                .write(Call::new(tenant(7)).deadline_ms(60_000), |tx, ()| {
-                    let (balance,): (i64,) = tx.one("SELECT balance FROM bank_accounts WHERE tenant_id = $1 AND account = 1", ())?;
-                    tx.emit(NewEvent::new("bank.counted", 1, "1", &balance));
-                    tx.exec("UPDATE bank_accounts SET balance = $2 WHERE tenant_id = $1 AND account = 1", (balance + 1,))
-                }, ())
+                .write(
+                    Call::new(tenant(7)).deadline_ms(60_000),
+                    |tx, ()| {
+                        let (balance,): (i64,) = tx.one("SELECT balance FROM bank_accounts WHERE tenant_id = $1 AND account = 1", ())?;
+                        tx.emit(NewEvent::new("bank.counted", 1, "1", &balance));
+                        tx.exec("UPDATE bank_accounts SET balance = $2 WHERE tenant_id = $1 AND account = 1", (balance + 1,))
+                    },
+                    (),
+                )
                 .await
         });
     }
@@ -237,12 +240,16 @@ async fn it_works_behind_pgbouncer() {
         let store = store.clone();
         calls.spawn(async move {
             let key = OnceKey::new(&format!("pooled-{}", n / 2), b"same");
-            store.write_once(tenant(7), key, transfer, Transfer { debit: 1 + n / 2 % 4, credit: 1 + (n / 2 + 1) % 4, amount: 1 }).await.expect("answered");
+            store
+                .write_once(tenant(7), key, transfer, Transfer { debit: 1 + n / 2 % 4, credit: 1 + (n / 2 + 1) % 4, amount: 1 })
+                .await
+                .expect("answered");
             store.write(tenant(n % 5 + 10), open_account, (n, n)).await.expect("opened");
             assert_eq!(balance(&store, tenant(n % 5 + 10), n).await, n);
         });
     }
     calls.join_all().await;
-    let (transfers,): (i64,) = store.read(tenant(7), |r| r.one("SELECT count(*) FROM bank_transfers WHERE tenant_id = $1", ())).await.expect("counted");
+    let (transfers,): (i64,) =
+        store.read(tenant(7), |r| r.one("SELECT count(*) FROM bank_transfers WHERE tenant_id = $1", ())).await.expect("counted");
     assert_eq!(transfers, 200);
 }
