@@ -47,7 +47,12 @@ pub(crate) async fn restore(config: Config, restore: &cli::Restore, out: Output)
         bar.enable_steady_tick(std::time::Duration::from_millis(200));
         let folder = restore.dir.clone();
         let shards = wiring::store_config(&config).shards;
-        let manifest = blocking(move || store::backup::restore_node(&folder, &shards, &wiring::migrations(), SystemClock.now())).await?;
+        let manifest = blocking(move || {
+            let manifest = store::backup::restore_node(&folder, &shards, &wiring::migrations(), SystemClock.now())?;
+            shards.iter().try_for_each(store::analyze)?;
+            Ok(manifest)
+        })
+        .await?;
         bar.finish_and_clear();
         drop(lock);
         told(out, "restored from", &restore.dir, &manifest);
@@ -66,6 +71,7 @@ pub(crate) async fn restore(config: Config, restore: &cli::Restore, out: Output)
     })
     .await?;
     log.stop().await;
+    node.store.analyze(node.store.shard_of(id)).await?;
     out.line(format!("restored {}: {} rows", tenant.slug, grouped(rows as i64)));
     out.value(&json!({ "ok": true, "tenant_id": tenant.id, "slug": tenant.slug, "rows": rows }));
     node.close().await;
@@ -116,9 +122,9 @@ fn passed(log: &Log) -> impl FnMut(&[Position]) -> Result<bool> + Send + use<> {
 }
 
 /// Runs what blocks on a thread for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Outcome<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Outcome<T> {
     let ended = tokio::task::spawn_blocking(work).await;
-    Ok(ended.map_err(|e| Error::internal("copying ended by a panic").caused_by(e))??)
+    Ok(ended.map_err(|e| Error::internal("work on the databases ended by a panic").caused_by(e))??)
 }
 
 fn told(out: Output, what: &str, folder: &std::path::Path, manifest: &Manifest) {

@@ -54,7 +54,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Import(Import),
     /// Bring the databases' tables up to date, and show which migrations they have
-    Migrate,
+    Migrate(Migrate),
     /// Check that what is stored is consistent: every check of every module, tenant and shard
     Audit,
     /// Let a consumer of the log handle its events again
@@ -224,6 +224,14 @@ pub(crate) struct OnlineRetail {
     /// Currency of the prices
     #[arg(long, default_value = "GBP")]
     pub(crate) currency: String,
+}
+
+/// `migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// Change nothing; say what is pending, and exit with 1 when something is
+    #[arg(long)]
+    pub(crate) status: bool,
 }
 
 /// `replay`.

@@ -9,7 +9,7 @@ use std::fmt;
 pub(crate) enum Exit {
     /// Done.
     Ok = 0,
-    /// It ran, and a check failed (`audit`, `doctor`, or an import that refused invoices).
+    /// It ran, and a check failed (`audit`, `doctor`, `migrate --status`, or an import that refused invoices).
     CheckFailed = 1,
     /// Wrong usage, configuration or input; the same call never succeeds.
     Usage = 2,

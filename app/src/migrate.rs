@@ -1,9 +1,10 @@
-//! `brandos migrate`: brings the tables of every shard up to date, and shows which migrations they have.
+//! `brandos migrate`: brings the tables of every shard up to date, or says what is pending, and shows which migrations they have.
 
+use crate::backup::blocking;
 use crate::config::Config;
 use crate::exit::{Exit, Outcome};
 use crate::output::Output;
-use crate::wiring::{Node, Use};
+use crate::wiring::{self, Node, Use};
 use kernel::{Clock as _, SystemClock, Timestamp};
 
 const APPLIED: &str = "SELECT module, number, name, applied_at FROM store_migrations ORDER BY applied_at, module, number";
@@ -34,4 +35,25 @@ pub(crate) async fn migrate(config: Config, out: Output) -> Outcome<Exit> {
     out.value(&serde_json::json!({ "ok": true, "new": new, "migrations": listed }));
     node.close().await;
     Ok(Exit::Ok)
+}
+
+/// Says what a migration would do on each shard, and does nothing, beside a running server too. Exits 1 when something is pending.
+pub(crate) async fn status(config: Config, out: Output) -> Outcome<Exit> {
+    let shards = wiring::store_config(&config).shards;
+    let found: Vec<Vec<store::Pending>> = blocking(move || {
+        let modules = wiring::migrations();
+        shards.iter().map(|shard| store::pending_migrations(shard, &modules)).collect()
+    })
+    .await?;
+    let (mut rows, mut listed) = (Vec::new(), Vec::new());
+    for (shard, pending) in found.iter().enumerate() {
+        for step in pending {
+            rows.push(vec![shard.to_string(), format!("{}/{:04}_{}", step.module, step.number, step.name)]);
+            listed.push(serde_json::json!({ "shard": shard, "module": step.module, "number": step.number, "name": step.name }));
+        }
+    }
+    out.table(&["SHARD", "PENDING"], &rows);
+    out.line(if rows.is_empty() { "up to date".to_owned() } else { format!("{} pending", rows.len()) });
+    out.value(&serde_json::json!({ "ok": rows.is_empty(), "pending": listed }));
+    Ok(if rows.is_empty() { Exit::Ok } else { Exit::CheckFailed })
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use store::{Engine, ShardConfig, Store};
 use tokio::task::JoinSet;
 
-/// Other nodes move tenants too: how often their places are read again, where several nodes can share a database.
+/// Other processes move tenants too (`brandos tenant move`, also beside a server with an embedded folder): how often their places are
+/// read again. A move keeps what it has copied for several of these, for reads that don't know yet.
 const DIRECTORY: Duration = Duration::from_secs(1);
 /// How often it is seen to that the coming months have their partitions.
 const PARTITIONS: Duration = Duration::from_secs(6 * 3600);
@@ -17,8 +18,12 @@ const MONTHS_AHEAD: u32 = 3;
 /// Starts the tasks. Dropping the set ends them; each of their steps can be cut off and done again.
 pub(crate) fn start(node: &Node) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    if node.store.engine(0) == Engine::Postgres {
+    let postgres = node.store.engine(0) == Engine::Postgres;
+    // A node with one file has nowhere to move a tenant to.
+    if postgres || node.store.shards() > 1 {
         tasks.spawn(refresh_directory(node.store.clone()));
+    }
+    if postgres {
         tasks.spawn(make_partitions(crate::wiring::store_config(&node.config).shards, node.clock.clone()));
     }
     tasks

@@ -12,7 +12,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, grouped, major_from_micros};
-use crate::wiring::{self, Node, Use};
+use crate::wiring::{Node, Use};
 use batch::{Batch, Look, PARTLY_THERE};
 use catalog::api::UpsertRow;
 use indicatif::ProgressBar;
@@ -36,6 +36,8 @@ const AHEAD: usize = 2;
 const BATCH_DEADLINE_MS: u32 = 120_000;
 /// How long the consumers may take to catch up at the end.
 const CATCH_UP: Duration = Duration::from_secs(600);
+/// The longest that counting may take: it reads everything that the tenant has.
+const SUMMARY_MS: u32 = 10 * 60 * 1_000;
 /// Part of each fingerprint: raised when invoices come in another order or are understood in another way.
 const VERSION: &str = "online-retail/1";
 
@@ -99,8 +101,12 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
         )
     })??;
     log.stop().await;
+    if outcome.orders + outcome.credit_notes + outcome.adjustments > 0 {
+        bar.set_message("letting the planner know");
+        node.store.analyze(node.store.shard_of(tenant)).await?;
+    }
     bar.set_message("counting what is stored");
-    let summary = wiring::patiently(|| node.store.read(tenant, orders::api::summary)).await?;
+    let summary = node.store.read_within(tenant, SUMMARY_MS, orders::api::summary).await?;
     bar.finish_and_clear();
     node.close().await;
 

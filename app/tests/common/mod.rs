@@ -19,8 +19,8 @@ pub struct Sandbox {
     folder: tempfile::TempDir,
     /// Given to every command: `--data ...` or `--database ...`.
     engine: Vec<String>,
-    /// The server's URL and the name of this test's database.
-    database: Option<(String, String)>,
+    /// The server's URL and the names of this test's databases.
+    databases: Option<(String, Vec<String>)>,
 }
 
 /// What a command that has ended left behind.
@@ -56,13 +56,24 @@ impl From<Output> for Ended {
 impl Sandbox {
     /// On the embedded engine.
     pub fn new() -> Sandbox {
+        Sandbox::with_shards(1)
+    }
+
+    /// On the embedded engine with so many files.
+    pub fn with_shards(shards: u16) -> Sandbox {
         let folder = tempfile::tempdir().unwrap();
-        let engine = vec!["--data".to_owned(), folder.path().join("data").display().to_string()];
-        Sandbox { folder, engine, database: None }
+        let data = folder.path().join("data").display().to_string();
+        let engine = vec!["--data".to_owned(), data, "--set".to_owned(), format!("store.shards={shards}")];
+        Sandbox { folder, engine, databases: None }
     }
 
     /// On a fresh PostgreSQL database; none, said loudly, when there is no server. In CI that is a failure.
     pub fn on_postgres() -> Option<Sandbox> {
+        Sandbox::on_postgres_with_shards(1)
+    }
+
+    /// On so many fresh PostgreSQL databases.
+    pub fn on_postgres_with_shards(shards: u16) -> Option<Sandbox> {
         let Some(server) = std::env::var(POSTGRES).ok().filter(|url| !url.is_empty()) else {
             assert!(std::env::var("CI").is_err(), "{POSTGRES} is not set: in CI a test without PostgreSQL is a failure");
             eprintln!("SKIPPED on PostgreSQL: {POSTGRES} is not set (cargo xtask engines up prints it)");
@@ -70,13 +81,31 @@ impl Sandbox {
         };
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("brandos_app_{}_{number}", std::process::id());
-        sql(&server, &[format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")]);
         let (base, _) = server.rsplit_once('/').expect("the URL names a database");
         let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data").display().to_string();
-        let engine = vec!["--data".to_owned(), data, "--database".to_owned(), format!("{base}/{name}")];
-        Some(Sandbox { folder, engine, database: Some((server, name)) })
+        let mut engine = vec!["--data".to_owned(), folder.path().join("data").display().to_string()];
+        let mut names = Vec::new();
+        for shard in 0..shards {
+            let name = format!("brandos_app_{}_{number}_{shard}", std::process::id());
+            sql(&server, &[format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")]);
+            engine.extend(["--database".to_owned(), format!("{base}/{name}")]);
+            names.push(name);
+        }
+        Some(Sandbox { folder, engine, databases: Some((server, names)) })
+    }
+
+    /// Asserts that a condition in SQL holds in the first of the PostgreSQL databases; nothing on the embedded engine.
+    pub fn assert_in_database(&self, condition: &str) {
+        if let Some((server, names)) = &self.databases {
+            let (base, _) = server.rsplit_once('/').expect("the URL names a database");
+            let check = format!("DO $$ BEGIN IF NOT ({condition}) THEN RAISE EXCEPTION 'it does not hold'; END IF; END $$");
+            sql(&format!("{base}/{}", names[0]), &[check]);
+        }
+    }
+
+    /// The arguments that name this sandbox's data.
+    pub fn engine_args(&self) -> &[String] {
+        &self.engine
     }
 
     /// The embedded sandbox, and one on PostgreSQL if there is a server.
@@ -86,7 +115,7 @@ impl Sandbox {
 
     /// What to tell apart two sandboxes by in a message.
     pub fn engine(&self) -> &'static str {
-        if self.database.is_some() { "PostgreSQL" } else { "SQLite" }
+        if self.databases.is_some() { "PostgreSQL" } else { "SQLite" }
     }
 
     /// The sandbox's own folder.
@@ -159,8 +188,21 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        if let Some((server, name)) = &self.database {
-            sql(server, &[format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")]);
+        if let Some((server, names)) = &self.databases {
+            for name in names {
+                // FORCE may not end an autovacuum worker, which belongs to the server; a moment later it has ended by itself.
+                let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                let dropped = (0..20).any(|_| {
+                    let done = psql(server, &drop).status.success();
+                    if !done {
+                        std::thread::sleep(Duration::from_millis(250));
+                    }
+                    done
+                });
+                if !dropped {
+                    eprintln!("the database {name} could not be dropped");
+                }
+            }
         }
     }
 }
@@ -168,10 +210,14 @@ impl Drop for Sandbox {
 /// Runs statements on a PostgreSQL server by its own client.
 fn sql(server: &str, statements: &[String]) {
     for statement in statements {
-        let ended = Command::new("psql").args([server, "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", statement]).output();
-        let ended = ended.unwrap_or_else(|error| panic!("psql can't be started: {error}"));
+        let ended = psql(server, statement);
         assert!(ended.status.success(), "{statement}: {}", String::from_utf8_lossy(&ended.stderr));
     }
+}
+
+fn psql(server: &str, statement: &str) -> Output {
+    let ended = Command::new("psql").args([server, "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", statement]).output();
+    ended.unwrap_or_else(|error| panic!("psql can't be started: {error}"))
 }
 
 /// A running server, ended with the test.
@@ -209,23 +255,44 @@ impl Server {
 
     /// Sends a request over a connection of its own, with an API key if one is given.
     pub fn request(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, String) {
+        self.request_with(method, path, key, "", body)
+    }
+
+    /// The same with further headers, each ended by a line break.
+    pub fn request_with(&self, method: &str, path: &str, key: Option<&str>, headers: &str, body: &str) -> (u16, String) {
+        let answer = self.try_request(method, path, key, headers, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        answer.unwrap_or_else(|| panic!("{method} {path}: the server was gone before it had answered"))
+    }
+
+    /// The same, of a server that may be killed meanwhile: none when the whole answer did not come.
+    pub fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        headers: &str,
+        body: &str,
+    ) -> std::io::Result<Option<(u16, String)>> {
         let url = self.serving["url"].as_str().unwrap();
         let authority = url.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(authority).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut stream = TcpStream::connect(authority)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let credential = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{credential}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{credential}{headers}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.as_bytes())?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
+        stream.read_to_end(&mut answer)?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no HTTP answer: {answer}"));
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        (status, body.to_owned())
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else { return Ok(None) };
+        let length = head.lines().filter_map(|line| line.split_once(": ")).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        if length.is_some_and(|(_, length)| length.parse() != Ok(body.len())) {
+            return Ok(None);
+        }
+        Ok(head.split(' ').nth(1).and_then(|status| status.parse().ok()).map(|status| (status, body.to_owned())))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::queries::{self, ProductFilter, ProductPosition};
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use kernel::{Currency, Page, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Page, Timestamp, UnitPrice};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -107,7 +107,7 @@ async fn get_product(State(app): State<App>, caller: Caller, Params(id): Params<
 }
 
 /// Changes a product; what is left out stays.
-#[utoipa::path(patch, path = "/api/v1/products/{product_id}", tag = "catalog", params(("product_id" = ProductId, Path)), request_body = ProductChange,
+#[utoipa::path(patch, path = "/api/v1/products/{product_id}", tag = "catalog", params(("product_id" = ProductId, Path), ("If-Match" = Option<String>, Header)), request_body = ProductChange,
     responses((status = 200, body = ProductDetail), (status = 409, description = "`catalog.external_id_taken`, `catalog.product_not_draft_again`"),
         (status = 412, description = "Changed since the version in `If-Match`")))]
 async fn update_product(
@@ -122,7 +122,7 @@ async fn update_product(
 }
 
 /// Takes a product off sale for good or for a while; it stays where orders point at it. Archiving an archived one changes nothing.
-#[utoipa::path(post, path = "/api/v1/products/{product_id}/archive", tag = "catalog", params(("product_id" = ProductId, Path)),
+#[utoipa::path(post, path = "/api/v1/products/{product_id}/archive", tag = "catalog", params(("product_id" = ProductId, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ProductDetail), (status = 412, description = "Changed since the version in `If-Match`")))]
 async fn archive_product(
     State(app): State<App>,
@@ -173,7 +173,7 @@ async fn get_variant(State(app): State<App>, caller: Caller, Params(id): Params<
 }
 
 /// Changes a variant; what is left out stays.
-#[utoipa::path(patch, path = "/api/v1/variants/{variant_id}", tag = "catalog", params(("variant_id" = VariantId, Path)), request_body = VariantChange,
+#[utoipa::path(patch, path = "/api/v1/variants/{variant_id}", tag = "catalog", params(("variant_id" = VariantId, Path), ("If-Match" = Option<String>, Header)), request_body = VariantChange,
     responses((status = 200, body = Variant), (status = 409, description = "`catalog.sku_taken`"), (status = 412, description = "Changed since the version in `If-Match`")))]
 async fn update_variant(
     State(app): State<App>,
@@ -196,7 +196,7 @@ struct PriceAmount {
 
 /// Sets the list price of a variant in one currency.
 #[utoipa::path(put, path = "/api/v1/variants/{variant_id}/prices/{currency}", tag = "catalog",
-    params(("variant_id" = VariantId, Path), ("currency" = Currency, Path)), request_body = PriceAmount,
+    params(("variant_id" = VariantId, Path), ("currency" = Currency, Path), ("If-Match" = Option<String>, Header)), request_body = PriceAmount,
     responses((status = 200, body = Variant), (status = 412, description = "Changed since the version in `If-Match`")))]
 async fn set_price(
     State(app): State<App>,
@@ -232,6 +232,9 @@ async fn list_price_observations(
     responses((status = 200, body = ImportReport)))]
 async fn import(State(app): State<App>, caller: Caller, file: RawBody) -> Result<Json<ImportReport>> {
     let format = Format::of(&file.content_type)?;
+    if file.bytes.is_empty() {
+        return Err(Error::field("body", "required", "the body is missing: this route takes a file").into());
+    }
     let mut rows = Rows::open(format, &file.bytes)?;
     let mut report = ImportReport::default();
     while let Some((lines, batch)) = rows.next_batch(&mut report) {

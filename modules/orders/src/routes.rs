@@ -505,7 +505,7 @@ async fn list_adjustments(AppState(app): AppState<App>, caller: Caller, paging: 
 }
 
 /// Reads a credit note with its lines.
-#[utoipa::path(get, path = "/api/v1/credit-notes/{credit_note_id}", tag = "orders", params(("credit_note_id" = CreditNoteId, Path)),
+#[utoipa::path(get, path = "/api/v1/credit-notes/{credit_note_id}", tag = "orders", params(("credit_note_id" = inline(CreditNoteId), Path)),
     responses((status = 200, body = Note)))]
 async fn get_credit_note(AppState(app): AppState<App>, caller: Caller, Params(id): Params<CreditNoteId>) -> Result<Json<Note>> {
     let note = app.store().peek(caller.tenant()?, move |read| queries::note(read, DocumentKind::CreditNote, id.as_i64())).await?;
@@ -513,7 +513,7 @@ async fn get_credit_note(AppState(app): AppState<App>, caller: Caller, Params(id
 }
 
 /// Reads an adjustment with its lines.
-#[utoipa::path(get, path = "/api/v1/adjustments/{adjustment_id}", tag = "orders", params(("adjustment_id" = AdjustmentId, Path)),
+#[utoipa::path(get, path = "/api/v1/adjustments/{adjustment_id}", tag = "orders", params(("adjustment_id" = inline(AdjustmentId), Path)),
     responses((status = 200, body = Note)))]
 async fn get_adjustment(AppState(app): AppState<App>, caller: Caller, Params(id): Params<AdjustmentId>) -> Result<Json<Note>> {
     let note = app.store().peek(caller.tenant()?, move |read| queries::note(read, DocumentKind::Adjustment, id.as_i64())).await?;
@@ -715,6 +715,7 @@ struct ReportFilter {
     #[param(format = Date)]
     to: String,
     /// One row for each day (the default), product or country, and currency.
+    #[param(inline)]
     group_by: Option<GroupBy>,
 }
 

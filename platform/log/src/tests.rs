@@ -146,7 +146,9 @@ impl Fixture {
         self.store.close().await;
         self.other.close().await;
         if let Some((url, name)) = &self.database {
-            admin(url, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            // FORCE may not end an autovacuum worker, which belongs to the server: then the database goes with its cluster.
+            let (url, drop) = (url.clone(), format!("DROP DATABASE {name} WITH (FORCE)"));
+            let _ = tokio::spawn(async move { admin(&url, &drop).await }).await;
         }
         drop(self.folder);
     }

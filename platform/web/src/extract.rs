@@ -12,8 +12,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use kernel::{CursorKey, Error, MAX_PAGE, Page, PageRequest, Result, Scope};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::SeqDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use serde::{Serialize, forward_to_deserialize_any};
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::time::Duration;
 use store::OnceKey;
@@ -99,34 +101,79 @@ impl<T: DeserializeOwned + Send + 'static> FromRequestParts<App> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        match parts.extract_with_state::<Path<T>, _>(app).await {
-            Ok(Path(params)) if !parts.uri.path().contains("%00") => Ok(Params(params)),
-            Ok(_) => Err(Error::field("path", "invalid", "the path contains a zero character").into()),
-            Err(rejection) => {
-                let names = match parts.extract_with_state::<RawPathParams, _>(app).await {
-                    Ok(raw) => raw.iter().map(|(name, _)| name.to_owned()).collect(),
-                    Err(_) => Vec::new(),
-                };
-                Err(path_problem(rejection, &names).into())
-            }
-        }
+        let rejection = match parts.extract_with_state::<Path<T>, _>(app).await {
+            Ok(Path(params)) if !parts.uri.path().contains("%00") => return Ok(Params(params)),
+            Ok(_) => None,
+            Err(rejection) => Some(rejection),
+        };
+        let raw: Vec<(String, String)> = match parts.extract_with_state::<RawPathParams, _>(app).await {
+            Ok(raw) => raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            Err(_) => Vec::new(),
+        };
+        let Some(rejection) = rejection else {
+            let name = raw.iter().find(|(_, value)| value.contains('\0')).map_or("path", |(name, _)| name);
+            return Err(Error::field(name, "invalid", "contains a zero character").into());
+        };
+        Err(path_problem(rejection, &raw, || culprit::<T>(&raw)).into())
     }
 }
 
-fn path_problem(rejection: PathRejection, names: &[String]) -> Error {
+/// Which of several parameters could not be read: they are read once more, one after the other. Only who errs pays for it.
+fn culprit<T: DeserializeOwned>(raw: &[(String, String)]) -> Option<usize> {
+    let reached = Cell::new(0);
+    let parts = raw.iter().enumerate().map(|(index, (_, text))| PathPart { text, index, reached: &reached });
+    T::deserialize(SeqDeserializer::new(parts)).err().map(|_| reached.get())
+}
+
+/// A path's parameter that notes that it was asked for.
+struct PathPart<'a> {
+    text: &'a str,
+    index: usize,
+    reached: &'a Cell<usize>,
+}
+
+impl<'de> IntoDeserializer<'de> for PathPart<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for PathPart<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Self::Error> {
+        self.reached.set(self.index);
+        visitor.visit_str(self.text)
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Self::Error> {
+        match self.text.parse() {
+            Ok(number) => visitor.visit_i64(number),
+            Err(_) => self.deserialize_any(visitor),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+fn path_problem(rejection: PathRejection, raw: &[(String, String)], culprit: impl Fn() -> Option<usize>) -> Error {
     let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
         return Error::internal("a handler takes path parameters that its route does not have");
     };
-    let several = || if names.is_empty() { "path".to_owned() } else { names.join(", ") };
+    let at = |index: usize| raw.get(index).map_or("path", |(name, _)| name).to_owned();
+    let unnamed = || if raw.len() > 1 { culprit().map_or("path".to_owned(), at) } else { at(0) };
     let (field, detail) = match failure.into_kind() {
         PathErrorKind::ParseErrorAtKey { key, expected_type, .. } => (key, format!("not a {expected_type}")),
-        PathErrorKind::ParseErrorAtIndex { index, expected_type, .. } => {
-            (names.get(index).cloned().unwrap_or_else(several), format!("not a {expected_type}"))
-        }
-        PathErrorKind::ParseError { expected_type, .. } => (several(), format!("not a {expected_type}")),
+        PathErrorKind::ParseErrorAtIndex { index, expected_type, .. } => (at(index), format!("not a {expected_type}")),
+        PathErrorKind::ParseError { expected_type, .. } => (unnamed(), format!("not a {expected_type}")),
         PathErrorKind::InvalidUtf8InPathParam { key } => (key, "not UTF-8".to_owned()),
         PathErrorKind::DeserializeError { key, message, .. } => (key, message),
-        PathErrorKind::Message(message) => (several(), message),
+        PathErrorKind::Message(message) => (unnamed(), message),
         wrong => return Error::internal(format!("a handler takes path parameters that its route does not have: {wrong}")),
     };
     Error::field(field, "invalid", shortened(detail))
@@ -315,6 +362,10 @@ fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T> {
             .with_field("Content-Type", "unsupported", "not application/json"));
     }
     look_over(bytes)?;
+    // Serde would take an array for a struct, its fields by their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::field("body", "invalid", "this route takes a JSON object, not an array"));
+    }
     serde_json::from_slice(bytes).or_else(|_| {
         // Read again, with the path: only who errs pays for it.
         let mut input = serde_json::Deserializer::from_slice(bytes);

@@ -3,6 +3,10 @@
 use crate::edge::Web;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,13 +16,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 
 /// Headers of one request.
@@ -27,6 +36,9 @@ const MAX_HEADERS: usize = 100;
 const ACCEPT_PAUSE_MS: u64 = 50;
 /// Pieces of a listener's queue.
 const BACKLOG: u32 = 1024;
+/// What still arrives of a refused body is taken in for so long, and so much of it, before the connection is closed.
+const LINGER_MS: u64 = 5_000;
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 /// A bound server.
 pub struct Server {
@@ -45,7 +57,7 @@ impl Server {
             _ => None,
         };
         let listen = config.listen;
-        let cannot = |error: std::io::Error| {
+        let cannot = |error: io::Error| {
             Error::unavailable("server.cannot_listen", format!("cannot listen on {listen}: {error}")).caused_by(error)
         };
         let socket = if listen.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }.map_err(cannot)?;
@@ -137,12 +149,108 @@ async fn connection(stream: TcpStream, web: Web, builder: &http1::Builder, tls: 
 }
 
 async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, web: Web, builder: &http1::Builder, watcher: Watcher) {
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let unread = Arc::new(AtomicBool::new(false));
+    let stream = Lingering { stream, unread: unread.clone(), deadline: None, bytes: 0 };
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
         let web = web.clone();
-        async move { Ok::<_, Infallible>(web.handle(Request::from(request.map(Body::new))).await) }
+        let rest = !request.body().is_end_stream();
+        unread.store(rest, Relaxed);
+        let request = if rest { request.map(|body| Body::new(Watched { body, unread: unread.clone() })) } else { request.map(Body::new) };
+        let unread = rest.then(|| unread.clone());
+        async move {
+            let mut response = web.handle(Request::from(request)).await;
+            // What is left of the body stands between this request and the next one: the client is told not to send that here.
+            if unread.is_some_and(|unread| unread.load(Relaxed)) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     if let Err(error) = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await {
         tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// A request's body, which says when it has been read to its end.
+struct Watched {
+    body: Incoming,
+    unread: Arc<AtomicBool>,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.unread.store(false, Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream that, closed while its client is still sending a body, takes in the rest for a while. Closed at once it would be reset, and the
+/// client would lose the answer that says why its body was refused.
+struct Lingering<S> {
+    stream: S,
+    /// Whether the last request's body was not read to its end.
+    unread: Arc<AtomicBool>,
+    /// Set when the writing half has been closed.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Taken in since then.
+    bytes: usize,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.deadline.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        if !this.unread.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let deadline = this.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(LINGER_MS))));
+        let mut piece = [std::mem::MaybeUninit::uninit(); 8 * 1024];
+        while deadline.as_mut().poll(cx).is_pending() && this.bytes < LINGER_BYTES {
+            let mut buffer = ReadBuf::uninit(&mut piece);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => this.bytes += buffer.filled().len(),
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

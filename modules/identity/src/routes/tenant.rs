@@ -1,17 +1,18 @@
 //! What a tenant's administrators do.
 
 use super::by;
+use crate::api;
 use crate::auth::Auth;
 use crate::commands::{self, ChangeMember, Invite, NewApiKey, PutRole};
 use crate::model::{self, ApiKeyId, InvitationId, Settings, UserId};
-use crate::queries::{self, ApiKeyInfo, AuditRecord, InvitationInfo, Member, MemberRow, Role, UserInfo};
+use crate::queries::{self, ApiKeyInfo, AuditRecord, InvitationInfo, Member, Role};
 use crate::token;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use kernel::{Page, Result as Outcome, Scope, TenantId, Timestamp};
+use kernel::{Page, Result as Outcome, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use web::{App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Result, Versioned};
 

@@ -1,0 +1,188 @@
+//! Two tenants with a bit of everything, whose texts give away whose they are, on a running server.
+
+use crate::client::{Answer, Client, Request};
+use crate::common::{HEADER, Sandbox, Server};
+use crate::document::{Document, Operation, Place, Things};
+use serde_json::{Value, json};
+
+/// In each text of tenant A, and nowhere else.
+pub const MARK: &str = "zqamark";
+/// Where A's data has no text, it has this price.
+const MARK_PRICE: &str = "7131.77";
+/// What gives A's data away: the text, the price, and the price of two in the reports.
+pub const MARKS: [&str; 3] = [MARK, MARK_PRICE, "14263.54"];
+
+/// A tenant.
+pub struct Tenant {
+    pub slug: &'static str,
+    /// A key that may do everything.
+    pub key: String,
+    /// Keys that may do only one thing: the permission and the key.
+    pub poor_keys: Vec<(&'static str, String)>,
+    pub things: Things,
+}
+
+impl Tenant {
+    /// A key without the permission.
+    pub fn key_without(&self, permission: &str) -> &str {
+        &self.poor_keys.iter().find(|(own, _)| *own != permission).unwrap().1
+    }
+}
+
+/// Everything that a walk needs.
+pub struct World {
+    pub server: Server,
+    pub document: Document,
+    pub a: Tenant,
+    pub b: Tenant,
+    /// Access token of the platform's administrator.
+    pub admin: String,
+}
+
+/// The document as the program prints it.
+pub fn document(sandbox: &Sandbox) -> Document {
+    Document::read(&sandbox.run_bare(&["openapi"]).expect(0).stdout)
+}
+
+impl World {
+    pub fn new(sandbox: &Sandbox) -> World {
+        let document = document(sandbox);
+        let admin = sandbox.run(&["user", "create", "admin@walk.example", "--platform-admin", "--json"]).expect(0).json();
+        let mut tenants = Vec::new();
+        for (slug, mark, price) in [("walk-zqamark", MARK, MARK_PRICE), ("walk-b", "other", "12.50")] {
+            let made = sandbox.run(&["tenant", "create", slug, "--name", &format!("{mark} ltd"), "--json"]).expect(0).json();
+            // Trade of long ago, so that there are reports and observed prices, too.
+            let trade = [("1", "01", 2, price), ("2", "02", 2, "8.25"), ("C3", "03", -1, price)];
+            let line = |item: u8, (invoice, day, quantity, price): (&str, &str, i32, &str)| {
+                format!("{invoice},{mark}{item},{mark} thing {item},{quantity},2011-03-{day} 10:00:00,{price},{day}.0,{mark} land\n")
+            };
+            let lines: String = trade.into_iter().flat_map(|invoice| [line(1, invoice), line(2, invoice)]).collect();
+            let file = sandbox.write("trade.csv", format!("{HEADER}{lines}"));
+            sandbox.run(&["import", "online-retail", file.to_str().unwrap(), "--tenant", slug]).expect(0);
+            let key = |permission: &str| {
+                let name = format!("{mark} {permission}");
+                let mut arguments = vec!["api-key", "create", "--tenant", slug, "--name", &name, "--json"];
+                if !permission.is_empty() {
+                    arguments.extend(["--permission", permission]);
+                }
+                sandbox.run(&arguments).expect(0).json()["key"].as_str().unwrap().to_owned()
+            };
+            let mut things =
+                Things { role: "packers".to_owned(), sku: format!("{mark}1"), reference: format!("{mark}-r"), ..Things::default() };
+            things.ids.insert("ten".to_owned(), made["tenant"]["id"].as_str().unwrap().to_owned());
+            for role in ["owner", "staff"] {
+                let email = format!("{mark}-{role}@walk.example");
+                let made =
+                    sandbox.run(&["user", "create", &email, "--name", mark, "--tenant", slug, "--role", role, "--json"]).expect(0).json();
+                things.ids.insert("usr".to_owned(), made["id"].as_str().unwrap().to_owned());
+            }
+            let poor_keys = ["reports.read", "customers.read"].map(|permission| (permission, key(permission))).to_vec();
+            tenants.push((mark, price, Tenant { slug, key: key(""), poor_keys, things }));
+        }
+        let server = sandbox.serve(&["serve"]);
+        let mut client = Client::new(server.serving["url"].as_str().unwrap());
+        for (mark, price, tenant) in &mut tenants {
+            fill(&mut client, mark, price, tenant);
+        }
+        let credentials = json!({ "email": "admin@walk.example", "password": admin["password"], "platform": true });
+        let tokens = client.send(&Request::new("POST", "/api/v1/auth/sign-in").json(&credentials));
+        assert_eq!(tokens.status, 200, "{}", tokens.text());
+        let admin = tokens.json()["access_token"].as_str().unwrap().to_owned();
+        let (b, a) = (tenants.pop().unwrap().2, tenants.pop().unwrap().2);
+        World { server, document, a, b, admin }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.server.serving["url"].as_str().unwrap())
+    }
+
+    /// The request of an operation with parameters out of `things`: those of the path and the required ones of the query.
+    #[track_caller]
+    pub fn request(&self, operation: &Operation, things: &Things) -> Request {
+        let (mut path, mut query) = (operation.path.clone(), Vec::new());
+        for parameter in &operation.parameters {
+            let value = || self.document.parameter_sample(operation, parameter, things);
+            match parameter.place {
+                Place::Path => path = path.replace(&format!("{{{}}}", parameter.name), &value()),
+                Place::Query if parameter.required => query.push(format!("{}={}", parameter.name, value())),
+                _ => {}
+            }
+        }
+        if !query.is_empty() {
+            path = format!("{path}?{}", query.join("&"));
+        }
+        let request = Request::new(&operation.method, path);
+        match self.document.body(operation, things) {
+            Some(body) => request.json(&body),
+            None => match operation.bodies.first() {
+                Some((kind, _)) => request.body(kind, file_of(kind)),
+                None => request,
+            },
+        }
+    }
+}
+
+/// A file of a content type that is not JSON.
+fn file_of(kind: &str) -> &'static str {
+    match kind {
+        "text/csv" => "sku,title\nwalked-in,Walked in\n",
+        "application/x-ndjson" => "{\"sku\":\"walked-in\",\"title\":\"Walked in\"}\n",
+        other => panic!("a body of {other}: teach the walk"),
+    }
+}
+
+/// Adds to a path that may have a query already.
+pub fn with_query(path: &str, query: &str) -> String {
+    format!("{path}{}{query}", if path.contains('?') { '&' } else { '?' })
+}
+
+/// Makes two of everything.
+fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
+    let mut send = |method: &str, path: &str, body: Value| -> Value {
+        let mut request = Request::new(method, path).bearer(&tenant.key);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let answer: Answer = client.send(&request);
+        assert!((200..300).contains(&answer.status), "{}: {} {}", request.shown(), answer.status, answer.text());
+        answer.json()
+    };
+    let text = |what: &str| format!("{mark} {what}");
+    let ids = &mut tenant.things.ids;
+    let mut note = |prefix: &str, value: &Value| ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned());
+    for n in ["r", "s"] {
+        let reference = format!("{mark}-{n}");
+        let address = json!({ "label": text("label"), "recipient": text("recipient"), "line1": text("line1"), "line2": text("line2"), "city": text("city"),
+            "region": text("region"), "postal_code": mark, "country": text("land"), "phone": mark });
+        let customer = json!({ "external_ref": reference, "name": text("customer"), "email": format!("{mark}@customer.example"), "country": text("land"), "addresses": [address] });
+        let customer = send("POST", "/api/v1/customers", customer);
+        note("cus", &customer["customer_id"]);
+        note("adr", &customer["addresses"][0]["address_id"]);
+        let variant = json!({ "sku": format!("{mark}-sku-{n}"), "title": text("variant"), "barcode": mark, "options": [{ "name": text("option"), "value": text("value") }],
+            "prices": [{ "currency": "GBP", "price": price }] });
+        let product =
+            json!({ "title": text("product"), "description": text("description"), "external_id": reference, "variants": [variant] });
+        let product = send("POST", "/api/v1/products", product);
+        note("prd", &product["product_id"]);
+        let variant = &product["variants"][0]["variant_id"];
+        let line = |quantity: i64| json!({ "sku": format!("{mark}-sku-{n}"), "variant_id": variant, "description": text("line"), "quantity": quantity, "unit_price": price });
+        let order = json!({ "draft": true, "external_ref": reference, "customer_id": customer["customer_id"], "country": text("land"), "currency": "GBP", "lines": [line(3)] });
+        let order = send("POST", "/api/v1/orders", order);
+        note("ord", &order["order_id"]);
+        let at = format!("/api/v1/orders/{}", order["order_id"].as_str().unwrap());
+        send("POST", &format!("{at}/place"), json!({ "reason": text("reason") }));
+        send("POST", &format!("{at}/fulfil"), json!({ "reason": text("reason"), "lines": [{ "line": 1, "quantity": 1 }] }));
+        let credit = json!({ "external_ref": format!("{reference}-c"), "order_id": order["order_id"], "currency": "GBP", "reason": text("reason"), "lines": [line(-1)] });
+        note("crn", &send("POST", "/api/v1/credit-notes", credit)["id"]);
+        let adjustment = json!({ "external_ref": format!("{reference}-a"), "country": text("land"), "currency": "GBP", "reason": text("reason"), "lines": [line(-1)] });
+        note("adj", &send("POST", "/api/v1/adjustments", adjustment)["id"]);
+        let invitation = json!({ "email": format!("{mark}-{n}@invited.example"), "role": "staff" });
+        note("inv", &send("POST", "/api/v1/invitations", invitation)["id"]);
+        note("key", &send("POST", "/api/v1/api-keys", json!({ "name": text("key"), "permissions": ["orders.read"] }))["id"]);
+    }
+    // The variant of which there are observed prices.
+    note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
+    send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));
+    send("PUT", "/api/v1/settings", json!({ "legal_name": text("legal"), "support_email": format!("{mark}@walk.example") }));
+    send("PUT", "/api/v1/flags", json!({ "flags": { mark: true } }));
+}
