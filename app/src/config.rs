@@ -104,7 +104,7 @@ const OPTIONS: &[OptionInfo] = &[
     option(
         "store.queue_wait_ms",
         Kind::Number(0, 60_000),
-        "50",
+        "25",
         "The longest that an accepted command is expected to wait on its lane, in milliseconds; 0 for no such bound.",
     ),
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),

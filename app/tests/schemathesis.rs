@@ -107,7 +107,10 @@ fn things(server: &Server, key: &str, member: &Value) -> String {
     };
     let address = json!({ "recipient": "Ann", "line1": "Street 1", "city": "Delft", "country": "NL" });
     let customer = make("/api/v1/customers", json!({ "name": "Ann", "addresses": [address] }));
-    let product = make("/api/v1/products", json!({ "title": "Tea", "variants": [{ "sku": "TEA-1", "prices": [{ "currency": "EUR", "price": "4.955" }] }] }));
+    let product = make(
+        "/api/v1/products",
+        json!({ "title": "Tea", "variants": [{ "sku": "TEA-1", "prices": [{ "currency": "EUR", "price": "4.955" }] }] }),
+    );
     let line = |quantity: i64| json!([{ "sku": "TEA-1", "quantity": quantity, "unit_price": "4.955" }]);
     let order = make("/api/v1/orders", json!({ "draft": true, "currency": "EUR", "country": "NL", "lines": line(1_000_000) }));
     let note = |path: &str| make(path, json!({ "currency": "EUR", "country": "NL", "reason": "Broken", "lines": line(-1) }));

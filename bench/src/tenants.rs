@@ -50,7 +50,7 @@ pub struct Place {
     #[arg(long, default_value_t = 4096)]
     queue_tenant_commands: usize,
     /// `store.queue_wait_ms`: the longest expected wait of an accepted command.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 25)]
     queue_wait_ms: u32,
 }
 

@@ -404,7 +404,7 @@ fn wrong(answer: &Answer, expect: Expect<'_>) -> Option<String> {
                 _ => None,
             }
         }
-        400..500 => None,
+        401..500 => None,
         other => Some(format!("status {other}")),
     }
 }

@@ -163,11 +163,13 @@ impl<E: LaneEngine> Lane<E> {
     /// Runs until the queue is closed and empty.
     pub(crate) fn run(mut self) {
         while let Some(mut jobs) = self.queue.take(self.engine.group_limit()) {
+            let (began, taken) = (Instant::now(), jobs.len());
             jobs = self.refuse_expired(jobs);
             if !jobs.is_empty() {
                 self.group(jobs);
             }
             self.engine.between();
+            self.queue.served(taken, began.elapsed());
         }
     }
 
@@ -188,7 +190,6 @@ impl<E: LaneEngine> Lane<E> {
             match self.attempt(&mut jobs, mode) {
                 Ran::Committed(outcomes) => {
                     self.metrics.group(outcomes.len(), began.elapsed());
-                    self.queue.served(outcomes.len(), began.elapsed());
                     for (job, outcome) in jobs.into_iter().zip(outcomes) {
                         job.finish(outcome);
                     }

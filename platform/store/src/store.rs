@@ -80,7 +80,7 @@ impl StoreConfig {
     }
 
     /// These shards with the default bounds: 2 readers each; 16,384 commands, 64 MiB, 4,096 commands of one
-    /// tenant, and an expected wait of 50 ms on each lane.
+    /// tenant, and an expected wait of 25 ms on each lane.
     pub fn with_shards(shards: Vec<ShardConfig>) -> StoreConfig {
         StoreConfig {
             shards,
@@ -88,7 +88,7 @@ impl StoreConfig {
             queue_commands: 16_384,
             queue_bytes: 64 * 1024 * 1024,
             queue_tenant_commands: 4_096,
-            queue_wait_ms: 50,
+            queue_wait_ms: 25,
         }
     }
 }

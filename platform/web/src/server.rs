@@ -57,9 +57,8 @@ impl Server {
             _ => None,
         };
         let listen = config.listen;
-        let cannot = |error: io::Error| {
-            Error::unavailable("server.cannot_listen", format!("cannot listen on {listen}: {error}")).caused_by(error)
-        };
+        let cannot =
+            |error: io::Error| Error::unavailable("server.cannot_listen", format!("cannot listen on {listen}: {error}")).caused_by(error);
         let socket = if listen.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }.map_err(cannot)?;
         socket.set_reuseaddr(true).map_err(cannot)?;
         socket.bind(listen).map_err(cannot)?;

@@ -88,6 +88,12 @@ async fn change(Params(_): Params<ThingId>, seen: IfMatch) -> Result<StatusCode>
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[utoipa::path(get, path = "/api/v1/things/{thing_id}/parts/{number}/of/{other}", params(("thing_id" = String, Path), ("number" = i64, Path),
+    ("other" = String, Path)), responses((status = 204)))]
+async fn part(Params(_): Params<(ThingId, i64, ThingId)>) -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Probe {
@@ -132,6 +138,7 @@ fn things() -> Module {
             Route::new(Access::Tenant("things.write"), routes!(make)).keyed().body_limit(4096),
             Route::new(Access::Tenant("things.read"), routes!(list)),
             Route::new(Access::Tenant("things.read"), routes!(show)),
+            Route::new(Access::Tenant("things.read"), routes!(part)),
             Route::new(Access::Tenant("things.write"), routes!(change)),
             Route::new(Access::Public, routes!(probe)).timeout_ms(100),
             Route::new(Access::Public, routes!(upload)).body_limit(100),
@@ -268,6 +275,8 @@ async fn bodies_are_refused_by_the_path_of_their_field() {
         (r#"{"name":"a"} x"#, "body", "syntax"),
         ("\u{fffd}", "body", "syntax"),
         ("5", "body", "invalid"),
+        ("[]", "body", "invalid"),
+        (r#" ["a"]"#, "body", "invalid"),
         ("", "body", "required"),
     ];
     for (body, field, code) in table {
@@ -318,6 +327,18 @@ async fn paths_queries_and_headers_are_refused_by_name() {
         answer.is_problem(400, code, field);
     }
     let thing = format!("/api/v1/things/{}", ThingId::from_i64(77));
+    // Of several parameters the one is named that is wrong.
+    let id = ThingId::from_i64(77).to_string();
+    for (thing_id, number, other, wrong) in
+        [("x", "7", &*id, "thing_id"), (&id, "x", &id, "number"), (&id, "7", "x", "other"), (&id, "7", "%00", "other")]
+    {
+        bench.get(&format!("/api/v1/things/{thing_id}/parts/{number}/of/{other}"), &[WRITER]).await.is_problem(
+            400,
+            "request.invalid",
+            wrong,
+        );
+    }
+    assert_eq!(bench.get(&format!("/api/v1/things/{id}/parts/7/of/{id}"), &[WRITER]).await.status, 204);
     for bad in ["7", "\"7", "\"1\", \"2\""] {
         bench.send("PUT", &thing, &[WRITER, ("if-match", bad)], "").await.is_problem(400, "request.invalid", "If-Match");
     }
@@ -635,6 +656,25 @@ async fn exchange(at: std::net::SocketAddr, bytes: &str) -> String {
     let mut answer = String::new();
     tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.expect("an answer in time").unwrap();
     answer
+}
+
+/// A client that sends the whole of a refused body reads the refusal, and not a reset connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_body_does_not_cost_the_answer() {
+    let bench = bench_with(WebConfig { listen: ([127, 0, 0, 1], 0).into(), ..WebConfig::default() });
+    let server = Server::bind(bench.web.clone()).await.unwrap();
+    let at = server.local_addr();
+    let running = tokio::spawn(server.run(std::future::pending()));
+    let (name, token) = WRITER;
+    let body = " ".repeat(8 * 1024 * 1024);
+    let head = format!("POST /api/v1/things HTTP/1.1\r\nhost: x\r\n{name}: {token}\r\ncontent-type: application/json\r\n");
+    for _ in 0..5 {
+        let announced = exchange(at, &format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+        assert!(announced.starts_with("HTTP/1.1 413") && announced.contains("connection: close\r\n"), "{announced}");
+        let chunked = exchange(at, &format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())).await;
+        assert!(chunked.starts_with("HTTP/1.1 413"), "{chunked}");
+    }
+    running.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
