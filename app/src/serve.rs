@@ -26,6 +26,7 @@ impl Running {
         let stop = Box::pin(stop_signal()?);
         port_is_free(config.web.listen)?;
         let node = Node::open(config, Use::Serve(purpose))?;
+        crate::upkeep::prepare(&node).await;
         let log = node.start_log().await?;
         let server = Server::bind(node.web(&log).await?).await?;
         let upkeep = crate::upkeep::start(&node);

@@ -46,16 +46,28 @@ async fn refresh_directory(store: Store) {
 
 async fn make_partitions(shards: Vec<ShardConfig>, clock: Arc<dyn Clock>) {
     loop {
-        for shard in shards.clone() {
-            let now = clock.now();
-            let made = tokio::task::spawn_blocking(move || store::partition::ensure_months(&shard, now, MONTHS_AHEAD)).await;
-            match made {
-                Ok(Ok(made)) if !made.is_empty() => tracing::info!(partitions = made.join(" "), "partitions were made ahead"),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::error!(?error, "the coming months' partitions could not be made"),
-                Err(error) => tracing::error!(%error, "making partitions ended by a panic"),
-            }
-        }
         tokio::time::sleep(PARTITIONS).await;
+        make_partitions_once(&shards, &clock).await;
+    }
+}
+
+/// Makes the coming months' partitions where they are missing. Done once before the first request is taken, since rows that had gone to
+/// the default partition meanwhile would have to be moved under a lock.
+pub(crate) async fn prepare(node: &Node) {
+    if node.store.engine(0) == Engine::Postgres {
+        make_partitions_once(&crate::wiring::store_config(&node.config).shards, &node.clock).await;
+    }
+}
+
+async fn make_partitions_once(shards: &[ShardConfig], clock: &Arc<dyn Clock>) {
+    for shard in shards.to_vec() {
+        let now = clock.now();
+        let made = tokio::task::spawn_blocking(move || store::partition::ensure_months(&shard, now, MONTHS_AHEAD)).await;
+        match made {
+            Ok(Ok(made)) if !made.is_empty() => tracing::info!(partitions = made.join(" "), "partitions were made ahead"),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(?error, "the coming months' partitions could not be made"),
+            Err(error) => tracing::error!(%error, "making partitions ended by a panic"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::client::{Answer, Client, Request};
 use crate::common::Sandbox;
 use crate::document::{Operation, Parameter, Place, id_prefix, kind};
-use crate::world::{World, with_query};
+use crate::world::{World, audit, with_query};
 use serde_json::{Map, Value, json};
 
 /// Larger than any route takes.
@@ -35,7 +35,7 @@ pub fn walk(sandbox: &Sandbox) {
     assert!(wrong.is_empty(), "{} of {sent} requests were answered wrongly:\n{}", wrong.len(), wrong.join("\n"));
     assert!(sent > 3_000, "only {sent} requests: the walk has lost its way");
     assert_eq!(world.server.stop(), Some(0));
-    assert_eq!(sandbox.run(&["audit", "--json"]).expect(0).json()["ok"], true);
+    audit(sandbox);
 }
 
 /// What may come back.

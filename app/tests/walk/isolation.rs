@@ -3,7 +3,7 @@
 use crate::client::{Answer, Client, Request};
 use crate::common::Sandbox;
 use crate::document::{Operation, Place, Things, id_prefix};
-use crate::world::{MARKS, World, with_query};
+use crate::world::{MARKS, World, audit, with_query};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub fn walk(sandbox: &Sandbox) {
     let added = all_events.strip_prefix(&events).expect("the events of A go on where they were");
     assert_eq!(added.lines().filter(|line| line.starts_with("id:")).count(), 1, "A has only placed one order more: {added}");
     assert_eq!(world.server.stop(), Some(0));
-    assert_eq!(sandbox.run(&["audit", "--json"]).expect(0).json()["ok"], true);
+    audit(sandbox);
 }
 
 struct Walk<'a> {

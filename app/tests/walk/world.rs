@@ -122,6 +122,13 @@ impl World {
     }
 }
 
+/// Every check of every module is well.
+pub fn audit(sandbox: &Sandbox) {
+    let audit = sandbox.run(&["audit", "--json"]).json();
+    let failed: Vec<&Value> = audit["checks"].as_array().unwrap().iter().filter(|check| check["ok"] != true).collect();
+    assert!(audit["ok"] == true && failed.is_empty(), "{failed:?}");
+}
+
 /// A file of a content type that is not JSON.
 fn file_of(kind: &str) -> &'static str {
     match kind {

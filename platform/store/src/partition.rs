@@ -138,9 +138,10 @@ fn ensure(database: &mut Database, table: &str, column: &str, month: Month) -> R
         database.batch(&format!("CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL)"))?;
         wall(database)?;
         if has_default {
-            // Writers to the default partition wait until the month is attached: else a row could slip in between.
+            // Writers wait until the month is attached: else a row could slip in between. Readers wait too: one that was planned before
+            // would look for the moved rows in the default partition alone, and find nothing.
             database.batch(&format!(
-                "LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE;
+                "LOCK TABLE {parent}, {default} IN ACCESS EXCLUSIVE MODE;
                  WITH moved AS (DELETE FROM {default} WHERE {column} >= {first} AND {column} < {end} RETURNING *) INSERT INTO {partition} SELECT * FROM moved"
             ))?;
         }
