@@ -60,8 +60,8 @@ pub(crate) async fn prepare(node: &Node) {
 }
 
 async fn make_partitions_once(shards: &[ShardConfig], clock: &Arc<dyn Clock>) {
-    for shard in shards.to_vec() {
-        let now = clock.now();
+    for shard in shards {
+        let (shard, now) = (shard.clone(), clock.now());
         let made = tokio::task::spawn_blocking(move || store::partition::ensure_months(&shard, now, MONTHS_AHEAD)).await;
         match made {
             Ok(Ok(made)) if !made.is_empty() => tracing::info!(partitions = made.join(" "), "partitions were made ahead"),
