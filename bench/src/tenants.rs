@@ -49,7 +49,7 @@ pub struct Place {
     /// `store.queue_tenant_commands`: the most commands of one tenant that wait.
     #[arg(long, default_value_t = 4096)]
     queue_tenant_commands: usize,
-    /// `store.queue_wait_ms`: the longest expected wait of an accepted command.
+    /// `store.queue_wait_ms`: the longest expected wait of an accepted command. 0 for `tenants`, whose set-up is a flood itself.
     #[arg(long, default_value_t = 25)]
     queue_wait_ms: u32,
 }
