@@ -132,6 +132,9 @@ pub(crate) struct Connection {
     client: Option<Arc<Client>>,
     statements: HashMap<(usize, usize), Statement>,
     pending: VecDeque<Pending>,
+    /// The first write that failed since the transaction, or the savepoint, began. It is told at every later look until that is undone:
+    /// otherwise whoever happened to look first would bear a neighbour's failure, and the neighbour would be answered as if all were well.
+    failed: Option<Error>,
     fault: Fault,
     /// What `app.tenant` and the role are set to in the open transaction.
     scope: Option<Scope>,
@@ -226,6 +229,7 @@ impl Connection {
             client: None,
             statements: HashMap::new(),
             pending: VecDeque::new(),
+            failed: None,
             fault: Fault::None,
             scope: None,
             timeline: None,
@@ -239,6 +243,7 @@ impl Connection {
         self.client = None;
         self.statements.clear();
         self.pending.clear();
+        self.failed = None;
         self.scope = None;
         let client = self.runtime.block_on(connect(&self.url))?;
         self.client = Some(Arc::new(client));
@@ -325,7 +330,9 @@ impl Connection {
 
     /// Opens a read-only snapshot, runs `read` and ends it. A lost connection is made again first.
     pub(crate) fn snapshot<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
-        if self.fault == Fault::Lost || self.client.as_ref().is_none_or(|c| c.is_closed()) {
+        self.failed = None;
+        // A scope that is still set is a snapshot that a panic left open.
+        if self.fault == Fault::Lost || self.scope.is_some() || self.client.as_ref().is_none_or(|c| c.is_closed()) {
             self.connect()?;
         }
         self.fault = Fault::None;
@@ -415,6 +422,9 @@ impl Session for Connection {
     }
 
     fn control(&mut self, text: &'static str) -> Result<()> {
+        if text.starts_with("ROLLBACK TO") {
+            self.failed = None;
+        }
         self.batch(text.to_owned())
     }
 
@@ -433,18 +443,20 @@ impl Session for Connection {
     }
 
     fn settle(&mut self) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
+        if !self.pending.is_empty() {
+            self.runtime.block_on(take_in(&mut self.pending));
         }
-        self.runtime.block_on(take_in(&mut self.pending));
         for Pending { done, refusal, what, .. } in std::mem::take(&mut self.pending) {
-            match (done, refusal) {
-                (Some(Err(error)), _) => return Err(self.failed(error, what)),
-                (Some(Ok(changed)), Some(refusal)) if changed != 1 => return Err(refusal()),
-                _ => {}
-            }
+            let failure = match (done, refusal) {
+                (Some(Err(error)), _) => self.failed(error, what),
+                (Some(Ok(changed)), Some(refusal)) if changed != 1 => refusal(),
+                _ => continue,
+            };
+            // What came after it failed because of it.
+            self.failed.get_or_insert(failure);
+            break;
         }
-        Ok(())
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
     fn engine(&self) -> Engine {
@@ -706,6 +718,7 @@ impl LaneEngine for PostgresLane {
     fn rollback_to(&mut self) -> Result<()> {
         // The role and the tenant that were set since the savepoint go back with it.
         self.connection.scope = None;
+        self.connection.failed = None;
         self.connection.batch("ROLLBACK TO command; RELEASE command".to_owned())
     }
 
@@ -733,6 +746,7 @@ impl LaneEngine for PostgresLane {
             }
         }
         self.connection.pending.clear();
+        self.connection.failed = None;
         self.connection.scope = None;
     }
 

@@ -76,9 +76,9 @@ pub(crate) fn tokens(sql: &str) -> impl Iterator<Item = &str> {
 /// Whether the statement uses parameter `$1` on both engines. Remembered by the addresses of its texts, which are static.
 pub(crate) fn uses_tenant(sql: Sql) -> bool {
     thread_local! {
-        static KNOWN: RefCell<HashMap<(usize, usize), bool>> = RefCell::default();
+        static KNOWN: RefCell<HashMap<[usize; 4], bool>> = RefCell::default();
     }
-    let key = (sql.sqlite.as_ptr() as usize, sql.postgres.as_ptr() as usize ^ sql.postgres.len());
+    let key = [sql.sqlite.as_ptr() as usize, sql.sqlite.len(), sql.postgres.as_ptr() as usize, sql.postgres.len()];
     KNOWN.with_borrow_mut(|known| {
         *known.entry(key).or_insert_with(|| [sql.sqlite, sql.postgres].iter().all(|text| tokens(text).any(|token| token == "$1")))
     })

@@ -192,6 +192,10 @@ impl Connection {
 
     /// Runs `read` on one snapshot, bounded in time.
     pub(crate) fn snapshot<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
+        // A panic of the read before may have left its snapshot open.
+        if !self.inner.is_autocommit() {
+            self.raw("ROLLBACK")?;
+        }
         self.raw("BEGIN")?;
         self.limit_ms(limit_ms);
         let result = read(self);

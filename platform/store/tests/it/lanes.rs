@@ -253,3 +253,41 @@ async fn it_works_behind_pgbouncer() {
         store.read(tenant(7), |r| r.one("SELECT count(*) FROM bank_transfers WHERE tenant_id = $1", ())).await.expect("counted");
     assert_eq!(transfers, 200);
 }
+
+/// A read that panics harms nobody after it, though its snapshot was open and its thread goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_panics_leaves_its_connection_usable() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(place) = Place::new(engine) else { continue };
+        let store = place.node_with(1, |config| config.readers = 1);
+        store.write(tenant(7), open_account, (1, 5)).await.expect("opened");
+        let panics = store.read(tenant(7), |_| -> kernel::Result<()> { panic!("planted") }).await;
+        assert_eq!(panics.expect_err("refused").code(), "store.read_dropped");
+        assert_eq!(balance(&store, tenant(7), 1).await, 5);
+    }
+}
+
+/// A guard that fails unseen, and is met by a neighbour's savepoint first, still refuses its own command and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_guard_is_not_taken_by_a_neighbour() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(place) = Place::new(engine) else { continue };
+        let store = bank(&place).await;
+        for round in 0..20_i64 {
+            // Something slow, so that the two that follow share a group.
+            let slow = store.write(
+                tenant(7),
+                |tx, ()| {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    open_account(tx, &(0, 0)).map(|_| ())
+                },
+                (),
+            );
+            let poor = store.write(tenant(7), transfer, Transfer { debit: 1, credit: 2, amount: 1_000_000 });
+            let saving = store.write(tenant(7), |tx, n| tx.attempt(|tx| open_account(tx, &(1_000 + n, 1)))?, round);
+            let (_, poor, saving) = tokio::join!(slow, poor, saving);
+            assert_eq!(poor.expect_err("refused").code(), "bank.insufficient");
+            saving.expect("not its failure");
+        }
+    }
+}
