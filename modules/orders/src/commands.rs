@@ -139,10 +139,9 @@ pub(crate) fn create_orders(tx: &mut Tx<'_>, all: &[Member<'_, CreateOrder>]) ->
     }
     let accepted = decided.iter().filter(|order| order.is_ok()).count() as i64;
     if accepted > 0 {
-        let mut number = write::take_numbers(tx, DocumentKind::Order, accepted)?;
-        for (head, _) in decided.iter_mut().flatten() {
+        let first = write::take_numbers(tx, DocumentKind::Order, accepted)?;
+        for (number, (head, _)) in (first..).zip(decided.iter_mut().flatten()) {
             head.number = number;
-            number += 1;
         }
         write_new_orders(tx, all, &decided)?;
     }
