@@ -12,13 +12,15 @@ const TURN: usize = 8;
 const COMPANY: Duration = Duration::from_secs(1);
 /// What one tenant's commands may add to a group while it has company, in nanoseconds and, whatever they cost, in commands: bounds
 /// what a flood adds to its neighbours' wait.
-const SHARE_NS: u64 = 5_000_000;
+const SHARE_NS: u64 = 2_000_000;
 const SHARE: (usize, usize) = (8, 48);
 
 /// So many commands may always be ahead of a new one, whatever they take: a short line of slow ones is no flood.
 const SHORT: usize = 64;
-/// Groups of at least this many commands tell what one costs when there is much to do; smaller ones mostly tell of the commit.
-const TELLING: usize = 16;
+/// Groups of at most so many commands tell what a group costs whatever is in it: the commit above all.
+const FEW: usize = 2;
+/// Groups of at least so many tell what a command adds.
+const MANY: usize = 8;
 
 /// Bounds of one lane's queue.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +40,32 @@ struct Waiting {
     commands: usize,
     bytes: usize,
     closed: bool,
-    /// What a command costs in a large group, in nanoseconds, smoothed; 0 until it is known.
-    cost_ns: u64,
+    /// What a group costs whatever is in it, and what a command adds to it, in nanoseconds, smoothed; 0 until they are known.
+    group_ns: u64,
+    command_ns: u64,
+    /// The most commands of a group, as the lane asked for last.
+    most: usize,
     /// The last two tenants that submitted, with the moment at which the tenant changed: tells whether anyone has company.
     latest: i64,
     changed: Option<Instant>,
+}
+
+impl Waiting {
+    /// The most commands of one tenant in a group.
+    fn share(&self) -> usize {
+        let company = self.turns.len() > 1 || self.changed.is_some_and(|at| at.elapsed() < COMPANY);
+        match SHARE_NS.checked_div(self.command_ns) {
+            _ if !company => self.most,
+            None => SHARE.1.min(self.most),
+            Some(fair) => (fair as usize).clamp(SHARE.0, SHARE.1).min(self.most),
+        }
+    }
+
+    /// How long a tenant's command is expected to wait with so many ahead of it, in nanoseconds.
+    fn wait_ns(&self, ahead: usize) -> u64 {
+        let groups = ahead / self.share().max(1);
+        (ahead as u64).saturating_mul(self.command_ns).saturating_add((groups as u64).saturating_mul(self.group_ns))
+    }
 }
 
 /// See the module.
@@ -60,7 +83,9 @@ impl Queue {
             commands: 0,
             bytes: 0,
             closed: false,
-            cost_ns: 0,
+            group_ns: 0,
+            command_ns: 0,
+            most: 0,
             latest: 0,
             changed: None,
         };
@@ -82,7 +107,7 @@ impl Queue {
         let own = waiting.lines.get(&tenant).map_or(0, VecDeque::len);
         // Lines are served in turn, so a tenant waits for about as many commands of each other line as its own line has.
         let ahead = own.saturating_mul(waiting.turns.len().max(1)).min(waiting.commands);
-        let wait_ms = (ahead as u64).saturating_mul(waiting.cost_ns) / 1_000_000;
+        let wait_ms = waiting.wait_ns(ahead) / 1_000_000;
         let too_long = self.bounds.wait_ms > 0 && ahead >= SHORT && wait_ms > u64::from(self.bounds.wait_ms);
         if too_long
             || waiting.commands >= self.bounds.commands
@@ -134,12 +159,8 @@ impl Queue {
             }
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        let company = waiting.turns.len() > 1 || waiting.changed.is_some_and(|at| at.elapsed() < COMPANY);
-        let share = match SHARE_NS.checked_div(waiting.cost_ns) {
-            _ if !company => most,
-            None => SHARE.1.min(most),
-            Some(fair) => (fair as usize).clamp(SHARE.0, SHARE.1).min(most),
-        };
+        waiting.most = most;
+        let share = waiting.share();
         let mut taken: Vec<(usize, Box<dyn Job>)> = Vec::new();
         // Tenants that used up their share in this group, or were served: their places, so that the group can be ordered by tenant.
         let mut places: HashMap<i64, (usize, usize)> = HashMap::new();
@@ -176,12 +197,16 @@ impl Queue {
         Some(taken.into_iter().map(|(_, job)| job).collect())
     }
 
-    /// Learns from a group what a command costs.
+    /// Learns from a group what groups and commands cost.
     pub(crate) fn served(&self, commands: usize, elapsed: Duration) {
-        if commands >= TELLING {
-            let cost_ns = elapsed.as_nanos() as u64 / commands as u64;
-            let mut waiting = self.lock();
-            waiting.cost_ns = if waiting.cost_ns == 0 { cost_ns } else { (waiting.cost_ns * 7 + cost_ns) / 8 };
+        let elapsed_ns = elapsed.as_nanos() as u64;
+        let smoothed = |known: u64, new: u64| if known == 0 { new } else { (known * 7 + new) / 8 };
+        let mut waiting = self.lock();
+        if commands <= FEW {
+            waiting.group_ns = smoothed(waiting.group_ns, elapsed_ns);
+        } else if commands >= MANY {
+            let added = elapsed_ns.saturating_sub(waiting.group_ns) / commands as u64;
+            waiting.command_ns = smoothed(waiting.command_ns, added);
         }
     }
 
@@ -290,7 +315,7 @@ mod tests {
         assert_eq!(push(&queue, 1), Err("store.overloaded"));
         assert_eq!(push(&queue, 2), Ok(()), "a neighbour has its own line");
         // A short line is never too long, however slow its commands are; three tenants in turn fill it three times as fast.
-        queue.served(16, Duration::from_secs(1_000));
+        queue.served(MANY, Duration::from_secs(1_000));
         assert_eq!(accepted(3), SHORT.div_ceil(3));
     }
 }
