@@ -1,8 +1,8 @@
-//! `engines up|down`: a private PostgreSQL and a PgBouncer on loopback, for tests. Ends exactly what it started.
+//! `engines up|down`: a private PostgreSQL with a replica and a PgBouncer on loopback, for tests. Ends exactly what it started.
 
 use crate::{Outcome, say};
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -51,18 +51,22 @@ struct Running {
     folder: PathBuf,
     postgres_pid: u32,
     pgbouncer_pid: u32,
+    replica_pid: u32,
     postgres_url: String,
     pgbouncer_url: String,
+    replica_url: String,
 }
 
 impl Running {
     fn to_env(&self) -> String {
         format!(
-            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
+            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_POSTGRES_REPLICA={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_REPLICA_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
             self.postgres_url,
+            self.replica_url,
             self.pgbouncer_url,
             self.folder.display(),
             self.postgres_pid,
+            self.replica_pid,
             self.pgbouncer_pid
         )
     }
@@ -73,8 +77,11 @@ impl Running {
             folder: value("BRANDOS_ENGINES_FOLDER")?.into(),
             postgres_pid: value("BRANDOS_ENGINES_POSTGRES_PID")?.parse().ok()?,
             pgbouncer_pid: value("BRANDOS_ENGINES_PGBOUNCER_PID")?.parse().ok()?,
+            // Engines that were started before there was a replica have none; `up` adds it.
+            replica_pid: value("BRANDOS_ENGINES_REPLICA_PID").map_or(Some(0), |pid| pid.parse().ok())?,
             postgres_url: value("BRANDOS_TEST_POSTGRES")?.to_owned(),
             pgbouncer_url: value("BRANDOS_TEST_PGBOUNCER")?.to_owned(),
+            replica_url: value("BRANDOS_TEST_POSTGRES_REPLICA").unwrap_or_default().to_owned(),
         })
     }
 
@@ -84,22 +91,35 @@ impl Running {
         String::from_utf8_lossy(&command_line).contains(&*self.folder.to_string_lossy())
     }
 
-    fn is_whole(&self) -> bool {
+    fn lacks_only_the_replica(&self) -> bool {
         self.owns(self.postgres_pid) && self.owns(self.pgbouncer_pid)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.lacks_only_the_replica() && self.owns(self.replica_pid)
     }
 }
 
 /// Starts the engines, or finds them running, and prints their environment.
 pub(crate) fn up(state: &State) -> Outcome {
-    if let Some(running) = fs::read_to_string(state.env_file()).ok().as_deref().and_then(Running::from_env) {
-        if running.is_whole() {
-            say(running.to_env().trim_end());
-            return Ok(());
-        }
-        end(&running);
+    let found = fs::read_to_string(state.env_file()).ok().as_deref().and_then(Running::from_env);
+    if let Some(running) = found.as_ref().filter(|running| running.is_whole()) {
+        say(running.to_env().trim_end());
+        return Ok(());
     }
-    install_missing()?;
-    let running = start()?;
+    let running = match found {
+        Some(mut running) if running.lacks_only_the_replica() => {
+            start_replica(&mut running)?;
+            running
+        }
+        found => {
+            if let Some(running) = found {
+                end(&running);
+            }
+            install_missing()?;
+            start()?
+        }
+    };
     let written = fs::create_dir_all(&state.folder).and_then(|()| fs::write(state.env_file(), running.to_env()));
     if let Err(error) = written {
         end(&running);
@@ -168,18 +188,20 @@ fn start() -> Outcome<Running> {
     let owner = Owner::find()?;
     let folder = private_folder(owner)?;
     let mut running = Running { folder: folder.clone(), ..Running::default() };
-    match start_both(&bin, owner, &folder, &mut running) {
+    match start_all(&bin, owner, &folder, &mut running) {
         Ok(()) => Ok(running),
         Err(error) => {
-            let logs: String =
-                ["postgres.log", "pgbouncer.log"].iter().filter_map(|log| fs::read_to_string(folder.join(log)).ok()).collect();
+            let logs: String = ["postgres.log", "pgbouncer.log", "replica.log"]
+                .iter()
+                .filter_map(|log| fs::read_to_string(folder.join(log)).ok())
+                .collect();
             end(&running);
             Err(format!("{error}\n{logs}"))
         }
     }
 }
 
-fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> Outcome {
+fn start_all(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> Outcome {
     let password = random_word()?;
     let data = folder.join("data");
     let (port, bouncer_port) = (free_port()?, free_port()?);
@@ -195,20 +217,9 @@ fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) ->
     running.postgres_pid = read_pid(&data.join("postmaster.pid"))?;
 
     // Not a superuser, so that row-level security binds it. It makes databases and roles of its own.
-    for statement in
-        [format!("CREATE ROLE brandos LOGIN CREATEDB CREATEROLE PASSWORD '{password}'"), "CREATE DATABASE brandos OWNER brandos".to_owned()]
-    {
-        let psql = [
-            "--no-psqlrc",
-            "--quiet",
-            "--set=ON_ERROR_STOP=1",
-            "--host=127.0.0.1",
-            "--username=postgres",
-            "--dbname=postgres",
-            "--command",
-        ];
-        run(owner.command(bin.join("psql"), folder).env("PGPASSWORD", &password).args(psql).arg(statement).arg(format!("--port={port}")))?;
-    }
+    let as_postgres = |database, statement: &str| psql(bin, owner, folder, &password, port, database, statement);
+    as_postgres("postgres", &format!("CREATE ROLE brandos LOGIN CREATEDB CREATEROLE PASSWORD '{password}'"))?;
+    as_postgres("postgres", "CREATE DATABASE brandos OWNER brandos")?;
     running.postgres_url = format!("postgres://brandos:{password}@127.0.0.1:{port}/brandos");
 
     let config = folder.join("pgbouncer.ini");
@@ -218,6 +229,46 @@ fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) ->
     wait_for_port(bouncer_port)?;
     running.pgbouncer_pid = read_pid(&folder.join("pgbouncer.pid"))?;
     running.pgbouncer_url = format!("postgres://brandos:{password}@127.0.0.1:{bouncer_port}/brandos");
+    start_replica(running)
+}
+
+/// One statement as the superuser.
+fn psql(bin: &Path, owner: Owner, folder: &Path, password: &str, port: u16, database: &str, statement: &str) -> Outcome {
+    let arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--host=127.0.0.1", "--username=postgres"];
+    let mut command = owner.command(bin.join("psql"), folder);
+    command.env("PGPASSWORD", password).args(arguments);
+    run(command.arg(format!("--dbname={database}")).arg(format!("--port={port}")).args(["--command", statement]))
+}
+
+/// A streaming replica of the running PostgreSQL, which tests may make lag: they may pause its replay from the database `brandos`.
+fn start_replica(running: &mut Running) -> Outcome {
+    let bin = postgres_bin().ok_or("no PostgreSQL 15 or newer was found")?;
+    let owner = Owner::find()?;
+    let folder = &running.folder;
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let password = read(&folder.join("password"))?;
+    // The fourth line of the file is the port.
+    let primary_port = read(&folder.join("data/postmaster.pid"))?
+        .lines()
+        .nth(3)
+        .and_then(|line| line.trim().parse().ok())
+        .ok_or("postmaster.pid names no port")?;
+    for function in ["pg_wal_replay_pause()", "pg_wal_replay_resume()"] {
+        let grant = format!("GRANT EXECUTE ON FUNCTION {function} TO brandos");
+        psql(&bin, owner, folder, &password, primary_port, "brandos", &grant)?;
+    }
+    let data = folder.join("replica");
+    let _ = fs::remove_dir_all(&data);
+    let copy = ["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf"];
+    let mut command = owner.command(bin.join("pg_basebackup"), folder);
+    run(command.env("PGPASSWORD", &password).args(copy).arg(format!("--port={primary_port}")).arg("--pgdata").arg(&data))?;
+    let port = free_port()?;
+    let mut settings = fs::OpenOptions::new().append(true).open(data.join("postgresql.auto.conf")).map_err(|error| error.to_string())?;
+    // Later lines win over those that came with the copy.
+    writeln!(settings, "port = {port}").map_err(|error| error.to_string())?;
+    run(owner.command(bin.join("pg_ctl"), folder).args(["start", "--wait", "--silent", "--log=replica.log", "--pgdata"]).arg(&data))?;
+    running.replica_pid = read_pid(&data.join("postmaster.pid"))?;
+    running.replica_url = format!("postgres://brandos:{password}@127.0.0.1:{port}/brandos");
     Ok(())
 }
 
@@ -233,7 +284,7 @@ fn pgbouncer_config(folder: &Path, port: u16, bouncer_port: u16) -> String {
 /// Ends what is ours, waits for it, and removes the folder.
 fn end(running: &Running) {
     // PgBouncer first, so that it holds no connection; then a fast shutdown: sessions are cut, nothing that was committed is lost.
-    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.postgres_pid, "-INT")] {
+    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.replica_pid, "-INT"), (running.postgres_pid, "-INT")] {
         if pid == 0 || !running.owns(pid) {
             continue;
         }
@@ -294,7 +345,8 @@ fn postgres_bin() -> Option<PathBuf> {
         Some((major_version(&String::from_utf8_lossy(&output.stdout))?, program.parent()?.to_owned()))
     });
     let usable = installed.chain(on_path).filter(|(version, bin)| {
-        *version >= OLDEST_POSTGRES && ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| bin.join(program).exists())
+        *version >= OLDEST_POSTGRES
+            && ["initdb", "pg_basebackup", "pg_ctl", "postgres", "psql"].iter().all(|program| bin.join(program).exists())
     });
     usable.max_by_key(|(version, _)| *version).map(|(_, bin)| bin)
 }
@@ -384,10 +436,16 @@ mod tests {
             folder: "/tmp/brandos-engines-1".into(),
             postgres_pid: 12,
             pgbouncer_pid: 34,
+            replica_pid: 56,
             postgres_url: "postgres://brandos:x@127.0.0.1:1/brandos".into(),
             pgbouncer_url: "postgres://brandos:x@127.0.0.1:2/brandos".into(),
+            replica_url: "postgres://brandos:x@127.0.0.1:3/brandos".into(),
         };
-        assert_eq!(Running::from_env(&running.to_env()), Some(running));
+        assert_eq!(Running::from_env(&running.to_env()).as_ref(), Some(&running));
+        let before_replicas: String =
+            running.to_env().lines().filter(|line| !line.contains("REPLICA")).map(|line| format!("{line}\n")).collect();
+        let without = Running { replica_pid: 0, replica_url: String::new(), ..running };
+        assert_eq!(Running::from_env(&before_replicas), Some(without));
         assert_eq!(Running::from_env("export BRANDOS_TEST_POSTGRES=x\n"), None);
     }
 
