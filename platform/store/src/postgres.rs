@@ -196,6 +196,8 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
         .map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
     config.connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS)).application_name("brandos");
     config.keepalives_idle(config.get_keepalives_idle().min(std::time::Duration::from_secs(KEEPALIVE_SECONDS)));
+    config.keepalives_interval(config.get_keepalives_interval().unwrap_or(std::time::Duration::from_secs(KEEPALIVE_SECONDS / 3)));
+    config.keepalives_retries(config.get_keepalives_retries().unwrap_or(3));
     if config.get_ssl_mode() == SslMode::Require {
         let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|e| {
             Error::unavailable("store.unavailable", "the system's root certificates can't be read")
