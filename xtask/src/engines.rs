@@ -55,14 +55,17 @@ struct Running {
     postgres_url: String,
     pgbouncer_url: String,
     replica_url: String,
+    /// The certificate of whoever vouches for the servers' own.
+    ca: String,
 }
 
 impl Running {
     fn to_env(&self) -> String {
         format!(
-            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_POSTGRES_REPLICA={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_REPLICA_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
+            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_POSTGRES_REPLICA={}\nexport BRANDOS_TEST_POSTGRES_CA={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_REPLICA_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
             self.postgres_url,
             self.replica_url,
+            self.ca,
             self.pgbouncer_url,
             self.folder.display(),
             self.postgres_pid,
@@ -77,11 +80,12 @@ impl Running {
             folder: value("BRANDOS_ENGINES_FOLDER")?.into(),
             postgres_pid: value("BRANDOS_ENGINES_POSTGRES_PID")?.parse().ok()?,
             pgbouncer_pid: value("BRANDOS_ENGINES_PGBOUNCER_PID")?.parse().ok()?,
-            // Engines that were started before there was a replica have none; `up` adds it.
+            // Engines that were started by an earlier version have no replica and no TLS; `up` adds them.
             replica_pid: value("BRANDOS_ENGINES_REPLICA_PID").map_or(Some(0), |pid| pid.parse().ok())?,
             postgres_url: value("BRANDOS_TEST_POSTGRES")?.to_owned(),
             pgbouncer_url: value("BRANDOS_TEST_PGBOUNCER")?.to_owned(),
             replica_url: value("BRANDOS_TEST_POSTGRES_REPLICA").unwrap_or_default().to_owned(),
+            ca: value("BRANDOS_TEST_POSTGRES_CA").unwrap_or_default().to_owned(),
         })
     }
 
@@ -91,12 +95,13 @@ impl Running {
         String::from_utf8_lossy(&command_line).contains(&*self.folder.to_string_lossy())
     }
 
-    fn lacks_only_the_replica(&self) -> bool {
+    /// Whether what [`complete`] adds to is there.
+    fn can_be_completed(&self) -> bool {
         self.owns(self.postgres_pid) && self.owns(self.pgbouncer_pid)
     }
 
     fn is_whole(&self) -> bool {
-        self.lacks_only_the_replica() && self.owns(self.replica_pid)
+        self.can_be_completed() && self.owns(self.replica_pid) && !self.ca.is_empty()
     }
 }
 
@@ -108,8 +113,8 @@ pub(crate) fn up(state: &State) -> Outcome {
         return Ok(());
     }
     let running = match found {
-        Some(mut running) if running.lacks_only_the_replica() => {
-            start_replica(&mut running)?;
+        Some(mut running) if running.can_be_completed() => {
+            complete(&mut running)?;
             running
         }
         found => {
@@ -229,7 +234,7 @@ fn start_all(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> 
     wait_for_port(bouncer_port)?;
     running.pgbouncer_pid = read_pid(&folder.join("pgbouncer.pid"))?;
     running.pgbouncer_url = format!("postgres://brandos:{password}@127.0.0.1:{bouncer_port}/brandos");
-    start_replica(running)
+    complete(running)
 }
 
 /// One statement as the superuser.
@@ -240,28 +245,70 @@ fn psql(bin: &Path, owner: Owner, folder: &Path, password: &str, port: u16, data
     run(command.arg(format!("--dbname={database}")).arg(format!("--port={port}")).args(["--command", statement]))
 }
 
-/// A streaming replica of the running PostgreSQL, which tests may make lag: they may pause its replay from the database `brandos`.
-fn start_replica(running: &mut Running) -> Outcome {
+/// Adds what is missing to a running PostgreSQL: TLS, and a streaming replica.
+fn complete(running: &mut Running) -> Outcome {
     let bin = postgres_bin().ok_or("no PostgreSQL 15 or newer was found")?;
     let owner = Owner::find()?;
-    let folder = &running.folder;
+    let folder = running.folder.clone();
     let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
     let password = read(&folder.join("password"))?;
     // The fourth line of the file is the port.
-    let primary_port = read(&folder.join("data/postmaster.pid"))?
+    let port = read(&folder.join("data/postmaster.pid"))?
         .lines()
         .nth(3)
         .and_then(|line| line.trim().parse().ok())
         .ok_or("postmaster.pid names no port")?;
+    if running.ca.is_empty() {
+        certify(owner, &folder)?;
+        for (name, file) in [("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")] {
+            let setting = format!("ALTER SYSTEM SET {name} = '{}'", folder.join(file).display());
+            psql(&bin, owner, &folder, &password, port, "postgres", &setting)?;
+        }
+        psql(&bin, owner, &folder, &password, port, "postgres", "ALTER SYSTEM SET ssl = on")?;
+        psql(&bin, owner, &folder, &password, port, "postgres", "SELECT pg_reload_conf()")?;
+        running.ca = folder.join("ca.crt").display().to_string();
+    }
+    if running.owns(running.replica_pid) { Ok(()) } else { start_replica(&bin, owner, &password, port, running) }
+}
+
+/// An authority, and a certificate of it for servers on loopback.
+fn certify(owner: Owner, folder: &Path) -> Outcome {
+    const EXTENSIONS: &str = "[req]\ndistinguished_name = name\n[name]\n[ca]\nbasicConstraints = critical, CA:TRUE\n\
+        [server]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = IP:127.0.0.1, DNS:localhost\n";
+    owner.write(&folder.join("tls.cnf"), EXTENSIONS)?;
+    let common =
+        ["req", "-config", "tls.cnf", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"];
+    let ca = ["-extensions", "ca", "-subj", "/CN=BrandOS tests", "-keyout", "ca.key", "-out", "ca.crt"];
+    let server = [
+        "-extensions",
+        "server",
+        "-subj",
+        "/CN=localhost",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.crt",
+    ];
+    run(owner.command("openssl", folder).args(common).args(ca))?;
+    run(owner.command("openssl", folder).args(common).args(server))
+}
+
+/// A streaming replica of the running PostgreSQL, which tests may make lag: they may pause its replay from the database `brandos`.
+fn start_replica(bin: &Path, owner: Owner, password: &str, primary_port: u16, running: &mut Running) -> Outcome {
+    let folder = &running.folder;
     for function in ["pg_wal_replay_pause()", "pg_wal_replay_resume()"] {
         let grant = format!("GRANT EXECUTE ON FUNCTION {function} TO brandos");
-        psql(&bin, owner, folder, &password, primary_port, "brandos", &grant)?;
+        psql(bin, owner, folder, password, primary_port, "brandos", &grant)?;
     }
     let data = folder.join("replica");
     let _ = fs::remove_dir_all(&data);
     let copy = ["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf"];
     let mut command = owner.command(bin.join("pg_basebackup"), folder);
-    run(command.env("PGPASSWORD", &password).args(copy).arg(format!("--port={primary_port}")).arg("--pgdata").arg(&data))?;
+    run(command.env("PGPASSWORD", password).args(copy).arg(format!("--port={primary_port}")).arg("--pgdata").arg(&data))?;
     let port = free_port()?;
     let mut settings = fs::OpenOptions::new().append(true).open(data.join("postgresql.auto.conf")).map_err(|error| error.to_string())?;
     // Later lines win over those that came with the copy. It is as safe as the copy of a copy has to be.
@@ -276,7 +323,7 @@ fn pgbouncer_config(folder: &Path, port: u16, bouncer_port: u16) -> String {
     let folder = folder.display();
     format!(
         "[databases]\n* = host=127.0.0.1 port={port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {bouncer_port}\nunix_socket_dir =\n\
-         auth_type = scram-sha-256\nauth_file = {folder}/users.txt\nadmin_users = brandos\npool_mode = transaction\nmax_client_conn = 1000\n\
+         auth_type = scram-sha-256\nauth_file = {folder}/users.txt\nadmin_users = brandos\npool_mode = transaction\nserver_tls_sslmode = disable\nmax_client_conn = 1000\n\
          default_pool_size = 40\nignore_startup_parameters = extra_float_digits\nlogfile = {folder}/pgbouncer.log\npidfile = {folder}/pgbouncer.pid\n"
     )
 }
@@ -311,10 +358,14 @@ fn install_missing() -> Outcome {
     if pgbouncer().is_none() {
         missing.push("pgbouncer");
     }
+    if on_path("openssl").is_none() {
+        missing.push("openssl");
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    let by_hand = format!("install PostgreSQL {OLDEST_POSTGRES} or newer and PgBouncer (Debian: apt-get install {})", missing.join(" "));
+    let by_hand =
+        format!("install PostgreSQL {OLDEST_POSTGRES} or newer, PgBouncer and OpenSSL (Debian: apt-get install {})", missing.join(" "));
     let apt = |arguments: &[&str]| {
         let mut command = if matches!(user_id(), Ok(0)) { Command::new("apt-get") } else { Command::new("sudo") };
         if command.get_program() == "sudo" {
@@ -440,12 +491,17 @@ mod tests {
             postgres_url: "postgres://brandos:x@127.0.0.1:1/brandos".into(),
             pgbouncer_url: "postgres://brandos:x@127.0.0.1:2/brandos".into(),
             replica_url: "postgres://brandos:x@127.0.0.1:3/brandos".into(),
+            ca: "/tmp/brandos-engines-1/ca.crt".into(),
         };
         assert_eq!(Running::from_env(&running.to_env()).as_ref(), Some(&running));
-        let before_replicas: String =
-            running.to_env().lines().filter(|line| !line.contains("REPLICA")).map(|line| format!("{line}\n")).collect();
-        let without = Running { replica_pid: 0, replica_url: String::new(), ..running };
-        assert_eq!(Running::from_env(&before_replicas), Some(without));
+        let of_an_earlier_version: String = running
+            .to_env()
+            .lines()
+            .filter(|line| !line.contains("REPLICA") && !line.contains("_CA="))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let without = Running { replica_pid: 0, replica_url: String::new(), ca: String::new(), ..running };
+        assert_eq!(Running::from_env(&of_an_earlier_version), Some(without));
         assert_eq!(Running::from_env("export BRANDOS_TEST_POSTGRES=x\n"), None);
     }
 

@@ -622,7 +622,7 @@ fn open_shard(
                 spawn(&mut threads, format!("read-{number}-{reader}"), move || queue.work(engine))?;
             }
             if !replica_urls.is_empty() {
-                let queues = open_replicas(number, url, replica_urls, *prepared, config.readers.max(1), &mut threads)?;
+                let queues = open_replicas(number, url, replica_urls, *prepared, config.readers.max(1))?;
                 replicas = Some(Replicas::new(number, marks, queues, metrics.replicas(number)));
             }
         }
@@ -632,24 +632,19 @@ fn open_shard(
 }
 
 /// Starts the threads that read on replicas, which need not be there. Gives each replica's queue.
-fn open_replicas(
-    number: u16,
-    primary: &str,
-    replicas: &[String],
-    prepared: bool,
-    readers: usize,
-    threads: &mut Vec<JoinHandle<()>>,
-) -> Result<Vec<Arc<Readers>>> {
+fn open_replicas(number: u16, primary: &str, replicas: &[String], prepared: bool, readers: usize) -> Result<Vec<Arc<Readers>>> {
     let answer =
         postgres::Connection::unconnected(primary, prepared)?.ask_alone(SYSTEM, std::time::Duration::from_millis(READ_MS.into()))?;
     let system: i64 = (&answer as &dyn Row).get(0)?;
     let mut queues = Vec::new();
+    // Not waited for at the end: one may hang on a replica that says nothing more.
+    let mut threads = Vec::new();
     for (replica, url) in replicas.iter().enumerate() {
         let queue = Arc::new(Readers::new());
         for reader in 0..readers {
             let mut engine = ReplicaConnection::new(url, prepared, system)?;
             let waiting = queue.clone();
-            spawn(threads, format!("replica-{number}-{replica}-{reader}"), move || {
+            spawn(&mut threads, format!("replica-{number}-{replica}-{reader}"), move || {
                 // Connected before the first read comes, if it is there.
                 let _ = engine.replayed(Wal::default());
                 waiting.work(engine);
