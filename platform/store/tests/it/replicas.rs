@@ -282,6 +282,10 @@ async fn reads_go_on_whatever_happens_to_the_replica() {
     }
     state.store(OPEN, SeqCst);
     node.until_served_by_the_replica(tenant(7), None).await;
+    // Not even the end waits for one that hangs.
+    state.store(MUTE, SeqCst);
+    assert_eq!(node.balance_at(tenant(7), None).await, 5);
+    tokio::time::timeout(Duration::from_secs(4), node.store.close()).await.expect("closed");
 }
 
 /// One that was promoted, or never was a replica, goes its own way: nothing it says can be trusted.
