@@ -60,6 +60,14 @@ const OPTIONS: &[OptionInfo] = &[
         doc: "PostgreSQL 15+ databases instead of the embedded SQLite, one URL a shard, the home shard first:\n\
               [\"postgres://brandos:password@db1/brandos\"]. Append shards at the end; never reorder them.",
     },
+    OptionInfo {
+        key: "replicas",
+        kind: Kind::List,
+        default: "[]",
+        shown: Shown::Urls,
+        doc: "Streaming replicas of the PostgreSQL databases, for reads: [\"postgres://brandos:password@db2/brandos\"]. Of another shard than\n\
+              the home shard with its number before it: \"1=postgres://...\". At most 16 for each shard. One that lags or is away is not asked.",
+    },
     option(
         "node",
         Kind::Number(0, 511),
@@ -224,6 +232,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// `database`.
     pub(crate) database: Vec<String>,
+    /// `replicas`.
+    pub(crate) replicas: Vec<String>,
     /// `node`.
     pub(crate) node: u16,
     /// `secret`.
@@ -322,6 +332,7 @@ impl Config {
             Config {
                 data: PathBuf::from(text("data")),
                 database: list("database"),
+                replicas: list("replicas"),
                 node: number("node") as u16,
                 secret: filled("secret"),
                 store: StoreOptions {
@@ -375,8 +386,21 @@ impl Config {
         if self.database.len() > 64 {
             wrong("database", "names more than 64 shards");
         }
-        if self.database.iter().any(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {
+        if self.database.iter().any(|url| !is_postgres(url)) {
             wrong("database", "must be PostgreSQL URLs such as postgres://user:password@host/database");
+        }
+        let of_shard: Option<Vec<usize>> = self.replicas.iter().map(|replica| Some(usize::from(replica_of(replica)?.0))).collect();
+        match of_shard {
+            None => {
+                wrong("replicas", "must be PostgreSQL URLs such as postgres://user:password@host/database, or 1=postgres://... for shard 1")
+            }
+            Some(shards) if shards.iter().any(|shard| *shard >= self.database.len()) => {
+                wrong("replicas", "names a replica of a shard that `database` does not have");
+            }
+            Some(shards) if shards.iter().any(|shard| shards.iter().filter(|other| *other == shard).count() > 16) => {
+                wrong("replicas", "names more than 16 replicas of one shard");
+            }
+            Some(_) => {}
         }
         if self.secret.as_ref().is_some_and(|s| s.len() < 32) {
             wrong("secret", "must have at least 32 characters");
@@ -394,6 +418,16 @@ impl Config {
         }
     }
 
+    /// The replicas of a shard.
+    pub(crate) fn replicas_of(&self, shard: u16) -> Vec<String> {
+        self.replicas
+            .iter()
+            .filter_map(|replica| replica_of(replica))
+            .filter(|(of, _)| *of == shard)
+            .map(|(_, url)| url.to_owned())
+            .collect()
+    }
+
     /// Whether nobody has said anything about the option.
     pub(crate) fn is_default(&self, key: &str) -> bool {
         self.settings.get(key).is_none_or(|(_, source)| *source == Source::Default)
@@ -406,6 +440,19 @@ impl Config {
             .filter_map(|info| self.settings.get(info.key).map(|(setting, source)| (info.key, masked(info, setting), source.to_string())))
             .collect()
     }
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// The shard and the URL out of an item of `replicas`.
+fn replica_of(item: &str) -> Option<(u16, &str)> {
+    let (shard, url) = match item.split_once('=') {
+        Some((shard, url)) if !is_postgres(item) => (shard.parse().ok()?, url),
+        _ => (0, item),
+    };
+    is_postgres(url).then_some((shard, url))
 }
 
 /// A commented file with every option at its default.
@@ -647,6 +694,15 @@ mod tests {
             ("data = [1]", &[], &[], "brandos.toml:1: `data` must be a text"),
             ("data = ", &[], &[], "brandos.toml:1: "),
             ("database = [\"mysql://x\"]", &[], &[], "brandos.toml:1: `database` must be PostgreSQL URLs"),
+            ("replicas = [\"db2\"]", &[], &[], "brandos.toml:1: `replicas` must be PostgreSQL URLs"),
+            ("replicas = [\"x=postgres://db2/b\"]", &[], &[], "brandos.toml:1: `replicas` must be PostgreSQL URLs"),
+            ("replicas = [\"postgres://db2/b\"]", &[], &[], "brandos.toml:1: `replicas` names a replica of a shard that"),
+            (
+                "database = [\"postgres://db/b\"]",
+                &[("BRANDOS_REPLICAS", "postgres://db2/b,1=postgres://db2/b")],
+                &[],
+                "environment BRANDOS_REPLICAS: `replicas` names a replica of a shard that `database` does not have",
+            ),
             ("", &[("BRANDOS_LOG_FORMAT", "xml")], &[], "environment BRANDOS_LOG_FORMAT: `log.format` must be one of auto, pretty, json"),
             ("", &[("BRANDOS_LISTEN", "x")], &[], "environment BRANDOS_LISTEN: there is no such option"),
             ("", &[], &[("node", "512")], "flag --set node: `node` must be a whole number from 0 to 511"),
@@ -668,6 +724,18 @@ mod tests {
         let shown = format!("{:?}", config.shown());
         assert!(!shown.contains(secret) && !shown.contains("p%40ss"), "{shown}");
         assert!(shown.contains("postgres://u:***@db/x") && shown.contains("postgres://u@db/z"), "{shown}");
+    }
+
+    #[test]
+    fn replicas_belong_to_their_shards() {
+        let file = "database = [\"postgres://a/x\", \"postgres://b/x\"]\nreplicas = [\"postgres://u:p@c/x?a=b\", \"1=postgresql://u:p@d/x\", \"0=postgres://e/x\"]";
+        let config = Config::build(&given(file, &[], &[])).expect("valid");
+        assert_eq!(config.replicas_of(0), ["postgres://u:p@c/x?a=b", "postgres://e/x"]);
+        assert_eq!(config.replicas_of(1), ["postgresql://u:p@d/x"]);
+        assert!(!format!("{:?}", config.shown()).contains(":p@"), "no password is shown");
+        let many = format!("database = [\"postgres://a/x\"]\nreplicas = [{}]", "\"postgres://c/x\",".repeat(17));
+        let failure = Config::build(&given(&many, &[], &[])).expect_err("too many");
+        assert!(failure.detail.contains("brandos.toml:2: `replicas` names more than 16 replicas of one shard"), "{}", failure.detail);
     }
 
     #[test]

@@ -148,9 +148,13 @@ pub(crate) fn store_config(config: &Config) -> StoreConfig {
     let shards = if config.database.is_empty() {
         (0..options.shards).map(|shard| ShardConfig::Sqlite { path: shard_file(&config.data, shard) }).collect()
     } else {
-        let postgres =
-            |url: &String| ShardConfig::Postgres { url: url.clone(), lanes: options.lanes, prepared: options.prepared_statements };
-        config.database.iter().map(postgres).collect()
+        let postgres = |(shard, url): (u16, &String)| ShardConfig::Postgres {
+            url: url.clone(),
+            lanes: options.lanes,
+            prepared: options.prepared_statements,
+            replicas: config.replicas_of(shard),
+        };
+        (0..).zip(&config.database).map(postgres).collect()
     };
     StoreConfig {
         shards,

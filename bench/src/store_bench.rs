@@ -235,7 +235,7 @@ fn wal(path: &Path) {
 
 async fn postgres(options: &Options, url: &str) {
     tell(&format!("PostgreSQL; {} callers on ten hot rows of one tenant, {} s a run", options.callers, options.seconds));
-    let shard = ShardConfig::Postgres { url: url.to_owned(), lanes: 4, prepared: true };
+    let shard = ShardConfig::Postgres { url: url.to_owned(), lanes: 4, prepared: true, replicas: Vec::new() };
     let store = open(shard.clone(), 1);
     fill(&store, 10).await;
     let peer = several(options, "one transaction each, pipelined, 8 connections", async || {

@@ -1,8 +1,8 @@
-//! `engines up|down`: a private PostgreSQL and a PgBouncer on loopback, for tests. Ends exactly what it started.
+//! `engines up|down`: a private PostgreSQL with a replica and a PgBouncer on loopback, for tests. Ends exactly what it started.
 
 use crate::{Outcome, say};
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -51,18 +51,25 @@ struct Running {
     folder: PathBuf,
     postgres_pid: u32,
     pgbouncer_pid: u32,
+    replica_pid: u32,
     postgres_url: String,
     pgbouncer_url: String,
+    replica_url: String,
+    /// The certificate of whoever vouches for the servers' own.
+    ca: String,
 }
 
 impl Running {
     fn to_env(&self) -> String {
         format!(
-            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
+            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_POSTGRES_REPLICA={}\nexport BRANDOS_TEST_POSTGRES_CA={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_REPLICA_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
             self.postgres_url,
+            self.replica_url,
+            self.ca,
             self.pgbouncer_url,
             self.folder.display(),
             self.postgres_pid,
+            self.replica_pid,
             self.pgbouncer_pid
         )
     }
@@ -73,8 +80,12 @@ impl Running {
             folder: value("BRANDOS_ENGINES_FOLDER")?.into(),
             postgres_pid: value("BRANDOS_ENGINES_POSTGRES_PID")?.parse().ok()?,
             pgbouncer_pid: value("BRANDOS_ENGINES_PGBOUNCER_PID")?.parse().ok()?,
+            // Engines that were started by an earlier version have no replica and no TLS; `up` adds them.
+            replica_pid: value("BRANDOS_ENGINES_REPLICA_PID").map_or(Some(0), |pid| pid.parse().ok())?,
             postgres_url: value("BRANDOS_TEST_POSTGRES")?.to_owned(),
             pgbouncer_url: value("BRANDOS_TEST_PGBOUNCER")?.to_owned(),
+            replica_url: value("BRANDOS_TEST_POSTGRES_REPLICA").unwrap_or_default().to_owned(),
+            ca: value("BRANDOS_TEST_POSTGRES_CA").unwrap_or_default().to_owned(),
         })
     }
 
@@ -84,22 +95,36 @@ impl Running {
         String::from_utf8_lossy(&command_line).contains(&*self.folder.to_string_lossy())
     }
 
-    fn is_whole(&self) -> bool {
+    /// Whether what [`complete`] adds to is there.
+    fn can_be_completed(&self) -> bool {
         self.owns(self.postgres_pid) && self.owns(self.pgbouncer_pid)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.can_be_completed() && self.owns(self.replica_pid) && !self.ca.is_empty()
     }
 }
 
 /// Starts the engines, or finds them running, and prints their environment.
 pub(crate) fn up(state: &State) -> Outcome {
-    if let Some(running) = fs::read_to_string(state.env_file()).ok().as_deref().and_then(Running::from_env) {
-        if running.is_whole() {
-            say(running.to_env().trim_end());
-            return Ok(());
-        }
-        end(&running);
+    let found = fs::read_to_string(state.env_file()).ok().as_deref().and_then(Running::from_env);
+    if let Some(running) = found.as_ref().filter(|running| running.is_whole()) {
+        say(running.to_env().trim_end());
+        return Ok(());
     }
-    install_missing()?;
-    let running = start()?;
+    let running = match found {
+        Some(mut running) if running.can_be_completed() => {
+            complete(&mut running)?;
+            running
+        }
+        found => {
+            if let Some(running) = found {
+                end(&running);
+            }
+            install_missing()?;
+            start()?
+        }
+    };
     let written = fs::create_dir_all(&state.folder).and_then(|()| fs::write(state.env_file(), running.to_env()));
     if let Err(error) = written {
         end(&running);
@@ -168,18 +193,20 @@ fn start() -> Outcome<Running> {
     let owner = Owner::find()?;
     let folder = private_folder(owner)?;
     let mut running = Running { folder: folder.clone(), ..Running::default() };
-    match start_both(&bin, owner, &folder, &mut running) {
+    match start_all(&bin, owner, &folder, &mut running) {
         Ok(()) => Ok(running),
         Err(error) => {
-            let logs: String =
-                ["postgres.log", "pgbouncer.log"].iter().filter_map(|log| fs::read_to_string(folder.join(log)).ok()).collect();
+            let logs: String = ["postgres.log", "pgbouncer.log", "replica.log"]
+                .iter()
+                .filter_map(|log| fs::read_to_string(folder.join(log)).ok())
+                .collect();
             end(&running);
             Err(format!("{error}\n{logs}"))
         }
     }
 }
 
-fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> Outcome {
+fn start_all(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> Outcome {
     let password = random_word()?;
     let data = folder.join("data");
     let (port, bouncer_port) = (free_port()?, free_port()?);
@@ -195,20 +222,9 @@ fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) ->
     running.postgres_pid = read_pid(&data.join("postmaster.pid"))?;
 
     // Not a superuser, so that row-level security binds it. It makes databases and roles of its own.
-    for statement in
-        [format!("CREATE ROLE brandos LOGIN CREATEDB CREATEROLE PASSWORD '{password}'"), "CREATE DATABASE brandos OWNER brandos".to_owned()]
-    {
-        let psql = [
-            "--no-psqlrc",
-            "--quiet",
-            "--set=ON_ERROR_STOP=1",
-            "--host=127.0.0.1",
-            "--username=postgres",
-            "--dbname=postgres",
-            "--command",
-        ];
-        run(owner.command(bin.join("psql"), folder).env("PGPASSWORD", &password).args(psql).arg(statement).arg(format!("--port={port}")))?;
-    }
+    let as_postgres = |database, statement: &str| psql(bin, owner, folder, &password, port, database, statement);
+    as_postgres("postgres", &format!("CREATE ROLE brandos LOGIN CREATEDB CREATEROLE PASSWORD '{password}'"))?;
+    as_postgres("postgres", "CREATE DATABASE brandos OWNER brandos")?;
     running.postgres_url = format!("postgres://brandos:{password}@127.0.0.1:{port}/brandos");
 
     let config = folder.join("pgbouncer.ini");
@@ -218,6 +234,88 @@ fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) ->
     wait_for_port(bouncer_port)?;
     running.pgbouncer_pid = read_pid(&folder.join("pgbouncer.pid"))?;
     running.pgbouncer_url = format!("postgres://brandos:{password}@127.0.0.1:{bouncer_port}/brandos");
+    complete(running)
+}
+
+/// One statement as the superuser.
+fn psql(bin: &Path, owner: Owner, folder: &Path, password: &str, port: u16, database: &str, statement: &str) -> Outcome {
+    let arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--host=127.0.0.1", "--username=postgres"];
+    let mut command = owner.command(bin.join("psql"), folder);
+    command.env("PGPASSWORD", password).args(arguments);
+    run(command.arg(format!("--dbname={database}")).arg(format!("--port={port}")).args(["--command", statement]))
+}
+
+/// Adds what is missing to a running PostgreSQL: TLS, and a streaming replica.
+fn complete(running: &mut Running) -> Outcome {
+    let bin = postgres_bin().ok_or("no PostgreSQL 15 or newer was found")?;
+    let owner = Owner::find()?;
+    let folder = running.folder.clone();
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let password = read(&folder.join("password"))?;
+    // The fourth line of the file is the port.
+    let port = read(&folder.join("data/postmaster.pid"))?
+        .lines()
+        .nth(3)
+        .and_then(|line| line.trim().parse().ok())
+        .ok_or("postmaster.pid names no port")?;
+    if running.ca.is_empty() {
+        certify(owner, &folder)?;
+        for (name, file) in [("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")] {
+            let setting = format!("ALTER SYSTEM SET {name} = '{}'", folder.join(file).display());
+            psql(&bin, owner, &folder, &password, port, "postgres", &setting)?;
+        }
+        psql(&bin, owner, &folder, &password, port, "postgres", "ALTER SYSTEM SET ssl = on")?;
+        psql(&bin, owner, &folder, &password, port, "postgres", "SELECT pg_reload_conf()")?;
+        running.ca = folder.join("ca.crt").display().to_string();
+    }
+    if running.owns(running.replica_pid) { Ok(()) } else { start_replica(&bin, owner, &password, port, running) }
+}
+
+/// An authority, and a certificate of it for servers on loopback.
+fn certify(owner: Owner, folder: &Path) -> Outcome {
+    const EXTENSIONS: &str = "[req]\ndistinguished_name = name\n[name]\n[ca]\nbasicConstraints = critical, CA:TRUE\n\
+        [server]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = IP:127.0.0.1, DNS:localhost\n";
+    owner.write(&folder.join("tls.cnf"), EXTENSIONS)?;
+    let common =
+        ["req", "-config", "tls.cnf", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"];
+    let ca = ["-extensions", "ca", "-subj", "/CN=BrandOS tests", "-keyout", "ca.key", "-out", "ca.crt"];
+    let server = [
+        "-extensions",
+        "server",
+        "-subj",
+        "/CN=localhost",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.crt",
+    ];
+    run(owner.command("openssl", folder).args(common).args(ca))?;
+    run(owner.command("openssl", folder).args(common).args(server))
+}
+
+/// A streaming replica of the running PostgreSQL, which tests may make lag: they may pause its replay from the database `brandos`.
+fn start_replica(bin: &Path, owner: Owner, password: &str, primary_port: u16, running: &mut Running) -> Outcome {
+    let folder = &running.folder;
+    for function in ["pg_wal_replay_pause()", "pg_wal_replay_resume()"] {
+        let grant = format!("GRANT EXECUTE ON FUNCTION {function} TO brandos");
+        psql(bin, owner, folder, password, primary_port, "brandos", &grant)?;
+    }
+    let data = folder.join("replica");
+    let _ = fs::remove_dir_all(&data);
+    let copy = ["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf"];
+    let mut command = owner.command(bin.join("pg_basebackup"), folder);
+    run(command.env("PGPASSWORD", password).args(copy).arg(format!("--port={primary_port}")).arg("--pgdata").arg(&data))?;
+    let port = free_port()?;
+    let mut settings = fs::OpenOptions::new().append(true).open(data.join("postgresql.auto.conf")).map_err(|error| error.to_string())?;
+    // Later lines win over those that came with the copy. It is as safe as the copy of a copy has to be.
+    writeln!(settings, "port = {port}\nfsync = off").map_err(|error| error.to_string())?;
+    run(owner.command(bin.join("pg_ctl"), folder).args(["start", "--wait", "--silent", "--log=replica.log", "--pgdata"]).arg(&data))?;
+    running.replica_pid = read_pid(&data.join("postmaster.pid"))?;
+    running.replica_url = format!("postgres://brandos:{password}@127.0.0.1:{port}/brandos");
     Ok(())
 }
 
@@ -225,7 +323,7 @@ fn pgbouncer_config(folder: &Path, port: u16, bouncer_port: u16) -> String {
     let folder = folder.display();
     format!(
         "[databases]\n* = host=127.0.0.1 port={port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {bouncer_port}\nunix_socket_dir =\n\
-         auth_type = scram-sha-256\nauth_file = {folder}/users.txt\nadmin_users = brandos\npool_mode = transaction\nmax_client_conn = 1000\n\
+         auth_type = scram-sha-256\nauth_file = {folder}/users.txt\nadmin_users = brandos\npool_mode = transaction\nserver_tls_sslmode = disable\nmax_client_conn = 1000\n\
          default_pool_size = 40\nignore_startup_parameters = extra_float_digits\nlogfile = {folder}/pgbouncer.log\npidfile = {folder}/pgbouncer.pid\n"
     )
 }
@@ -233,7 +331,7 @@ fn pgbouncer_config(folder: &Path, port: u16, bouncer_port: u16) -> String {
 /// Ends what is ours, waits for it, and removes the folder.
 fn end(running: &Running) {
     // PgBouncer first, so that it holds no connection; then a fast shutdown: sessions are cut, nothing that was committed is lost.
-    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.postgres_pid, "-INT")] {
+    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.replica_pid, "-INT"), (running.postgres_pid, "-INT")] {
         if pid == 0 || !running.owns(pid) {
             continue;
         }
@@ -260,10 +358,14 @@ fn install_missing() -> Outcome {
     if pgbouncer().is_none() {
         missing.push("pgbouncer");
     }
+    if on_path("openssl").is_none() {
+        missing.push("openssl");
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    let by_hand = format!("install PostgreSQL {OLDEST_POSTGRES} or newer and PgBouncer (Debian: apt-get install {})", missing.join(" "));
+    let by_hand =
+        format!("install PostgreSQL {OLDEST_POSTGRES} or newer, PgBouncer and OpenSSL (Debian: apt-get install {})", missing.join(" "));
     let apt = |arguments: &[&str]| {
         let mut command = if matches!(user_id(), Ok(0)) { Command::new("apt-get") } else { Command::new("sudo") };
         if command.get_program() == "sudo" {
@@ -294,7 +396,8 @@ fn postgres_bin() -> Option<PathBuf> {
         Some((major_version(&String::from_utf8_lossy(&output.stdout))?, program.parent()?.to_owned()))
     });
     let usable = installed.chain(on_path).filter(|(version, bin)| {
-        *version >= OLDEST_POSTGRES && ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| bin.join(program).exists())
+        *version >= OLDEST_POSTGRES
+            && ["initdb", "pg_basebackup", "pg_ctl", "postgres", "psql"].iter().all(|program| bin.join(program).exists())
     });
     usable.max_by_key(|(version, _)| *version).map(|(_, bin)| bin)
 }
@@ -384,10 +487,21 @@ mod tests {
             folder: "/tmp/brandos-engines-1".into(),
             postgres_pid: 12,
             pgbouncer_pid: 34,
+            replica_pid: 56,
             postgres_url: "postgres://brandos:x@127.0.0.1:1/brandos".into(),
             pgbouncer_url: "postgres://brandos:x@127.0.0.1:2/brandos".into(),
+            replica_url: "postgres://brandos:x@127.0.0.1:3/brandos".into(),
+            ca: "/tmp/brandos-engines-1/ca.crt".into(),
         };
-        assert_eq!(Running::from_env(&running.to_env()), Some(running));
+        assert_eq!(Running::from_env(&running.to_env()).as_ref(), Some(&running));
+        let of_an_earlier_version: String = running
+            .to_env()
+            .lines()
+            .filter(|line| !line.contains("REPLICA") && !line.contains("_CA="))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let without = Running { replica_pid: 0, replica_url: String::new(), ca: String::new(), ..running };
+        assert_eq!(Running::from_env(&of_an_earlier_version), Some(without));
         assert_eq!(Running::from_env("export BRANDOS_TEST_POSTGRES=x\n"), None);
     }
 

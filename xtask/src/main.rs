@@ -15,7 +15,7 @@ const USAGE: &str = "\
 cargo xtask COMMAND
 
   tidy                        check the rules of the house that the compiler can't see
-  engines up [--state DIR]    start a private PostgreSQL and PgBouncer, and print their environment
+  engines up [--state DIR]    start a private PostgreSQL with a replica and a PgBouncer, and print their environment
   engines down [--state DIR]  end exactly what `up` started (DIR: target/engines)
   openapi [--check]           write docs/openapi.json from the routes, or fail when it differs
   new-module NAME             start a module that compiles and is tidy

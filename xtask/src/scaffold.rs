@@ -225,7 +225,7 @@ async fn create_item(State(app): State<App>, caller: Caller, new: Keyed<NewItem>
 /// An item.
 #[utoipa::path(get, path = "/api/v1/NAME/{item_id}", tag = "NAME", params(("item_id" = ItemId, Path)), responses((status = 200, body = Item)))]
 async fn get_item(State(app): State<App>, caller: Caller, Params(item_id): Params<ItemId>) -> Result<Json<Item>> {
-    let item = app.store().peek(caller.tenant()?, move |read| queries::item(read, item_id)).await?;
+    let item = app.peek(&caller, move |read| queries::item(read, item_id)).await?;
     Ok(Json(item))
 }
 "#,

@@ -103,6 +103,19 @@ impl Sandbox {
         }
     }
 
+    /// The same with options added to the URLs of its databases, such as `?sslmode=require`.
+    pub fn with_url_options(mut self, options: &str) -> Sandbox {
+        self.engine.iter_mut().filter(|arg| arg.starts_with("postgres")).for_each(|url| url.push_str(options));
+        self
+    }
+
+    /// The URL of its first PostgreSQL database on another server.
+    pub fn database_at(&self, server: &str) -> String {
+        let (base, _) = server.rsplit_once('/').expect("the URL names a database");
+        let (_, names) = self.databases.as_ref().expect("a sandbox on PostgreSQL");
+        format!("{base}/{}", names[0])
+    }
+
     /// The arguments that name this sandbox's data.
     pub fn engine_args(&self) -> &[String] {
         &self.engine
@@ -166,7 +179,13 @@ impl Sandbox {
 
     /// Starts `serve`, `demo` or the like on a free port, and waits until it says that it serves.
     pub fn serve(&self, args: &[&str]) -> Server {
+        self.serve_with(args, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn serve_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Server {
         let mut command = self.command(args);
+        command.envs(environment.iter().copied());
         command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -208,7 +227,7 @@ impl Drop for Sandbox {
 }
 
 /// Runs statements on a PostgreSQL server by its own client.
-fn sql(server: &str, statements: &[String]) {
+pub fn sql(server: &str, statements: &[String]) {
     for statement in statements {
         let ended = psql(server, statement);
         assert!(ended.status.success(), "{statement}: {}", String::from_utf8_lossy(&ended.stderr));
@@ -273,6 +292,19 @@ impl Server {
         headers: &str,
         body: &str,
     ) -> std::io::Result<Option<(u16, String)>> {
+        let answer = self.exchange(method, path, key, headers, body)?;
+        Ok(answer.map(|(status, _, body)| (status, body)))
+    }
+
+    /// The same with the head of the answer.
+    pub fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        headers: &str,
+        body: &str,
+    ) -> std::io::Result<Option<(u16, String, String)>> {
         let url = self.serving["url"].as_str().unwrap();
         let authority = url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(authority)?;
@@ -292,7 +324,7 @@ impl Server {
         if length.is_some_and(|(_, length)| length.parse() != Ok(body.len())) {
             return Ok(None);
         }
-        Ok(head.split(' ').nth(1).and_then(|status| status.parse().ok()).map(|status| (status, body.to_owned())))
+        Ok(head.split(' ').nth(1).and_then(|status| status.parse().ok()).map(|status| (status, head.to_owned(), body.to_owned())))
     }
 }
 

@@ -85,7 +85,7 @@ async fn list_products(
     // Each order has its own positions, so a cursor of one is refused by the other.
     let list = if filter.updated_since.is_some() { "catalog.products_by_change" } else { "catalog.products" };
     let request = paging.request(list)?;
-    let rows = app.store().read(caller.tenant()?, move |read| queries::products(read, &filter, &request)).await?;
+    let rows = app.read(&caller, move |read| queries::products(read, &filter, &request)).await?;
     let page = paging.page(list, rows, |product| (product.updated_at.micros(), product.product_id))?;
     Ok(Json(Page { data: page.data.into_iter().map(ProductSummary::from).collect(), next_cursor: page.next_cursor }))
 }
@@ -102,7 +102,7 @@ async fn create_product(State(app): State<App>, caller: Caller, new: Keyed<NewPr
 /// A product with its variants and their prices.
 #[utoipa::path(get, path = "/api/v1/products/{product_id}", tag = "catalog", params(("product_id" = ProductId, Path)), responses((status = 200, body = ProductDetail)))]
 async fn get_product(State(app): State<App>, caller: Caller, Params(id): Params<ProductId>) -> Result<Versioned<ProductDetail>> {
-    let product = app.store().peek(caller.tenant()?, move |read| queries::product(read, id)).await?;
+    let product = app.peek(&caller, move |read| queries::product(read, id)).await?;
     Ok(Versioned(product.product.version, product))
 }
 
@@ -161,14 +161,14 @@ struct SkuQuery {
 /// The variant with a SKU. (In the query, because a SKU may contain a slash.)
 #[utoipa::path(get, path = "/api/v1/variants/by-sku", tag = "catalog", params(SkuQuery), responses((status = 200, body = Variant)))]
 async fn get_variant_by_sku(State(app): State<App>, caller: Caller, Query(query): Query<SkuQuery>) -> Result<Versioned<Variant>> {
-    let variant = app.store().peek(caller.tenant()?, move |read| queries::variant_by_sku(read, &query.sku)).await?;
+    let variant = app.peek(&caller, move |read| queries::variant_by_sku(read, &query.sku)).await?;
     Ok(Versioned(variant.version, variant))
 }
 
 /// A variant with its prices.
 #[utoipa::path(get, path = "/api/v1/variants/{variant_id}", tag = "catalog", params(("variant_id" = VariantId, Path)), responses((status = 200, body = Variant)))]
 async fn get_variant(State(app): State<App>, caller: Caller, Params(id): Params<VariantId>) -> Result<Versioned<Variant>> {
-    let variant = app.store().peek(caller.tenant()?, move |read| queries::variant(read, id)).await?;
+    let variant = app.peek(&caller, move |read| queries::variant(read, id)).await?;
     Ok(Versioned(variant.version, variant))
 }
 
@@ -220,7 +220,7 @@ async fn list_price_observations(
 ) -> Result<Json<Page<PriceObservation>>> {
     let list = "catalog.price_observations";
     let request = paging.request(list)?;
-    let rows = app.store().read(caller.tenant()?, move |read| queries::observations(read, id, &request)).await?;
+    let rows = app.read(&caller, move |read| queries::observations(read, id, &request)).await?;
     Ok(Json(paging.page(list, rows, |o| (o.currency.code().to_owned(), o.price.micros()))?))
 }
 

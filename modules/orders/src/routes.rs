@@ -134,14 +134,14 @@ async fn list_orders(
     const LIST: &str = "orders.orders";
     let page = paging.request(LIST)?;
     let (before, limit) = (page.after.unwrap_or(i64::MAX), i64::from(page.limit) + 1);
-    let rows = app.store().read(caller.tenant()?, move |read| queries::orders(read, &which, before, limit)).await?;
+    let rows = app.read(&caller, move |read| queries::orders(read, &which, before, limit)).await?;
     Ok(Json(paging.page(LIST, rows, |head| head.order_id.as_i64())?))
 }
 
 /// Reads an order with its current lines.
 #[utoipa::path(get, path = "/api/v1/orders/{order_id}", tag = "orders", params(("order_id" = OrderId, Path)), responses((status = 200, body = Order)))]
 async fn get_order(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> Result<Versioned<Order>> {
-    let order = app.store().peek(caller.tenant()?, move |read| queries::order(read, order_id)).await?;
+    let order = app.peek(&caller, move |read| queries::order(read, order_id)).await?;
     Ok(Versioned(order.head.version, order))
 }
 
@@ -335,7 +335,7 @@ async fn list_changes(
     const LIST: &str = "orders.changes";
     let page = paging.request(LIST)?;
     let (after, limit) = (page.after.unwrap_or(0), i64::from(page.limit) + 1);
-    let rows = app.store().read(caller.tenant()?, move |read| queries::changes(read, order_id, after, limit)).await?;
+    let rows = app.read(&caller, move |read| queries::changes(read, order_id, after, limit)).await?;
     Ok(Json(paging.page(LIST, rows, |change| change.version)?))
 }
 
@@ -354,7 +354,7 @@ async fn get_lines_at(
     caller: Caller,
     Params((order_id, version)): Params<(OrderId, i64)>,
 ) -> Result<Json<LinesAt>> {
-    let lines = app.store().read(caller.tenant()?, move |read| queries::lines_at(read, order_id, version)).await?;
+    let lines = app.read(&caller, move |read| queries::lines_at(read, order_id, version)).await?;
     Ok(Json(LinesAt { lines }))
 }
 
@@ -483,7 +483,7 @@ async fn notes(
     let list = if kind == DocumentKind::CreditNote { "orders.credit_notes" } else { "orders.adjustments" };
     let page = paging.request(list)?;
     let (before, limit) = (page.after.unwrap_or(i64::MAX), i64::from(page.limit) + 1);
-    let rows = app.store().read(caller.tenant()?, move |read| queries::notes(read, kind, order, before, limit)).await?;
+    let rows = app.read(caller, move |read| queries::notes(read, kind, order, before, limit)).await?;
     Ok(Json(paging.page(list, rows, |head| head.note_id)?))
 }
 
@@ -508,7 +508,7 @@ async fn list_adjustments(AppState(app): AppState<App>, caller: Caller, paging: 
 #[utoipa::path(get, path = "/api/v1/credit-notes/{credit_note_id}", tag = "orders", params(("credit_note_id" = inline(CreditNoteId), Path)),
     responses((status = 200, body = Note)))]
 async fn get_credit_note(AppState(app): AppState<App>, caller: Caller, Params(id): Params<CreditNoteId>) -> Result<Json<Note>> {
-    let note = app.store().peek(caller.tenant()?, move |read| queries::note(read, DocumentKind::CreditNote, id.as_i64())).await?;
+    let note = app.peek(&caller, move |read| queries::note(read, DocumentKind::CreditNote, id.as_i64())).await?;
     Ok(Json(note.ok_or_else(error::credit_note_not_found)?))
 }
 
@@ -516,7 +516,7 @@ async fn get_credit_note(AppState(app): AppState<App>, caller: Caller, Params(id
 #[utoipa::path(get, path = "/api/v1/adjustments/{adjustment_id}", tag = "orders", params(("adjustment_id" = inline(AdjustmentId), Path)),
     responses((status = 200, body = Note)))]
 async fn get_adjustment(AppState(app): AppState<App>, caller: Caller, Params(id): Params<AdjustmentId>) -> Result<Json<Note>> {
-    let note = app.store().peek(caller.tenant()?, move |read| queries::note(read, DocumentKind::Adjustment, id.as_i64())).await?;
+    let note = app.peek(&caller, move |read| queries::note(read, DocumentKind::Adjustment, id.as_i64())).await?;
     Ok(Json(note.ok_or_else(error::adjustment_not_found)?))
 }
 
@@ -593,8 +593,7 @@ async fn list_customers(
     const LIST: &str = "orders.customers";
     let page = paging.request(LIST)?;
     let (before, limit) = (page.after.unwrap_or(i64::MAX), i64::from(page.limit) + 1);
-    let rows =
-        app.store().read(caller.tenant()?, move |read| queries::customers(read, filter.external_ref.as_deref(), before, limit)).await?;
+    let rows = app.read(&caller, move |read| queries::customers(read, filter.external_ref.as_deref(), before, limit)).await?;
     Ok(Json(paging.page(LIST, rows, |customer| customer.customer_id.as_i64())?))
 }
 
@@ -606,7 +605,7 @@ async fn get_customer(
     caller: Caller,
     Params(customer_id): Params<CustomerId>,
 ) -> Result<Versioned<CustomerWithAddresses>> {
-    let found = app.store().peek(caller.tenant()?, move |read| queries::customer(read, customer_id)).await?;
+    let found = app.peek(&caller, move |read| queries::customer(read, customer_id)).await?;
     Ok(Versioned(found.customer.version, found))
 }
 
@@ -751,10 +750,10 @@ async fn daily_sales(
     let page = paging.request(list)?;
     let limit = i64::from(page.limit) + 1;
     let read = move |read: &mut store::Read<'_>| {
-        let rows = queries::daily_sales(read, group_by, period, page.after, limit)?;
+        let rows = queries::daily_sales(read, group_by, period, page.after.clone(), limit)?;
         Ok((rows, queries::daily_sales_totals(read, period)?))
     };
-    let (rows, totals) = app.store().read(caller.tenant()?, read).await?;
+    let (rows, totals) = app.read(&caller, read).await?;
     let page = paging.page(list, rows, |(key, row)| SalesPosition { key: key.clone(), currency: row.currency.code().to_owned() })?;
     Ok(Json(DailySalesReport { data: page.data.into_iter().map(|(_, row)| row).collect(), next_cursor: page.next_cursor, totals }))
 }

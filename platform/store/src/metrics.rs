@@ -17,6 +17,36 @@ struct LaneLabels {
     lane: u32,
 }
 
+/// Who answered a read that a replica may answer, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    Replica,
+    /// No replica had come as far as the caller has seen.
+    PrimaryLag,
+    /// No replica could be reached.
+    PrimaryAway,
+    /// A statement failed on the replica.
+    PrimaryFailed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReplicaLabels {
+    shard: u32,
+    served: &'static str,
+}
+
+/// The metrics of one shard's replicas.
+#[derive(Clone, Default)]
+pub(crate) struct ReplicaMetrics {
+    reads: [Counter; 4],
+}
+
+impl ReplicaMetrics {
+    pub(crate) fn count(&self, served: Served) {
+        self.reads[served as usize].inc();
+    }
+}
+
 /// The metrics of all lanes.
 #[derive(Clone)]
 pub(crate) struct StoreMetrics {
@@ -25,6 +55,7 @@ pub(crate) struct StoreMetrics {
     group_size: Family<LaneLabels, Histogram>,
     group_seconds: Family<LaneLabels, Histogram>,
     commit_seconds: Family<LaneLabels, Histogram>,
+    replica_reads: Family<ReplicaLabels, Counter>,
 }
 
 /// The metrics of one lane.
@@ -45,7 +76,14 @@ impl StoreMetrics {
             group_size: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 10))),
             group_seconds: Family::new_with_constructor(seconds),
             commit_seconds: Family::new_with_constructor(seconds),
+            replica_reads: Family::default(),
         }
+    }
+
+    pub(crate) fn replicas(&self, shard: u16) -> ReplicaMetrics {
+        let reads = ["replica", "primary_lag", "primary_away", "primary_failed"];
+        let labels = reads.map(|served| ReplicaLabels { shard: shard.into(), served });
+        ReplicaMetrics { reads: labels.map(|labels| self.replica_reads.get_or_create(&labels).clone()) }
     }
 
     pub(crate) fn lane(&self, shard: u16, lane: u16) -> LaneMetrics {
@@ -65,6 +103,8 @@ impl StoreMetrics {
         registry.register("store_group_size", "Commands in a committed group", self.group_size.clone());
         registry.register("store_group_seconds", "From taking a group to its commit", self.group_seconds.clone());
         registry.register("store_commit_seconds", "Committing a group", self.commit_seconds.clone());
+        let help = "Reads that a replica may answer, by who answered and why (primary_lag: no replica had come far enough)";
+        registry.register("store_replica_reads", help, self.replica_reads.clone());
         registry.register_collector(Box::new(QueueDepths(queues)));
     }
 }

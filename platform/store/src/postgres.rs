@@ -6,6 +6,7 @@
 use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Stored, Wanted};
 use crate::migrate::{self, Migrations};
 use crate::once::KEEP_MS;
+use crate::replica::{Mark, WRITTEN, Wal};
 use crate::sql::Sql;
 use crate::store::Engine;
 use crate::tx::{Refusal, Session};
@@ -32,6 +33,8 @@ pub(crate) const LOCK_CLASS: i32 = 0x6272_616e;
 const PIPELINE: usize = 1_024;
 /// How long connecting may take.
 const CONNECT_SECONDS: u64 = 5;
+/// A connection on which nothing has come for so long is probed, and given up when several probes stay unanswered.
+const KEEPALIVE_SECONDS: u64 = 15;
 /// Expired idempotency keys deleted at a time.
 const PURGE: i64 = 1_000;
 /// Groups between two looks for expired keys.
@@ -79,7 +82,7 @@ fn type_of(value: &Value<'_>) -> Type {
     }
 }
 
-struct PostgresRow(tokio_postgres::Row);
+pub(crate) struct PostgresRow(tokio_postgres::Row);
 
 impl Row for PostgresRow {
     fn value(&self, index: usize) -> Result<ValueRef<'_>> {
@@ -192,6 +195,9 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
         .parse()
         .map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
     config.connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS)).application_name("brandos");
+    config.keepalives_idle(config.get_keepalives_idle().min(std::time::Duration::from_secs(KEEPALIVE_SECONDS)));
+    config.keepalives_interval(config.get_keepalives_interval().unwrap_or(std::time::Duration::from_secs(KEEPALIVE_SECONDS / 3)));
+    config.keepalives_retries(config.get_keepalives_retries().unwrap_or(3));
     if config.get_ssl_mode() == SslMode::Require {
         let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|e| {
             Error::unavailable("store.unavailable", "the system's root certificates can't be read")
@@ -218,11 +224,19 @@ fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + S
 impl Connection {
     /// Connects. Errors: `store.unavailable`, which names the cause but not the password.
     pub(crate) fn open(url: &str, prepared: bool) -> Result<Connection> {
+        let mut connection = Connection::unconnected(url, prepared)?;
+        connection.connect()?;
+        connection.timeline = connection.read_timeline();
+        Ok(connection)
+    }
+
+    /// One that connects when it is first used.
+    pub(crate) fn unconnected(url: &str, prepared: bool) -> Result<Connection> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
-        let mut connection = Connection {
+        Ok(Connection {
             url: url.to_owned(),
             prepared,
             runtime,
@@ -233,10 +247,7 @@ impl Connection {
             fault: Fault::None,
             scope: None,
             timeline: None,
-        };
-        connection.connect()?;
-        connection.timeline = connection.read_timeline();
-        Ok(connection)
+        })
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -328,11 +339,44 @@ impl Connection {
         if self.pending.len() >= PIPELINE { self.settle() } else { Ok(()) }
     }
 
+    /// Whether it stands, with no snapshot open that a panic has left (a scope that is still set).
+    pub(crate) fn is_usable(&self) -> bool {
+        self.fault != Fault::Lost && self.scope.is_none() && self.client.as_ref().is_some_and(|client| !client.is_closed())
+    }
+
+    /// Asks outside of any transaction for one row; connects first when it must. Given up, with the connection, after `limit`.
+    pub(crate) fn ask_alone(&mut self, text: &str, limit: std::time::Duration) -> Result<PostgresRow> {
+        if !self.is_usable() {
+            self.connect()?;
+        }
+        let client = self.client()?;
+        let asked = self.runtime.block_on(async { tokio::time::timeout(limit, client.query_typed(text, &[])).await });
+        match asked {
+            Ok(Ok(rows)) => rows.into_iter().next().map(PostgresRow).ok_or_else(|| Error::internal("a question was answered with no row")),
+            Ok(Err(error)) => Err(self.failed(error, text)),
+            Err(_) => {
+                self.fault = Fault::Lost;
+                Err(Error::unavailable("store.unavailable", "the database did not answer in time").retry_after_ms(1_000))
+            }
+        }
+    }
+
+    /// Waits for every write sent so far, and asks along with the last of them how far the server is written.
+    fn settle_written(&mut self) -> (Result<()>, Wal) {
+        let asked = self.client().map(|client| {
+            self.runtime.block_on(async {
+                // Joined, the question is sent before the answers are awaited: no round trip of its own.
+                futures_util::future::join(take_in(&mut self.pending), client.query_typed(WRITTEN, &[])).await.1
+            })
+        });
+        let written = asked.ok().and_then(|rows| written(&rows.ok()?).ok());
+        (self.settle(), written.unwrap_or(Wal::UNKNOWN))
+    }
+
     /// Opens a read-only snapshot, runs `read` and ends it. A lost connection is made again first.
     pub(crate) fn snapshot<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
         self.failed = None;
-        // A scope that is still set is a snapshot that a panic left open.
-        if self.fault == Fault::Lost || self.scope.is_some() || self.client.as_ref().is_none_or(|c| c.is_closed()) {
+        if !self.is_usable() {
             self.connect()?;
         }
         self.fault = Fault::None;
@@ -500,9 +544,17 @@ pub(crate) fn prepare_database(url: &str, lanes: u16, migrations: &[Migrations],
     })
 }
 
+/// The row of [`WRITTEN`].
+fn written(rows: &[tokio_postgres::Row]) -> Result<Wal> {
+    let row = rows.first().cloned().map(PostgresRow).ok_or_else(|| Error::internal("the server does not say how far it is written"))?;
+    Wal::from_written(&row)
+}
+
 /// The write connection of one lane.
 pub(crate) struct PostgresLane {
     connection: Connection,
+    /// Where it says how far its commands have come, when the shard has replicas.
+    mark: Option<Mark>,
     xid: Option<u64>,
     groups: u32,
 }
@@ -514,8 +566,14 @@ const STORED: &str = "SELECT o.tenant_id, o.hash, o.fingerprint, o.answer FROM u
     JOIN store_once o ON o.tenant_id = w.tenant AND o.hash = decode(w.hash, 'hex')";
 
 impl PostgresLane {
-    pub(crate) fn open(url: &str, prepared: bool) -> Result<PostgresLane> {
-        Ok(PostgresLane { connection: Connection::open(url, prepared)?, xid: None, groups: 0 })
+    pub(crate) fn open(url: &str, prepared: bool, mark: Option<Mark>) -> Result<PostgresLane> {
+        Ok(PostgresLane { connection: Connection::open(url, prepared)?, mark, xid: None, groups: 0 })
+    }
+
+    fn set_mark(&self, at: Wal) {
+        if let Some(mark) = &self.mark {
+            *mark.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = at;
+        }
     }
 
     fn ask(&mut self, text: &'static str, args: ArgList<'_>, each: &mut dyn FnMut(&dyn Row) -> Result<()>) -> Result<()> {
@@ -677,16 +735,24 @@ impl LaneEngine for PostgresLane {
                 }
                 client.query_typed(STORED, &[(&key_tenants as _, Type::INT8_ARRAY), (&key_hashes as _, Type::TEXT_ARRAY)]).await
             };
-            futures_util::future::try_join5(
-                client.batch_execute(&begin),
-                client.query_typed(XID, &[]),
-                client.query_typed(LAST, &[(&lane_number as _, Type::INT8)]),
-                client.query_typed(DEPARTURES, &[(tenants, Type::INT8_ARRAY)]),
-                stored,
+            // What other nodes have committed on this lane is before this: replayed answers and refusals may rest on it.
+            let at = async { if self.mark.is_some() { client.query_typed(WRITTEN, &[]).await.map(Some) } else { Ok(None) } };
+            futures_util::future::try_join(
+                futures_util::future::try_join5(
+                    client.batch_execute(&begin),
+                    client.query_typed(XID, &[]),
+                    client.query_typed(LAST, &[(&lane_number as _, Type::INT8)]),
+                    client.query_typed(DEPARTURES, &[(tenants, Type::INT8_ARRAY)]),
+                    stored,
+                ),
+                at,
             )
             .await
         });
-        let ((), xid, last, departures, stored) = answers.map_err(|e| self.connection.failed(e, "opening a group"))?;
+        let (((), xid, last, departures, stored), at) = answers.map_err(|e| self.connection.failed(e, "opening a group"))?;
+        if let Some(rows) = at {
+            self.set_mark(written(&rows)?);
+        }
         let first = |rows: Vec<tokio_postgres::Row>| -> Result<PostgresRow> {
             rows.into_iter().next().map(PostgresRow).ok_or_else(|| Error::internal("the shard has no such lane"))
         };
@@ -726,13 +792,24 @@ impl LaneEngine for PostgresLane {
         if let Err(error) = self.leave(lane, &remains, now) {
             return Committed::No(error);
         }
-        let committed = self.connection.batch("COMMIT".to_owned()).and_then(|()| self.connection.settle());
+        let sent = self.connection.batch("COMMIT".to_owned());
+        let (committed, mut at) = match &self.mark {
+            Some(_) => self.connection.settle_written(),
+            None => (self.connection.settle(), Wal::UNKNOWN),
+        };
         self.connection.scope = None;
-        match committed {
+        let committed = match sent.and(committed) {
             Ok(()) => Committed::Yes,
             Err(error) if self.connection.fault == Fault::Lost => self.outcome(lane, error),
             Err(error) => Committed::No(error),
+        };
+        if self.mark.is_some() && !matches!(committed, Committed::No(_)) {
+            if !at.is_known() && matches!(committed, Committed::Yes) {
+                at = self.connection.settle_written().1;
+            }
+            self.set_mark(at);
         }
+        committed
     }
 
     fn rollback(&mut self) {

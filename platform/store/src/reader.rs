@@ -1,5 +1,6 @@
 //! Reads: threads with a read connection each, fed from one bounded queue, every read on a snapshot and bounded in time.
 
+use crate::replica::Wal;
 use crate::tx::{Read, Session};
 use kernel::{Error, Result, Scope, Timestamp};
 use std::collections::VecDeque;
@@ -18,6 +19,11 @@ const QUEUE: usize = 10_000;
 pub(crate) trait ReadEngine {
     /// Runs `read` on one snapshot. Errors only when there is no snapshot to be had; then `read` was not run.
     fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()>;
+
+    /// How far a replica has replayed its primary's log; waits a little when that is not as far as `wanted`. A primary has everything.
+    fn replayed(&mut self, wanted: Wal) -> Result<Wal> {
+        Ok(wanted)
+    }
 }
 
 impl ReadEngine for crate::sqlite::Connection {
@@ -56,7 +62,7 @@ pub(crate) fn read_once<T>(
     }
 }
 
-type Work = Box<dyn FnOnce(&mut dyn ReadEngine) + Send>;
+pub(crate) type Work = Box<dyn FnOnce(&mut dyn ReadEngine) + Send>;
 
 struct Waiting {
     work: VecDeque<(Instant, Work)>,
@@ -78,6 +84,23 @@ impl Readers {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Queues work for the next thread that is free.
+    pub(crate) fn push(&self, work: Work) -> Result<()> {
+        {
+            let mut waiting = self.lock();
+            if waiting.closed {
+                return Err(Error::unavailable("store.closed", "the store is shutting down"));
+            }
+            if waiting.work.len() >= QUEUE {
+                return Err(Error::overloaded("store.overloaded", "more work is waiting than can be done soon; nothing was done")
+                    .retry_after_ms(1_000));
+            }
+            waiting.work.push_back((Instant::now(), work));
+        }
+        self.arrived.notify_one();
+        Ok(())
+    }
+
     /// Queues a read and waits for its answer.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
@@ -93,18 +116,7 @@ impl Readers {
                 let _ = reply.send(result);
             });
         });
-        {
-            let mut waiting = self.lock();
-            if waiting.closed {
-                return Err(Error::unavailable("store.closed", "the store is shutting down"));
-            }
-            if waiting.work.len() >= QUEUE {
-                return Err(Error::overloaded("store.overloaded", "more work is waiting than can be done soon; nothing was done")
-                    .retry_after_ms(1_000));
-            }
-            waiting.work.push_back((Instant::now(), work));
-        }
-        self.arrived.notify_one();
+        self.push(work)?;
         answer.await.unwrap_or_else(|_| {
             Err(Error::unavailable("store.read_dropped", "the read waited too long or ended early").retry_after_ms(1_000))
         })

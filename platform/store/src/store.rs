@@ -8,7 +8,8 @@ use crate::lane::{Departure, Forward, Lane, LaneEngine};
 use crate::metrics::StoreMetrics;
 use crate::migrate::Migrations;
 use crate::queue::{Bounds, Queue};
-use crate::reader::{PEEK_MS, READ_MS, Readers, read_once};
+use crate::reader::{PEEK_MS, READ_MS, ReadEngine as _, Readers, read_once};
+use crate::replica::{CommitPosition, MAX_REPLICAS, Mark, ReplicaConnection, Replicas, SYSTEM, WRITTEN, Wal};
 use crate::tx::{Read, Tx};
 use crate::value::{FromRow, Row};
 use crate::{postgres, sqlite};
@@ -47,6 +48,8 @@ pub enum ShardConfig {
         lanes: u16,
         /// Whether statements are prepared under names. Off behind a PgBouncer older than 1.21 in transaction mode.
         prepared: bool,
+        /// URLs of streaming replicas that [`Store::read_at`] may ask; at most 16. Their role needs no rights but those on the primary.
+        replicas: Vec<String>,
     },
 }
 
@@ -76,7 +79,7 @@ impl StoreConfig {
 
     /// One PostgreSQL database with four lanes and the default bounds.
     pub fn postgres(url: impl Into<String>) -> StoreConfig {
-        StoreConfig::with_shards(vec![ShardConfig::Postgres { url: url.into(), lanes: 4, prepared: true }])
+        StoreConfig::with_shards(vec![ShardConfig::Postgres { url: url.into(), lanes: 4, prepared: true, replicas: Vec::new() }])
     }
 
     /// These shards with the default bounds: 2 readers each; 16,384 commands, 64 MiB, 4,096 commands of one
@@ -134,6 +137,7 @@ pub(crate) struct Shard {
     readers: Arc<Readers>,
     /// Read connections for reads on the calling thread (SQLite).
     peekers: Mutex<Vec<sqlite::Connection>>,
+    replicas: Option<Replicas>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     wal: Option<Arc<sqlite::Wal>>,
 }
@@ -174,6 +178,9 @@ impl Inner {
     /// Sends a command on to the shard where its tenant lives by now.
     fn forward(&self, job: Box<dyn Job>, departure: Departure) {
         if let Some(tenant) = job.call().scope.tenant() {
+            if let Some(replicas) = self.shards.get(usize::from(departure.shard)).and_then(|s| s.replicas.as_ref()) {
+                replicas.arrived();
+            }
             self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, departure.shard);
             let lanes = self.shards.get(usize::from(departure.shard)).map_or(0, |s| s.lanes.len() as u16);
             if lanes > 0 {
@@ -201,6 +208,9 @@ fn close_shard(shard: &Shard) {
         lane.queue.close();
     }
     shard.readers.close();
+    if let Some(replicas) = &shard.replicas {
+        replicas.close();
+    }
     if let Some(wal) = &shard.wal {
         wal.close();
     }
@@ -214,7 +224,7 @@ fn close_shard(shard: &Shard) {
 }
 
 /// The lane of a tenant: the same on every node, and evenly spread (SplitMix64's finaliser).
-fn lane_of(tenant: TenantId, lanes: u16) -> u16 {
+pub(crate) fn lane_of(tenant: TenantId, lanes: u16) -> u16 {
     let mut z = tenant.as_i64() as u64;
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -264,10 +274,27 @@ impl Store {
         runtime.block_on(self.refresh_directory())
     }
 
-    /// Reads the directory of tenants again; a node does so about once a second when several nodes share PostgreSQL.
+    /// Reads the directory of tenants again; a node does so about once a second when several nodes share PostgreSQL. Also looks where
+    /// the shards with replicas stand: a replica that lags behind that is asked no more, and nobody reads what is older than this.
     pub async fn refresh_directory(&self) -> Result<()> {
+        let looked: Vec<Option<u64>> = self.inner.shards.iter().map(|s| s.replicas.as_ref().map(Replicas::arrivals)).collect();
         let placed: Vec<(TenantId, u16)> = self.read_shard(0, |read| read.all("SELECT tenant, shard FROM store_directory", ())).await?;
-        *self.inner.directory.write().unwrap_or_else(PoisonError::into_inner) = placed.into_iter().collect();
+        let placed: HashMap<TenantId, u16> = placed.into_iter().collect();
+        let moved = *self.inner.directory.read().unwrap_or_else(PoisonError::into_inner) != placed;
+        // Before anyone reads a tenant where it is now: a replica there may not have its rows yet.
+        for (shard, arrivals) in looked.into_iter().enumerate() {
+            let (Some(replicas), Some(arrivals)) = (&self.inner.shards[shard].replicas, arrivals) else { continue };
+            match self.written(shard as u16).await {
+                Ok(at) => replicas.raise(at, arrivals),
+                Err(error) => {
+                    tracing::warn!(shard, ?error, "it can't be learnt how far a primary is written");
+                    if moved {
+                        replicas.arrived();
+                    }
+                }
+            }
+        }
+        *self.inner.directory.write().unwrap_or_else(PoisonError::into_inner) = placed;
         Ok(())
     }
 
@@ -360,6 +387,66 @@ impl Store {
             }
             None => shard.readers.read(scope, READ_MS, self.inner.environment.clock.now(), read).await,
         }
+    }
+
+    /// [`Store::read`], where a replica may answer (on PostgreSQL, when there are some): one that has everything that this node's
+    /// commands in the scope have committed, and everything up to `after`. What others have committed since may be missing. It waits
+    /// some milliseconds for a replica to come so far; then, and whatever is wrong with a replica, the primary answers. So `read` may run
+    /// twice. Not for decisions: what a command rests on it reads itself.
+    pub async fn read_at<T, F>(&self, scope: impl Into<Scope>, after: Option<CommitPosition>, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        let (scope, read) = (scope.into(), Arc::new(read));
+        match self.read_on_replica(scope, after, &read).await {
+            Some(result) => result,
+            None => self.read(scope, move |view| read(view)).await,
+        }
+    }
+
+    /// [`Store::peek`], where a replica may answer as in [`Store::read_at`].
+    pub async fn peek_at<T, F>(&self, scope: impl Into<Scope>, after: Option<CommitPosition>, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        let (scope, read) = (scope.into(), Arc::new(read));
+        match self.read_on_replica(scope, after, &read).await {
+            Some(result) => result,
+            None => self.peek(scope, move |view| read(view)).await,
+        }
+    }
+
+    async fn read_on_replica<T, F>(&self, scope: Scope, after: Option<CommitPosition>, read: &Arc<F>) -> Option<Result<T>>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        let shard = self.inner.shards.get(usize::from(scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant))))?;
+        shard.replicas.as_ref()?.read(scope, after, READ_MS, self.inner.environment.clock.now(), read).await
+    }
+
+    /// How far the commands in this scope have come that this node has answered, for [`Store::read_at`] on another node. None where
+    /// the scope's shard has no replicas, and when it can't be learnt because the primary is away.
+    pub async fn position(&self, scope: impl Into<Scope>) -> Option<CommitPosition> {
+        let scope = scope.into();
+        let shard = scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant));
+        let position = self.inner.shards.get(usize::from(shard))?.replicas.as_ref()?.wanted(scope);
+        if position.is_known() { Some(position) } else { Some(CommitPosition::of(shard, self.written(shard).await.ok()?)) }
+    }
+
+    /// How far the log of a shard's primary is written.
+    async fn written(&self, shard: u16) -> Result<Wal> {
+        self.read_shard(shard, |read| {
+            let mut at = Wal::UNKNOWN;
+            read.each(WRITTEN, (), |row| {
+                at = Wal::from_written(row)?;
+                Ok(())
+            })?;
+            Ok(at)
+        })
+        .await
     }
 
     /// Reads on the platform's scope of one shard.
@@ -520,6 +607,7 @@ fn open_shard(
     let mut lanes = Vec::new();
     let mut peekers = Vec::new();
     let mut wal = None;
+    let mut replicas = None;
     let sequences;
     match shard {
         ShardConfig::Sqlite { path } => {
@@ -539,10 +627,14 @@ fn open_shard(
             spawn(&mut threads, format!("checkpoint-{number}"), move || sqlite::checkpoint_loop(file, watched))?;
             wal = Some(shared);
         }
-        ShardConfig::Postgres { url, lanes: wanted, prepared } => {
+        ShardConfig::Postgres { url, lanes: wanted, prepared, replicas: replica_urls } => {
+            if replica_urls.len() > MAX_REPLICAS {
+                return Err(Error::invalid("store.too_many_replicas", format!("a shard has at most {MAX_REPLICAS} replicas")));
+            }
             sequences = postgres::prepare_database(url, *wanted, migrations, now)?;
+            let marks: Vec<Mark> = sequences.iter().filter(|_| !replica_urls.is_empty()).map(|_| Mark::default()).collect();
             for (lane, last) in sequences.iter().copied().enumerate() {
-                let engine = postgres::PostgresLane::open(url, *prepared)?;
+                let engine = postgres::PostgresLane::open(url, *prepared, marks.get(lane).cloned())?;
                 lanes.push(start_lane(number, lane as u16, engine, last, config, environment, metrics, forward, &mut threads)?);
             }
             for reader in 0..config.readers.max(1) {
@@ -550,9 +642,38 @@ fn open_shard(
                 let queue = readers.clone();
                 spawn(&mut threads, format!("read-{number}-{reader}"), move || queue.work(engine))?;
             }
+            if !replica_urls.is_empty() {
+                let queues = open_replicas(number, url, replica_urls, *prepared, config.readers.max(1))?;
+                replicas = Some(Replicas::new(number, marks, queues, metrics.replicas(number)));
+            }
         }
     }
-    Ok(Shard { config: shard.clone(), lanes, sequences, readers, peekers: Mutex::new(peekers), threads: Mutex::new(threads), wal })
+    let (peekers, threads) = (Mutex::new(peekers), Mutex::new(threads));
+    Ok(Shard { config: shard.clone(), lanes, sequences, readers, peekers, replicas, threads, wal })
+}
+
+/// Starts the threads that read on replicas, which need not be there. Gives each replica's queue.
+fn open_replicas(number: u16, primary: &str, replicas: &[String], prepared: bool, readers: usize) -> Result<Vec<Arc<Readers>>> {
+    let answer =
+        postgres::Connection::unconnected(primary, prepared)?.ask_alone(SYSTEM, std::time::Duration::from_millis(READ_MS.into()))?;
+    let system: i64 = (&answer as &dyn Row).get(0)?;
+    let mut queues = Vec::new();
+    // Not waited for at the end: one may hang on a replica that says nothing more.
+    let mut threads = Vec::new();
+    for (replica, url) in replicas.iter().enumerate() {
+        let queue = Arc::new(Readers::new());
+        for reader in 0..readers {
+            let mut engine = ReplicaConnection::new(url, prepared, system)?;
+            let waiting = queue.clone();
+            spawn(&mut threads, format!("replica-{number}-{replica}-{reader}"), move || {
+                // Connected before the first read comes, if it is there.
+                let _ = engine.replayed(Wal::default());
+                waiting.work(engine);
+            })?;
+        }
+        queues.push(queue);
+    }
+    Ok(queues)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a lane, named once")]

@@ -1,10 +1,12 @@
 //! A database for one test: a file in a temporary folder, or a fresh PostgreSQL database that is dropped at the end.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use store::{Engine, StoreConfig};
+use store::{Engine, ShardConfig, StoreConfig};
 
 /// Where the tests' PostgreSQL is: `postgres://user@host:port/database`, of a role that may create databases.
 const POSTGRES_URL: &str = "BRANDOS_TEST_POSTGRES";
+/// Where a streaming replica of it is. With one, whatever tests read through [`web::App::read`] comes from there where it may.
+const REPLICA_URL: &str = "BRANDOS_TEST_POSTGRES_REPLICA";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -44,7 +46,10 @@ impl Database {
                 };
                 let name = format!("brandos_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
                 execute(&server, &[format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")]).await;
-                let config = StoreConfig::postgres(with_database(&server, &name));
+                let mut config = StoreConfig::postgres(with_database(&server, &name));
+                if let (Ok(replica), [ShardConfig::Postgres { replicas, .. }]) = (std::env::var(REPLICA_URL), &mut config.shards[..]) {
+                    replicas.push(with_database(&replica, &name));
+                }
                 Some((Database::Postgres { server, name }, config))
             }
         }

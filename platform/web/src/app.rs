@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
-use store::{Once, OnceKey, SetFunction, Store, Tx};
+use store::{Once, OnceKey, Read, SetFunction, Store, Tx};
 use tokio::sync::watch;
 
 /// What a caller shows to say who it is.
@@ -153,6 +153,26 @@ impl App {
     /// Turns true when the server begins to stop: long answers (event streams) end then.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.0.stopping.subscribe()
+    }
+
+    /// Reads in the caller's tenant, perhaps on a replica: one that has everything this node has answered in that tenant, and everything
+    /// up to the caller's `BrandOS-Position`. For what is shown to the caller; what a decision rests on is read by its command.
+    /// Errors: `request.tenant_required`, and those of [`Store::read_at`].
+    pub async fn read<T, F>(&self, caller: &Caller, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        self.store().read_at(caller.tenant()?, caller.position, read).await
+    }
+
+    /// The same for a few rows by key, as [`Store::peek`].
+    pub async fn peek<T, F>(&self, caller: &Caller, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        self.store().peek_at(caller.tenant()?, caller.position, read).await
     }
 
     /// Runs a command for the caller: in its tenant, or on the platform's scope for a route with platform access; under its

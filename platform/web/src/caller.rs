@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use kernel::{Actor, ActorKind, Error, Result, Scope, TenantId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use store::Call;
+use store::{Call, CommitPosition};
 
 /// Who is calling, in which tenant, with which request. Made by the edge; a handler takes it as an argument.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Caller {
     pub(crate) replayed: Option<Arc<AtomicBool>>,
     /// The tenant's name out of the path.
     pub(crate) path_tenant: Option<Box<str>>,
+    /// What the caller has seen, by its `BrandOS-Position` header.
+    pub(crate) position: Option<CommitPosition>,
 }
 
 impl Caller {
@@ -50,6 +52,7 @@ impl Caller {
             body_limit_bytes: 0,
             replayed: None,
             path_tenant: None,
+            position: None,
         }
     }
 

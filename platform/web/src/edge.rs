@@ -34,10 +34,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use store::CommitPosition;
 use tower::{Layer, Service};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+/// What a caller has seen, told by the answer to a write and sent along with what comes after it.
+const BRANDOS_POSITION: HeaderName = HeaderName::from_static("brandos-position");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// What comes before the tenant in the path form.
 const TENANT_PATH: &str = "/api/v1/tenants/";
@@ -314,11 +317,11 @@ fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     if preflight {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
-        let names = "authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, x-request-id, x-tenant-id";
+        let names = "authorization, brandos-position, content-type, idempotency-key, if-match, if-none-match, last-event-id, x-request-id, x-tenant-id";
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     } else {
-        let names = "etag, idempotency-replayed, location, retry-after, x-request-id";
+        let names = "brandos-position, etag, idempotency-replayed, location, retry-after, x-request-id";
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(names));
     }
 }
@@ -400,10 +403,15 @@ where
                 } else {
                     body
                 };
-                match handler.call(Request::from_parts(parts, body)).await {
+                let seen = seen(&rules, &parts);
+                let mut response = match handler.call(Request::from_parts(parts, body)).await {
                     Ok(response) => response,
                     Err(never) => match never {},
+                };
+                if let Some((tenant, before)) = seen {
+                    tell_position(&app, tenant, before, response.headers_mut()).await;
                 }
+                response
             });
             // The timer costs nothing when the handler answers at once: it is armed only when it has to wait.
             let response = match tokio::time::timeout(rules.time, work.catch_unwind()).await {
@@ -424,6 +432,25 @@ where
     }
 }
 
+/// The tenant in which a request writes, and what its caller had seen before.
+fn seen(rules: &Rules, parts: &Parts) -> Option<(TenantId, Option<CommitPosition>)> {
+    if !matches!(rules.access, Access::Tenant(_)) || parts.method == Method::GET || parts.method == Method::HEAD {
+        return None;
+    }
+    let caller = parts.extensions.get::<Caller>()?;
+    Some((caller.tenant?, caller.position))
+}
+
+/// Tells the caller how far it has seen now: never less than it said itself. Refusals tell it too, since they may rest on what another
+/// has written. Nothing where there are no replicas.
+async fn tell_position(app: &App, tenant: TenantId, before: Option<CommitPosition>, headers: &mut HeaderMap) {
+    let Some(position) = app.store().position(tenant).await else { return };
+    let position = before.map_or(position, |before| before.or_later(position));
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(position.to_string())) {
+        headers.insert(BRANDOS_POSITION, value);
+    }
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }
@@ -441,6 +468,7 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts) -> Result<()> {
     if announced > rules.body_limit_bytes {
         return Err(too_large(rules.body_limit_bytes));
     }
+    let position = if rules.in_tenant { position(&parts.headers)? } else { None };
     let named = if rules.in_tenant { named_tenant(app, parts).await? } else { None };
     let identity = match rules.access {
         Access::Public => None,
@@ -448,6 +476,7 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts) -> Result<()> {
     };
     let caller = parts.extensions.get_mut::<Caller>().ok_or_else(|| Error::internal("a handler was called around the edge"))?;
     caller.tenant = named;
+    caller.position = position;
     caller.body_bytes = announced;
     caller.body_limit_bytes = rules.body_limit_bytes;
     caller.on_platform = matches!(rules.access, Access::Platform(_));
@@ -473,6 +502,15 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts) -> Result<()> {
         return Err(Error::forbidden("request.forbidden", format!("this needs the permission {permission}")));
     }
     Ok(())
+}
+
+/// What the caller has seen, if it says so.
+fn position(headers: &HeaderMap) -> Result<Option<CommitPosition>> {
+    let mut values = headers.get_all(BRANDOS_POSITION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let position = value.to_str().ok().and_then(CommitPosition::parse).filter(|_| values.next().is_none());
+    let wrong = || Error::field("BrandOS-Position", "invalid", "one position as an answer gave it, such as 0-1-615bd8c0");
+    position.map(Some).ok_or_else(wrong)
 }
 
 fn mismatch(source: &str) -> Error {

@@ -86,10 +86,21 @@ pub fn openapi(modules: &[Module]) -> Value {
                     "name": "X-Tenant-Id", "in": "header", "required": false, "schema": { "type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$" },
                     "description": "Slug or id of the tenant, where nothing else names it.",
                 },
+                "Position": {
+                    "name": "BrandOS-Position", "in": "header", "required": false, "schema": { "type": "string", "pattern": "^(0|[1-9][0-9]{0,3})-(0|[1-9][0-9]{0,8})-(0|[1-9a-f][0-9a-f]{0,14})$" },
+                    "description": "The header of the same name of the tenant's last answer that had one. What is read is then not older than that \
+                        answer, whichever node or replica it comes from. Without it a read that follows a write on another node may be a moment late.",
+                },
                 "IdempotencyKey": {
                     "name": "Idempotency-Key", "in": "header", "required": false, "schema": { "type": "string", "pattern": "^[!-~]{1,255}$" },
                     "description": "Makes the request happen once: repeated with the same key and body it gets the first answer again, \
                         with the header `Idempotency-Replayed: true`. Kept for at least 24 hours.",
+                },
+            },
+            "headers": {
+                "Position": {
+                    "schema": { "type": "string" },
+                    "description": "How far the caller has seen, to be sent along with the tenant's next requests. There only where replicas are read.",
                 },
             },
             "securitySchemes": {
@@ -127,6 +138,9 @@ fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method)
         if matches!(route.access, Access::Tenant(_) | Access::SignedIn) {
             parameters.push(json!({ "$ref": "#/components/parameters/TenantId" }));
         }
+        if matches!(route.access, Access::Tenant(_)) {
+            parameters.push(json!({ "$ref": "#/components/parameters/Position" }));
+        }
         let declared = parameters.iter().any(|p| p["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("idempotency-key")));
         if route.keyed && *method != Method::GET && !declared {
             parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
@@ -139,6 +153,15 @@ fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method)
             if let (false, Some(fields)) = (described, response.as_object_mut()) {
                 let words = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok()).and_then(|code| code.canonical_reason());
                 fields.insert("description".to_owned(), json!(words.unwrap_or(status)));
+            }
+            // What the edge tells where there are replicas.
+            if matches!(route.access, Access::Tenant(_))
+                && *method != Method::GET
+                && status.starts_with('2')
+                && let Some(fields) = response.as_object_mut()
+            {
+                let headers = fields.entry("headers").or_insert_with(|| json!({}));
+                headers["BrandOS-Position"] = json!({ "$ref": "#/components/headers/Position" });
             }
             // Errors that a handler declares have the body of every error.
             if status.starts_with(['4', '5']) && response.get("content").is_none() && response.get("$ref").is_none() {

@@ -308,6 +308,14 @@ async fn paths_queries_and_headers_are_refused_by_name() {
         "request.invalid",
         "Idempotency-Key",
     );
+    for bad in ["", "x", "0-1", "0-1-2 ", "0-1-2,0-1-2", "0-01-2", "0-1-FF", "é", "0-1-99999999999999999"] {
+        bench.get("/api/v1/things", &[WRITER, ("brandos-position", bad)]).await.is_problem(400, "request.invalid", "BrandOS-Position");
+    }
+    let twice = [WRITER, ("brandos-position", "0-1-2"), ("brandos-position", "0-1-2")];
+    bench.get("/api/v1/things", &twice).await.is_problem(400, "request.invalid", "BrandOS-Position");
+    assert_eq!(bench.get("/api/v1/things", &twice[..2]).await.status, 200);
+    let made = bench.make(&twice[..2], r#"{"name":"a"}"#).await;
+    assert_eq!((made.status, made.header("brandos-position")), (201, ""), "there is none without replicas");
     for (path, field) in [
         ("/api/v1/things/thg_short", "thing_id"),
         ("/api/v1/things/-1", "thing_id"),
@@ -543,7 +551,11 @@ async fn the_document_describes_every_route() {
     }
     let make = &document["paths"]["/api/v1/things"]["post"];
     let parameters: Vec<&str> = make["parameters"].as_array().unwrap().iter().filter_map(|p| p["$ref"].as_str()).collect();
-    assert_eq!(parameters, ["#/components/parameters/TenantId", "#/components/parameters/IdempotencyKey"]);
+    assert_eq!(
+        parameters,
+        ["#/components/parameters/TenantId", "#/components/parameters/Position", "#/components/parameters/IdempotencyKey"]
+    );
+    assert_eq!(make["responses"]["201"]["headers"]["BrandOS-Position"]["$ref"], "#/components/headers/Position");
     assert_eq!(make["x-permission"], "things.write");
     assert_eq!(make["responses"]["409"]["content"]["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
     assert_eq!(make["security"], json!([{ "bearer": [] }]));

@@ -53,14 +53,15 @@ async fn proxy(server: String, cut: Cut, cuts: Arc<AtomicI32>) -> u16 {
 
 async fn applied_once(cut: Cut) {
     let Some(mut place) = Place::new(Engine::Postgres) else { return };
-    let ShardConfig::Postgres { url, lanes, prepared } = place.shard.clone() else { return };
+    let ShardConfig::Postgres { url, lanes, prepared, replicas } = place.shard.clone() else { return };
     // The schema is made without the proxy.
     place.node(1).close().await;
     let (head, database) = url.rsplit_once('/').expect("a database");
     let (credentials, server) = head.rsplit_once('@').expect("credentials");
     let cuts = Arc::new(AtomicI32::new(0));
     let port = proxy(server.to_owned(), cut, cuts.clone()).await;
-    place.shard = ShardConfig::Postgres { url: format!("{credentials}@127.0.0.1:{port}/{database}"), lanes, prepared };
+    place.shard =
+        ShardConfig::Postgres { url: format!("{credentials}@127.0.0.1:{port}/{database}"), lanes, prepared, replicas: replicas.clone() };
     let node = place.node(2);
     node.write(tenant(7), open_account, (1, 0)).await.expect("opened");
     for round in 1..=10 {
@@ -72,7 +73,7 @@ async fn applied_once(cut: Cut) {
         assert!(cuts.load(Ordering::SeqCst) <= 0, "the commit was cut");
         assert_eq!(balance(&node, tenant(7), 1).await, round, "applied once");
     }
-    place.shard = ShardConfig::Postgres { url, lanes, prepared };
+    place.shard = ShardConfig::Postgres { url, lanes, prepared, replicas };
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ impl Place {
                 let name = format!("store_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
                 administer(&admin, &format!("CREATE DATABASE {name}"));
                 let (base, _) = admin.rsplit_once('/').expect("a URL with a database");
-                let shard = ShardConfig::Postgres { url: format!("{base}/{name}"), lanes: 4, prepared: true };
+                let shard = ShardConfig::Postgres { url: format!("{base}/{name}"), lanes: 4, prepared: true, replicas: Vec::new() };
                 Some(Place { shard, _folder: None, database: Some((admin, name)) })
             }
         }
@@ -57,7 +57,7 @@ impl Place {
         };
         let (base, _) = pooler.rsplit_once('/').expect("a URL with a database");
         let (_, name) = place.database.as_ref().expect("a PostgreSQL place has a database");
-        place.shard = ShardConfig::Postgres { url: format!("{base}/{name}"), lanes: 4, prepared: false };
+        place.shard = ShardConfig::Postgres { url: format!("{base}/{name}"), lanes: 4, prepared: false, replicas: Vec::new() };
         Some(place)
     }
 
@@ -76,7 +76,7 @@ impl Place {
 }
 
 #[allow(clippy::print_stderr, reason = "a skip is loud")]
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     eprintln!("SKIPPED {why}");
 }
 

@@ -5,5 +5,6 @@ mod common;
 mod copies;
 mod isolation;
 mod lanes;
+mod replicas;
 
 use brandos_store as store;
