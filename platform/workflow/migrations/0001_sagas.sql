@@ -29,7 +29,9 @@ CREATE TABLE workflow_sagas (
   call_key TEXT NOT NULL DEFAULT '',
   -- JSON: the names of the signals that it waits for.
   awaits TEXT NOT NULL DEFAULT '',
+  -- Why it is parked or tried again, and why it goes backwards.
   reason TEXT NOT NULL DEFAULT '',
+  failure TEXT NOT NULL DEFAULT '',
   created_at BIGINT NOT NULL,
   updated_at BIGINT NOT NULL,
   ended_at BIGINT,

@@ -210,6 +210,7 @@ fn save(tx: &mut Tx<'_>, saga: &Saga, token: i64) -> Result<()> {
         saga.call_key.as_str(),
         awaits,
         saga.reason.as_str(),
+        saga.failure.as_str(),
         saga.updated_at,
         saga.ended_at,
         saga.state.as_str(),
@@ -360,7 +361,8 @@ impl Machine<'_, '_> {
     /// A signal that is waited for, if one has come.
     fn awaited(&mut self) -> Result<Option<Go>> {
         let scope = self.tx.scope();
-        let found: Option<(String, String)> = self.tx.opt(sql::NEXT_SIGNAL, &keyed(scope, &(self.saga.id, self.saga.awaits.clone()))[..])?;
+        let found: Option<(String, String)> =
+            self.tx.opt(sql::NEXT_SIGNAL, &keyed(scope, &(self.saga.id, self.saga.awaits.clone()))[..])?;
         let Some((name, payload)) = found else { return Ok(None) };
         self.tx.exec(sql::HEARD, &keyed(scope, &(self.saga.id, name.as_str()))[..])?;
         let payload = from_json(&payload, "a signal's payload")?;
@@ -559,9 +561,7 @@ impl Machine<'_, '_> {
         (saga.phase, saga.attempts, saga.since, saga.deadline_at) = (Phase::Prepare, 0, None, None);
         saga.answer.clear();
         saga.awaits.clear();
-        if !saga.undoing {
-            saga.reason.clear();
-        }
+        saga.reason.clear();
     }
 
     fn wait(&mut self, signals: Vec<String>, until: Timestamp) -> Result<Go> {
@@ -581,7 +581,7 @@ impl Machine<'_, '_> {
     /// Turns round.
     fn undo(&mut self, reason: String) -> Result<Go> {
         self.saga.undoing = true;
-        self.saga.reason = shortened(&reason);
+        self.saga.failure = shortened(&reason);
         self.undo_next()
     }
 
@@ -603,6 +603,7 @@ impl Machine<'_, '_> {
         }
         self.saga.status = status;
         self.saga.awaits.clear();
+        self.saga.reason = self.saga.failure.clone();
         if let Some(hook) = self.workflow.on_end {
             let reason = self.saga.reason.clone();
             hook(self.tx, &self.saga, status, &reason)?;
@@ -618,6 +619,7 @@ impl Machine<'_, '_> {
         let reason = std::mem::take(&mut self.saga.reason);
         (self.saga.undoing, self.saga.cancel, self.saga.version) = (false, false, self.workflow.kind.version);
         self.saga.trail.clear();
+        self.saga.failure.clear();
         self.begin("");
         self.saga.reason = reason;
         self.saga.visit = 0;
@@ -632,14 +634,8 @@ impl Machine<'_, '_> {
         }
         (self.saga.status, self.saga.next_at) = (Status::Parked, None);
         let saga = &self.saga;
-        let parked = Parked {
-            saga_id: saga.id,
-            kind: &saga.kind,
-            key: &saga.key,
-            step: &saga.step,
-            call_key: &saga.call_key,
-            reason: &saga.reason,
-        };
+        let parked =
+            Parked { saga_id: saga.id, kind: &saga.kind, key: &saga.key, step: &saga.step, call_key: &saga.call_key, reason: &saga.reason };
         self.tx.emit(NewEvent::new(PARKED_EVENT, 1, saga.id, &parked));
         self.told.push(Told::Parked { key: saga.key.clone(), step: saga.step.clone(), reason: saga.reason.clone() });
         if let Some(hook) = self.workflow.on_park {

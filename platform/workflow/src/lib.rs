@@ -33,7 +33,7 @@ pub use probe::{Fate, Point, Probe};
 pub use queries::{Act, act, find, find_named, inspect, inspect_of, list, list_of, overdue, parked, parked_of_shard};
 pub use runner::Runner;
 pub use saga::{Did, Saga, SagaEntity, SagaId, SagaView, Status};
-pub use workflow::{Action, CallOut, Ending, Heard, Kind, Next, Outcome, Prepare, Prepared, Resolve, Step, Workflow, go_on};
+pub use workflow::{Action, CallOut, Ending, Heard, Kind, Next, Outcome, Parking, Prepare, Prepared, Resolve, Step, Workflow, go_on};
 
 /// The tables of sagas and of what they are told.
 pub fn migrations() -> store::Migrations {

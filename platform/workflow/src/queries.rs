@@ -26,17 +26,18 @@ pub fn find_named(read: &mut Read<'_>, kind: &str, key: &str) -> Result<Option<S
 pub fn inspect(read: &mut Read<'_>, id: SagaId) -> Result<SagaView> {
     let (scope, tenant) = (read.scope(), read.scope().tenant());
     let found: Option<Saga> = read.opt(sql::LOAD, &keyed(scope, &(id,))[..])?;
-    let found = found.ok_or_else(|| Error::not_found("workflow.not_found", "there is no such saga; ended ones are kept for a while only"))?;
+    let found =
+        found.ok_or_else(|| Error::not_found("workflow.not_found", "there is no such saga; ended ones are kept for a while only"))?;
     Ok(SagaView::of(found, tenant))
 }
 
-/// Up to `limit` (1 to 100) sagas, parked ones alone or all of them, the newest first, older than `before`. In the scope of their
+/// Up to `limit` (1 to 101, for whoever wants to know whether there is another page) sagas, parked ones alone or all of them, the newest first, older than `before`. In the scope of their
 /// owner.
 pub fn list(read: &mut Read<'_>, parked: bool, before: Option<SagaId>, limit: u32) -> Result<Vec<SagaView>> {
     let (scope, tenant) = (read.scope(), read.scope().tenant());
     let statement = if parked { sql::LIST_PARKED } else { sql::LIST };
     let before = before.map_or(i64::MAX, SagaId::as_i64);
-    let sagas: Vec<Saga> = read.all(statement, &keyed(scope, &(before, limit.clamp(1, kernel::MAX_PAGE)))[..])?;
+    let sagas: Vec<Saga> = read.all(statement, &keyed(scope, &(before, limit.clamp(1, kernel::MAX_PAGE + 1)))[..])?;
     Ok(sagas.into_iter().map(|saga| SagaView::of(saga, tenant)).collect())
 }
 

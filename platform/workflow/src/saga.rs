@@ -151,6 +151,7 @@ pub struct Saga {
     pub(crate) call_key: String,
     pub(crate) awaits: Vec<String>,
     pub(crate) reason: String,
+    pub(crate) failure: String,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
@@ -200,13 +201,14 @@ impl FromRow for Saga {
             call_key: row.get(16)?,
             awaits: list(&row.get::<String>(17)?, "the list of awaited signals")?,
             reason: row.get(18)?,
-            created_at: row.get(19)?,
-            updated_at: row.get(20)?,
-            ended_at: row.get(21)?,
-            state: row.get(22)?,
-            body: row.get(23)?,
-            answer: row.get(24)?,
-            trail: list(&row.get::<String>(25)?, "the list of what was done")?,
+            failure: row.get(19)?,
+            created_at: row.get(20)?,
+            updated_at: row.get(21)?,
+            ended_at: row.get(22)?,
+            state: row.get(23)?,
+            body: row.get(24)?,
+            answer: row.get(25)?,
+            trail: list(&row.get::<String>(26)?, "the list of what was done")?,
         })
     }
 }
@@ -265,6 +267,11 @@ impl Saga {
         self.trail.iter().rev().find(|did| did.step == step && !did.undone)
     }
 
+    /// Why it is undone; empty while it goes forwards.
+    pub fn failure(&self) -> &str {
+        &self.failure
+    }
+
     pub(crate) fn to_undo(&self) -> Option<&Did> {
         self.trail.iter().rev().find(|did| !did.undone)
     }
@@ -309,8 +316,10 @@ pub struct SagaView {
     pub deadline_at: Option<Timestamp>,
     /// Whether it was cancelled.
     pub cancel_requested: bool,
-    /// Why it is parked, failed or tried again.
+    /// Why it is parked, has failed, or is tried again.
     pub reason: String,
+    /// Why it is undone.
+    pub failure: String,
     /// When it was started.
     pub created_at: Timestamp,
     /// When it was last moved.
@@ -357,6 +366,7 @@ impl SagaView {
             key: saga.key,
             step: saga.step,
             reason: saga.reason,
+            failure: saga.failure,
             call_key: saga.call_key,
             awaits: saga.awaits,
             trail: saga.trail,

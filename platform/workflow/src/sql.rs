@@ -8,24 +8,26 @@ pub(crate) const START: &str =
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT (tenant_id, kind, business_key) DO NOTHING";
 
 /// `$2` the id. The columns in the order in which [`crate::Saga`] reads them.
-pub(crate) const LOAD: &str = "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
-      attempts, since, deadline_at, call_key, awaits, reason, created_at, updated_at, ended_at, state, body, answer, trail
+pub(crate) const LOAD: &str =
+    "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
+      attempts, since, deadline_at, call_key, awaits, reason, failure, created_at, updated_at, ended_at, state, body, answer, trail
     FROM workflow_sagas WHERE tenant_id = $1 AND saga_id = $2";
 
 /// `$2` the kind, `$3` the business key.
-pub(crate) const FIND: &str = "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
-      attempts, since, deadline_at, call_key, awaits, reason, created_at, updated_at, ended_at, state, body, answer, trail
+pub(crate) const FIND: &str =
+    "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
+      attempts, since, deadline_at, call_key, awaits, reason, failure, created_at, updated_at, ended_at, state, body, answer, trail
     FROM workflow_sagas WHERE tenant_id = $1 AND kind = $2 AND business_key = $3";
 
 /// `$2` the id, `$3` the token under which it was leased, `$4` the next token, then the columns.
-pub(crate) const SAVE: &str = "UPDATE workflow_sagas SET token = $4, status = $5, phase = $6, undoing = $7, step = $8, visit = $9, next_at = $10,
-      owner = $11, attempts = $12, since = $13, deadline_at = $14, call_key = $15, awaits = $16, reason = $17, updated_at = $18,
-      ended_at = $19, state = $20, body = $21, answer = $22, trail = $23
+pub(crate) const SAVE: &str =
+    "UPDATE workflow_sagas SET token = $4, status = $5, phase = $6, undoing = $7, step = $8, visit = $9, next_at = $10,
+      owner = $11, attempts = $12, since = $13, deadline_at = $14, call_key = $15, awaits = $16, reason = $17, failure = $18,
+      updated_at = $19, ended_at = $20, state = $21, body = $22, answer = $23, trail = $24
     WHERE tenant_id = $1 AND saga_id = $2 AND token = $3";
 
 /// `$2` the id, `$3` the token, `$4` this process, `$5` until when.
-pub(crate) const RENEW: &str =
-    "UPDATE workflow_sagas SET next_at = $5 WHERE tenant_id = $1 AND saga_id = $2 AND token = $3 AND owner = $4";
+pub(crate) const RENEW: &str = "UPDATE workflow_sagas SET next_at = $5 WHERE tenant_id = $1 AND saga_id = $2 AND token = $3 AND owner = $4";
 
 /// `$2` the id, `$3` the token.
 pub(crate) const DELETE: &str = "DELETE FROM workflow_sagas WHERE tenant_id = $1 AND saga_id = $2 AND token = $3";
@@ -44,8 +46,7 @@ pub(crate) const KEEP_SIGNAL: &str = "INSERT INTO workflow_signals (tenant_id, s
     VALUES ($1, $2, $3, $4, FALSE, $5) ON CONFLICT (tenant_id, saga_id, name) DO NOTHING";
 
 /// `$2` the id, `$3` now, `$4` the status. It is looked at at once, unless a node has it and will see by itself.
-pub(crate) const WAKE: &str =
-    "UPDATE workflow_sagas SET next_at = $3, status = $4 WHERE tenant_id = $1 AND saga_id = $2 AND owner = 0";
+pub(crate) const WAKE: &str = "UPDATE workflow_sagas SET next_at = $3, status = $4 WHERE tenant_id = $1 AND saga_id = $2 AND owner = 0";
 
 /// `$2` the id, `$3` the names: the first of them that has come and was not heard.
 pub(crate) const NEXT_SIGNAL: Sql = Sql::per_engine(
@@ -59,11 +60,11 @@ pub(crate) const NEXT_SIGNAL: Sql = Sql::per_engine(
 pub(crate) const HEARD: &str = "UPDATE workflow_signals SET heard = TRUE WHERE tenant_id = $1 AND saga_id = $2 AND name = $3";
 
 /// `$2` the id, `$3` the status, `$4` when it is looked at.
-pub(crate) const CANCEL: &str =
-    "UPDATE workflow_sagas SET cancel = TRUE, status = $3, next_at = $4 WHERE tenant_id = $1 AND saga_id = $2";
+pub(crate) const CANCEL: &str = "UPDATE workflow_sagas SET cancel = TRUE, status = $3, next_at = $4 WHERE tenant_id = $1 AND saga_id = $2";
 
 /// `$2` the id, `$3` the status, `$4` now, `$5` the deadline, `$6` the phase, `$7` the answer, `$8` the visit.
-pub(crate) const RESUME: &str = "UPDATE workflow_sagas SET status = $3, next_at = $4, since = $4, deadline_at = $5, attempts = 0, phase = $6, answer = $7, visit = $8
+pub(crate) const RESUME: &str =
+    "UPDATE workflow_sagas SET status = $3, next_at = $4, since = $4, deadline_at = $5, attempts = 0, phase = $6, answer = $7, visit = $8
     WHERE tenant_id = $1 AND saga_id = $2 AND owner = 0";
 
 /// `$1` before when: what nobody has looked at since. On the platform's scope, for the audit.
@@ -114,14 +115,15 @@ pub(crate) const COUNTS: &str = "SELECT status, COUNT(*), CAST(MIN(saga_id) AS B
       SELECT status, saga_id FROM workflow_sagas WHERE ended_at IS NULL LIMIT $1) o GROUP BY status";
 
 /// The columns of [`LOAD`] without the large ones; `$2` the id below which the page begins, `$3` how many. The newest first.
-pub(crate) const LIST: &str = "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
-      attempts, since, deadline_at, call_key, awaits, reason, created_at, updated_at, ended_at, '', '', '', ''
+pub(crate) const LIST: &str =
+    "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
+      attempts, since, deadline_at, call_key, awaits, reason, failure, created_at, updated_at, ended_at, '', '', '', ''
     FROM workflow_sagas WHERE tenant_id = $1 AND saga_id < $2 ORDER BY saga_id DESC LIMIT $3";
 
 /// The same of parked ones.
 pub(crate) const LIST_PARKED: &str =
     "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
-      attempts, since, deadline_at, call_key, awaits, reason, created_at, updated_at, ended_at, '', '', '', ''
+      attempts, since, deadline_at, call_key, awaits, reason, failure, created_at, updated_at, ended_at, '', '', '', ''
     FROM workflow_sagas WHERE tenant_id = $1 AND ended_at IS NULL AND next_at IS NULL AND status = 'parked' AND saga_id < $2
     ORDER BY saga_id DESC LIMIT $3";
 

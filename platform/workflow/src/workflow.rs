@@ -30,6 +30,9 @@ pub type Resolve = fn(&mut Tx<'_>, &mut Saga, Heard) -> Result<Next>;
 /// Told in the transaction in which a saga parks or ends: its status, and why.
 pub type Ending = fn(&mut Tx<'_>, &Saga, Status, &str) -> Result<()>;
 
+/// Told in the transaction in which a saga is parked, with the reason.
+pub type Parking = fn(&mut Tx<'_>, &Saga, &str) -> Result<()>;
+
 /// What [`Prepare`] has decided.
 #[derive(Clone, Debug)]
 pub enum Prepared {
@@ -222,7 +225,7 @@ impl Step {
 pub struct Workflow {
     pub(crate) kind: Kind,
     pub(crate) versions: Vec<(u16, Vec<Step>)>,
-    pub(crate) on_park: Option<fn(&mut Tx<'_>, &Saga, &str) -> Result<()>>,
+    pub(crate) on_park: Option<Parking>,
     pub(crate) on_end: Option<Ending>,
     pub(crate) every_ms: Option<i64>,
     pub(crate) home_only: bool,
@@ -263,7 +266,7 @@ impl Workflow {
 
     /// Told in the transaction in which a saga is parked, with the reason. When it fails, the saga is parked all the same.
     #[must_use]
-    pub fn on_park(mut self, hook: fn(&mut Tx<'_>, &Saga, &str) -> Result<()>) -> Workflow {
+    pub fn on_park(mut self, hook: Parking) -> Workflow {
         self.on_park = Some(hook);
         self
     }
