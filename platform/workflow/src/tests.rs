@@ -231,6 +231,8 @@ struct WorldState {
     undone: HashMap<String, u32>,
     calls: HashMap<(String, String), u32>,
     trail: Vec<String>,
+    /// The keys in the order in which they were done.
+    order: Vec<String>,
 }
 
 impl World {
@@ -267,6 +269,7 @@ impl World {
         if let Some(of) = request.body.get("of").and_then(Value::as_str) {
             *state.undone.entry(of.to_owned()).or_default() += 1;
         }
+        state.order.push(request.key.clone());
         state.trail.push(format!("{op} {}", request.body["what"].as_str().unwrap_or_default()));
     }
 
