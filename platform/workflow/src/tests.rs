@@ -391,7 +391,10 @@ async fn books_agree(fixture: &Fixture, world: &World, tenant: TenantId, saga: &
     let mut expected: HashMap<String, i64> = HashMap::new();
     for did in &saga.trail {
         assert_eq!(world.done(&did.key), 1, "{} of {saga:#?}", did.key);
-        assert_eq!(world.undone(&did.key), u32::from(did.undone), "{} of {saga:#?}", did.key);
+        // What a person was told that nobody knows may have happened or not.
+        let in_doubt = saga.status == Status::Parked && saga.phase == "doubt" && saga.body["of"] == did.key.as_str();
+        let times = world.undone(&did.key);
+        assert!(times == u32::from(did.undone) || (in_doubt && times <= 1), "{} of {saga:#?}: undone {times} times", did.key);
         *expected.entry(did.step.clone()).or_default() += i64::from(!did.undone);
     }
     for (what, count) in &booked {
