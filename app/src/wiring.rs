@@ -14,7 +14,12 @@ use workflow::{Parts, Runner, RunnerConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
 pub(crate) fn modules() -> Vec<web::Module> {
-    vec![identity::module(), catalog::module(), orders::module(), web::events_module(), web::workflows_module(), crate::import::module()]
+    let mut all = vec![identity::module(), catalog::module(), orders::module(), web::events_module(), crate::import::module()];
+    // Nobody looks after sagas while there are none.
+    if all.iter().any(|module| !module.workflows.is_empty()) {
+        all.push(web::workflows_module());
+    }
+    all
 }
 
 /// The tables of every part.
