@@ -1,0 +1,2 @@
+//! Tests of this module.
+mod rules;
