@@ -2,7 +2,7 @@
 
 use kernel::{Currency, Entity, Error, Id, Result, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{FromValue, ToValue, Value, ValueRef};
+use store::{FromRow, FromValue, Row, ToValue, Value, ValueRef};
 use utoipa::ToSchema;
 
 /// The largest amount of a payment, in minor units: 10^12 are more than any card bears.
@@ -94,7 +94,6 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
 
 words! {
     /// Where an intent stands.
@@ -289,6 +288,24 @@ words! {
 }
 
 words! {
+    /// Why something came about.
+    Cause {
+        /// Somebody asked for it.
+        Request = "request",
+        /// The provider's answer to what it was asked.
+        Answer = "answer",
+        /// A query, after an answer was missing.
+        Query = "query",
+        /// The provider's callback, and the query that it led to.
+        Callback = "callback",
+        /// Time ran out.
+        Expiry = "expiry",
+        /// No provider was left to ask.
+        Routing = "routing",
+    }
+}
+
+words! {
     /// Which provider's API a provider speaks.
     ProviderKind {
         /// `brandos sandbox-psp`.
@@ -325,9 +342,9 @@ impl Amounts {
     }
 }
 
-/// The guards of a capture, in this order: one named outcome each.
-pub fn check_capture(state: State, amounts: &Amounts, amount_minor: i64) -> Result<()> {
-    if !matches!(state, State::Authorized | State::PartlyCaptured) {
+/// The guards of a capture, in this order: one named outcome each. `open` is whether the authorisation still is.
+pub fn check_capture(state: State, open: bool, amounts: &Amounts, amount_minor: i64) -> Result<()> {
+    if !open || !matches!(state, State::Authorized | State::PartlyCaptured | State::PartlyRefunded) {
         return Err(not_allowed(state, "captured"));
     }
     check_amount("amount_minor", amount_minor)?;
@@ -404,6 +421,8 @@ pub struct Intent {
     pub state: State,
     /// Whether a provider is being asked to authorise it.
     pub asking: bool,
+    /// Whether more can be captured.
+    pub capture_open: bool,
     /// What is to be paid, in minor units of `currency`.
     pub amount_minor: i64,
     /// Its currency.
@@ -450,6 +469,86 @@ pub struct Intent {
     pub updated_at: Timestamp,
     /// When the authorisation runs out.
     pub expires_at: Option<Timestamp>,
+}
+
+impl FromRow for Intent {
+    fn from_row(row: &dyn Row) -> Result<Self> {
+        Ok(Intent {
+            intent_id: row.get(0)?,
+            version: row.get(1)?,
+            state: row.get(2)?,
+            asking: row.get(3)?,
+            capture_open: row.get(4)?,
+            amount_minor: row.get(5)?,
+            currency: row.get(6)?,
+            captured_minor: row.get(7)?,
+            capturing_minor: row.get(8)?,
+            refunded_minor: row.get(9)?,
+            refunding_minor: row.get(10)?,
+            fee_minor: row.get(11)?,
+            method: row.get(12)?,
+            capture_mode: row.get(13)?,
+            country: row.get(14)?,
+            merchant: row.get(15)?,
+            external_ref: row.get(16)?,
+            token: row.get(17)?,
+            token_provider: row.get(18)?,
+            provider_id: row.get(19)?,
+            provider_charge: row.get(20)?,
+            attempt: row.get(21)?,
+            action_url: row.get(22)?,
+            failure: row.get(23)?,
+            hold_id: row.get(24)?,
+            created_at: row.get(25)?,
+            updated_at: row.get(26)?,
+            expires_at: row.get(27)?,
+        })
+    }
+}
+
+/// A capture, void or refund as it is stored and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Operation {
+    /// Its id; the provider knows it by this.
+    pub operation_id: OperationId,
+    /// What was asked.
+    pub kind: OperationKind,
+    /// What became of it.
+    pub state: OperationState,
+    /// In minor units; 0 for a void.
+    pub amount_minor: i64,
+    /// What the provider kept of a capture, in minor units.
+    pub fee_minor: i64,
+    /// Whether nothing is to be captured after it.
+    pub last: bool,
+    /// Why it came about.
+    pub cause: Cause,
+    /// For people.
+    pub reason: String,
+    /// Why it failed, in the provider's word.
+    pub code: Option<String>,
+    /// When it was asked for.
+    pub begun_at: Timestamp,
+    /// When its outcome was known.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl FromRow for Operation {
+    fn from_row(row: &dyn Row) -> Result<Self> {
+        Ok(Operation {
+            operation_id: row.get(0)?,
+            kind: row.get(1)?,
+            state: row.get(2)?,
+            amount_minor: row.get(3)?,
+            fee_minor: row.get(4)?,
+            last: row.get(5)?,
+            cause: row.get(6)?,
+            reason: row.get(7)?,
+            code: row.get(8)?,
+            begun_at: row.get(9)?,
+            ended_at: row.get(10)?,
+        })
+    }
 }
 
 impl Intent {
