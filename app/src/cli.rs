@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Events that a consumer gave up on
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Sagas: what is under way outside, and what is stuck
+    #[command(subcommand)]
+    Workflow(Workflow),
     /// Copy the whole node into a new folder, while it serves too
     Backup(Backup),
     /// Bring a backup, or one tenant of it, back
@@ -282,6 +285,65 @@ pub(crate) enum DeadLetters {
         consumer: String,
         /// The event's id
         event: String,
+    },
+}
+
+/// Whose saga it is.
+#[derive(Debug, Args)]
+pub(crate) struct SagaOwner {
+    /// Of this tenant: slug or id
+    #[arg(long, conflicts_with = "shard")]
+    pub(crate) tenant: Option<String>,
+    /// Of the platform itself, on this shard
+    #[arg(long)]
+    pub(crate) shard: Option<u16>,
+}
+
+/// `workflow ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Workflow {
+    /// Those that wait for a person; with --tenant or --shard all of that owner, the newest first
+    List {
+        #[command(flatten)]
+        owner: SagaOwner,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// One with all that it knows. Without an owner it must be parked, here and below
+    Show {
+        /// The saga's id
+        saga: String,
+        #[command(flatten)]
+        owner: SagaOwner,
+    },
+    /// Try it again where it stopped
+    Retry {
+        /// The saga's id
+        saga: String,
+        #[command(flatten)]
+        owner: SagaOwner,
+    },
+    /// Undo what it has done
+    Cancel {
+        /// The saga's id
+        saga: String,
+        #[command(flatten)]
+        owner: SagaOwner,
+    },
+    /// Tell what became of the call that it is parked for
+    #[command(group = clap::ArgGroup::new("outcome").required(true))]
+    Decide {
+        /// The saga's id
+        saga: String,
+        #[command(flatten)]
+        owner: SagaOwner,
+        /// It has happened; the answer, as JSON or plain text
+        #[arg(long, value_name = "ANSWER", group = "outcome")]
+        done: Option<String>,
+        /// It has not happened and will not; why
+        #[arg(long, value_name = "REASON", group = "outcome")]
+        refused: Option<String>,
     },
 }
 

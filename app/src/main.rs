@@ -19,6 +19,7 @@ mod output;
 mod serve;
 mod upkeep;
 mod wiring;
+mod workflows;
 
 use clap::Parser as _;
 use cli::{Cli, Command, Common, Import};
@@ -110,6 +111,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Audit => audit::audit(config, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(config, command, out).await,
+            Command::Workflow(command) => workflows::workflow(config, command, out).await,
             Command::Backup(backup) => backup::backup(config, &backup, out).await,
             Command::Restore(restore) => backup::restore(config, &restore, out).await,
             Command::Doctor => doctor::doctor(config, out).await,

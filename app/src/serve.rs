@@ -9,11 +9,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use tokio::task::JoinSet;
 use web::Server;
+use workflow::Runner;
 
 /// A running node: what `serve` and `demo` have in common.
 pub(crate) struct Running {
     pub(crate) node: Node,
     log: Log,
+    sagas: Runner,
     server: Server,
     upkeep: JoinSet<()>,
     stop: Pin<Box<dyn Future<Output = &'static str> + Send>>,
@@ -28,9 +30,10 @@ impl Running {
         let node = Node::open(config, Use::Serve(purpose))?;
         crate::upkeep::prepare(&node).await;
         let log = node.start_log().await?;
-        let server = Server::bind(node.web(&log).await?).await?;
+        let sagas = node.start_workflows().await?;
+        let server = Server::bind(node.web(&log, &sagas).await?).await?;
         let upkeep = crate::upkeep::start(&node);
-        Ok(Running { node, log, server, upkeep, stop })
+        Ok(Running { node, log, sagas, server, upkeep, stop })
     }
 
     /// Where it can be reached, such as `http://127.0.0.1:8080`.
@@ -62,6 +65,7 @@ impl Running {
             tracing::warn!("requests were still in flight when the grace period ended");
         }
         self.upkeep.shutdown().await;
+        self.sagas.stop().await;
         self.log.stop().await;
         self.node.close().await;
         tracing::info!("stopped");

@@ -10,20 +10,26 @@ use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Environment, ShardConfig, Store, StoreConfig};
+use workflow::{Parts, Runner, RunnerConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
 pub(crate) fn modules() -> Vec<web::Module> {
-    vec![identity::module(), catalog::module(), orders::module(), web::events_module(), crate::import::module()]
+    vec![identity::module(), catalog::module(), orders::module(), web::events_module(), web::workflows_module(), crate::import::module()]
 }
 
 /// The tables of every part.
 pub(crate) fn migrations() -> Vec<store::Migrations> {
-    std::iter::once(log::migrations()).chain(modules().into_iter().map(|m| m.migrations)).collect()
+    [log::migrations(), workflow::migrations()].into_iter().chain(modules().into_iter().map(|m| m.migrations)).collect()
 }
 
 /// Every durable consumer.
 pub(crate) fn consumers() -> Vec<log::Consumer> {
     modules().into_iter().flat_map(|m| m.consumers).collect()
+}
+
+/// Every saga, job and timer.
+fn workflows() -> Vec<workflow::Workflow> {
+    modules().into_iter().flat_map(|m| m.workflows).collect()
 }
 
 /// The permissions of every module.
@@ -101,11 +107,18 @@ impl Node {
         Ok(Log::idle(self.store.clone(), consumers(), LogConfig::default(), self.rng.clone())?)
     }
 
+    /// Starts running sagas in this process.
+    pub(crate) async fn start_workflows(&self) -> Outcome<Runner> {
+        let (parts, config) = (Parts::new(), RunnerConfig::default());
+        Ok(Runner::start(self.store.clone(), workflows(), parts, config, self.rng.clone()).await?)
+    }
+
     /// The HTTP application.
-    pub(crate) async fn web(&self, log: &Log) -> Outcome<web::Web> {
+    pub(crate) async fn web(&self, log: &Log, sagas: &Runner) -> Outcome<web::Web> {
         let mut registry = prometheus_client::registry::Registry::default();
         self.store.register_metrics(&mut registry);
         log.register(&mut registry);
+        sagas.register(&mut registry);
         let secret = |purpose| self.config.secret.as_ref().map(|secret| derived(secret, purpose).to_vec());
         let auth = AuthConfig { token_secret: secret("access tokens"), cursor_secret: secret("cursors"), ..AuthConfig::default() };
         let auth = Auth::start(&self.store, self.rng.clone(), known(), auth).await?;

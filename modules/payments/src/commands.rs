@@ -375,7 +375,7 @@ pub(crate) fn operation_done(tx: &mut Tx<'_>, intent: &mut Intent, operation: &O
             intent.capturing_minor -= operation.amount_minor;
             intent.captured_minor += operation.amount_minor;
             intent.fee_minor += done.fee_minor;
-            let last = operation.last || intent.captured_minor == intent.amount_minor;
+            let last = operation.last || intent.captured_minor == intent.amount_minor || !charge.open;
             intent.capture_open = intent.capture_open && !last;
             books::capture(tx, intent, &name, operation.amount_minor, done.fee_minor, last)?;
             if last { Report::CapturedAll } else { Report::CapturedPart }

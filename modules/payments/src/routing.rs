@@ -125,6 +125,23 @@ impl Policy {
 }
 
 impl Rule {
+    /// A rule that always matches.
+    pub fn always(provider_id: ProviderId) -> Rule {
+        Rule {
+            provider_id,
+            priority: 0,
+            weight: 1,
+            methods: Vec::new(),
+            currencies: Vec::new(),
+            countries: Vec::new(),
+            merchants: Vec::new(),
+            min_amount_minor: None,
+            max_amount_minor: None,
+            cost_micros: 0,
+            cost_fixed_minor: 0,
+        }
+    }
+
     fn matches(&self, ask: &Ask) -> bool {
         let listed = |empty: bool, found: bool| empty || found;
         listed(self.methods.is_empty(), self.methods.contains(&ask.method))

@@ -164,10 +164,7 @@ pub(crate) fn order(intent: &Intent, operation: &Operation) -> Result<Order> {
     let charge = intent.provider_charge.clone().ok_or_else(|| Error::internal("an operation on a payment that no provider knows"))?;
     let (reference, amount_minor, currency) = (operation.operation_id.to_string(), operation.amount_minor, intent.currency);
     Ok(match operation.kind {
-        OperationKind::Capture => {
-            let last = operation.last || intent.captured_minor + intent.capturing_minor == intent.amount_minor;
-            Order::Capture { charge, reference, amount_minor, currency, last }
-        }
+        OperationKind::Capture => Order::Capture { charge, reference, amount_minor, currency, last: operation.last },
         OperationKind::Void => Order::Void { charge, reference },
         OperationKind::Refund => Order::Refund { charge, reference, amount_minor, currency },
     })
@@ -228,7 +225,7 @@ async fn call(request: &Request) -> Told {
         Err(why) => return Told::Outage { why },
     };
     let payments = request.part::<Payments>();
-    let now = request.now();
+    let now = request.store().clock().now();
     if !payments.breakers().admits(asked.provider_id, now) {
         return Told::Outage { why: "the provider has been away, and is left alone for a while".to_owned() };
     }

@@ -39,11 +39,16 @@ impl Backoff {
         if attempts >= most {
             return Next::Dead;
         }
+        Next::RetryAfterMs(self.wait_ms(attempts, seed))
+    }
+
+    /// The wait after the failed attempt number `attempts` (from 1), whether or not it was the last, in milliseconds.
+    pub fn wait_ms(&self, attempts: u32, seed: u64) -> i64 {
         let doublings = attempts.saturating_sub(1).min(32);
         let whole = self.base_ms.saturating_mul(1 << doublings).min(self.cap_ms);
         let half = whole / 2;
         let jitter = ((u128::from(mix(seed)) * u128::from(whole - half + 1)) >> 64) as u64;
-        Next::RetryAfterMs(i64::try_from(half + jitter).unwrap_or(i64::MAX))
+        i64::try_from(half + jitter).unwrap_or(i64::MAX)
     }
 }
 

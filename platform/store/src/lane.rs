@@ -127,6 +127,7 @@ pub(crate) struct Lane<E> {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
     pub committed: watch::Sender<i64>,
+    pub woken: watch::Sender<()>,
     pub forward: Forward,
     pub metrics: LaneMetrics,
 }
@@ -257,7 +258,7 @@ impl<E: LaneEngine> Lane<E> {
         }
         let mut stored = facts.stored;
         let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
-        let mut group = Group { events: Vec::new(), wrote: false };
+        let mut group = Group { events: Vec::new(), wrote: false, wakes: false };
         let mut outcomes = Vec::with_capacity(jobs.len());
         for (index, job) in jobs.iter_mut().enumerate() {
             let key = job.once().cloned();
@@ -303,6 +304,7 @@ impl<E: LaneEngine> Lane<E> {
             self.engine.rollback();
             return Ran::Committed(outcomes);
         }
+        let wakes = group.wakes;
         for emitted in group.events {
             remains.last_sequence += 1;
             let id = self.ids.next_above(EventId::from_i64(remains.last_event_id)).as_i64();
@@ -316,6 +318,9 @@ impl<E: LaneEngine> Lane<E> {
                 self.metrics.commit(committing.elapsed());
                 if emitted {
                     self.committed.send_replace(last);
+                }
+                if wakes {
+                    self.woken.send_replace(());
                 }
                 Ran::Committed(outcomes)
             }

@@ -122,6 +122,7 @@ pub struct Store {
 struct LaneHandle {
     queue: Arc<Queue>,
     committed: watch::Receiver<i64>,
+    woken: watch::Receiver<()>,
 }
 
 pub(crate) struct Shard {
@@ -422,6 +423,13 @@ impl Store {
         }
     }
 
+    /// Changes when this process has committed a command on a lane that called [`Tx::wake`]. As with [`Store::committed`], whoever
+    /// follows also looks from time to time, for what other nodes have done. A lane that is not there never changes.
+    pub fn woken(&self, shard: u16, lane: u16) -> watch::Receiver<()> {
+        let running = self.inner.shards.get(usize::from(shard)).and_then(|s| s.lanes.get(usize::from(lane)));
+        running.map_or_else(|| watch::channel(()).1, |lane| lane.woken.clone())
+    }
+
     /// The clock of this store's environment.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.environment.clock
@@ -554,6 +562,7 @@ fn start_lane(
     };
     let queue = Arc::new(Queue::new(bounds));
     let (committed, watched) = watch::channel(last_sequence);
+    let (woken, awake) = watch::channel(());
     let lane = Lane {
         shard,
         number,
@@ -562,9 +571,10 @@ fn start_lane(
         clock: environment.clock.clone(),
         ids: environment.ids.clone(),
         committed,
+        woken,
         forward: forward.clone(),
         metrics: metrics.lane(shard, number),
     };
     spawn(threads, format!("lane-{shard}-{number}"), move || lane.run())?;
-    Ok(LaneHandle { queue, committed: watched })
+    Ok(LaneHandle { queue, committed: watched, woken: awake })
 }

@@ -143,6 +143,8 @@ pub(crate) struct Group {
     pub events: Vec<Emitted>,
     /// Whether a command has written since the mark was last taken.
     pub wrote: bool,
+    /// Whether a command has left work for [`crate::Store::woken`]. A refused one may have set it: those who look find nothing.
+    pub wakes: bool,
 }
 
 pub(crate) struct Emitted {
@@ -202,6 +204,11 @@ impl Tx<'_> {
     pub fn emit(&mut self, event: NewEvent) {
         self.group.wrote = true;
         self.group.events.push(Emitted { tenant: self.read.scope.tenant(), event, correlation: self.correlation.clone() });
+    }
+
+    /// Wakes those who follow [`crate::Store::woken`] when this is committed: there is work for them in their tables.
+    pub fn wake(&mut self) {
+        self.group.wakes = true;
     }
 
     /// A fresh id.

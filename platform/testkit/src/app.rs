@@ -3,7 +3,7 @@
 use crate::database::Database;
 use crate::fake::{FakeAuthenticator, platform_token, token};
 use crate::request::{Client, TestRequest};
-use kernel::{IdGenerator, ManualClock, Result, SeededRng, TenantId, Timestamp};
+use kernel::{Clock, IdGenerator, ManualClock, Result, SeededRng, TenantId, Timestamp};
 use log::{FailureState, FailuresOf, Log, LogConfig};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -12,11 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use store::{Engine, Environment, Store};
 use web::{App, AppBuilder, Audit, AuditCheck, Authenticator, Module, Web};
+use workflow::{Runner, RunnerConfig};
 
 /// 2026-01-05T12:00:00Z, a Monday.
 const START: Timestamp = Timestamp::from_micros(1_767_614_400_000_000);
 /// How long consumers may take to come to the end of the log.
 const DRAIN_MS: u64 = 30_000;
+/// How often the sagas look at the clock, which wakes nobody when it is moved.
+const POLL_MS: u64 = 20;
 
 /// Changes an application while it is built: parts, configuration.
 type Customise = Box<dyn FnOnce(AppBuilder) -> AppBuilder + Send>;
@@ -26,12 +29,14 @@ pub struct Setup {
     modules: Vec<Module>,
     authenticator: Option<Arc<dyn Authenticator>>,
     customise: Vec<Customise>,
+    parts: workflow::Parts,
+    probe: Option<workflow::Probe>,
 }
 
 impl Setup {
     /// These modules, with [`FakeAuthenticator`].
     pub fn new(modules: Vec<Module>) -> Setup {
-        Setup { modules, authenticator: None, customise: Vec::new() }
+        Setup { modules, authenticator: None, customise: Vec::new(), parts: workflow::Parts::new(), probe: None }
     }
 
     /// With a real authenticator.
@@ -47,6 +52,20 @@ impl Setup {
         self.customise.push(Box::new(change));
         self
     }
+
+    /// With something that the calls of workflows need ([`workflow::Request::part`]): a fake of the outside.
+    #[must_use]
+    pub fn workflow_part<T: std::any::Any + Send + Sync>(mut self, part: T) -> Setup {
+        self.parts = self.parts.with(part);
+        self
+    }
+
+    /// With a hook that decides where sagas die as if the process did. Their leases run out as the clock is moved on.
+    #[must_use]
+    pub fn probe(mut self, probe: impl Fn(workflow::Point, workflow::SagaId) -> workflow::Fate + Send + Sync + 'static) -> Setup {
+        self.probe = Some(Arc::new(probe));
+        self
+    }
 }
 
 /// A running application; cheap to clone. [`TestApp::finish`] checks that it ends well.
@@ -56,11 +75,13 @@ pub struct TestApp(Arc<Running>);
 struct Running {
     web: Web,
     log: Option<Log>,
+    workflows: workflow::Runner,
     clock: Arc<ManualClock>,
     fake: Arc<FakeAuthenticator>,
     audits: Vec<Audit>,
     audited: Mutex<Vec<TenantId>>,
     dead_letters_allowed: AtomicBool,
+    parked_allowed: AtomicBool,
     // After everything that uses it: fields are dropped in this order.
     _database: Database,
 }
@@ -83,7 +104,8 @@ impl TestApp {
         let (database, config) = Database::create(engine).await?;
         let clock = Arc::new(ManualClock::new(START));
         let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock.clone(), 1)) };
-        let migrations: Vec<_> = std::iter::once(log::migrations()).chain(setup.modules.iter().map(|module| module.migrations)).collect();
+        let own = [log::migrations(), workflow::migrations()];
+        let migrations: Vec<_> = own.into_iter().chain(setup.modules.iter().map(|module| module.migrations)).collect();
         let store = Store::open(config, &migrations, environment).expect("the store opens");
         let rng = Arc::new(SeededRng::new(1));
         let mut registry = Registry::default();
@@ -96,6 +118,10 @@ impl TestApp {
             log.register(&mut registry);
             Some(log)
         };
+        let workflows: Vec<workflow::Workflow> = setup.modules.iter().flat_map(|module| module.workflows.iter().cloned()).collect();
+        let config = RunnerConfig { poll_ms: POLL_MS, probe: setup.probe, ..RunnerConfig::default() };
+        let workflows = Runner::start(store.clone(), workflows, setup.parts, config, rng.clone()).await.expect("the workflows start");
+        workflows.register(&mut registry);
         let audits = setup.modules.iter().flat_map(|module| module.audits.iter().copied()).collect();
         let all = setup.modules.iter().flat_map(|module| module.permissions.iter().map(|p| p.name.to_owned())).collect();
         let fake = Arc::new(FakeAuthenticator::new(all));
@@ -105,11 +131,13 @@ impl TestApp {
         Some(TestApp(Arc::new(Running {
             web,
             log,
+            workflows,
             clock,
             fake,
             audits,
             audited: Mutex::default(),
             dead_letters_allowed: AtomicBool::new(false),
+            parked_allowed: AtomicBool::new(false),
             _database: database,
         })))
     }
@@ -185,12 +213,54 @@ impl TestApp {
         self.anonymous().delete(path)
     }
 
-    /// Waits until the consumers have handled everything.
+    /// The running workflows.
+    pub fn workflows(&self) -> &Runner {
+        &self.0.workflows
+    }
+
+    /// Waits until the consumers have handled everything and no saga is due or under way.
     pub async fn drained(&self) {
-        if let Some(log) = &self.0.log {
-            let drained = tokio::time::timeout(Duration::from_millis(DRAIN_MS), log.drained()).await;
-            drained.expect("the consumers come to the end of the log").expect("the log can be asked");
+        // Each may give the other something to do: at rest is what finds nothing done since.
+        loop {
+            let before = self.committed();
+            if let Some(log) = &self.0.log {
+                let drained = tokio::time::timeout(Duration::from_millis(DRAIN_MS), log.drained()).await;
+                drained.expect("the consumers come to the end of the log").expect("the log can be asked");
+            }
+            let drained = tokio::time::timeout(Duration::from_millis(DRAIN_MS), self.0.workflows.drained()).await;
+            drained.expect("the sagas come to rest").expect("the sagas can be asked");
+            if before == self.committed() {
+                return;
+            }
         }
+    }
+
+    /// The last event of each lane.
+    fn committed(&self) -> Vec<i64> {
+        let store = self.store();
+        let lanes = (0..store.shards()).flat_map(|shard| (0..store.lanes(shard)).map(move |lane| (shard, lane)));
+        lanes.map(|(shard, lane)| *store.committed(shard, lane).borrow()).collect()
+    }
+
+    /// Moves the clock on by `ms`, stopping wherever a saga is due (a retry, a question, a deadline, a timer, the end of a lease) and
+    /// letting everything come to rest there.
+    pub async fn advance_ms(&self, ms: i64) {
+        let until = self.clock().now().plus_ms(ms);
+        loop {
+            self.drained().await;
+            let now = self.clock().now();
+            match self.0.workflows.next_due().await.expect("the sagas can be asked") {
+                // Due, and nobody's: of a kind that no module has.
+                Some(at) if at <= now => break,
+                // A part of a millisecond late is in time.
+                Some(at) if at <= until => {
+                    self.clock().advance_ms(at.ms_since(now) + i64::from(at.micros() % 1_000 != now.micros() % 1_000))
+                }
+                _ => break,
+            }
+        }
+        self.clock().advance_ms(until.ms_since(self.clock().now()).max(0));
+        self.drained().await;
     }
 
     /// Includes a tenant that the test has not named with [`TestApp::tenant`] in the audits.
@@ -203,7 +273,13 @@ impl TestApp {
         self.0.dead_letters_allowed.store(true, Relaxed);
     }
 
-    /// Fails the test when an event is unread, a dead letter is there, or an audit finds something wrong.
+    /// For tests that park a saga on purpose.
+    pub fn allow_parked(&self) {
+        self.0.parked_allowed.store(true, Relaxed);
+    }
+
+    /// Fails the test when an event is unread, a dead letter is there, a saga is parked or due and can't be run, or an audit finds
+    /// something wrong.
     pub async fn finish(&self) {
         self.drained().await;
         let store = self.store();
@@ -214,11 +290,18 @@ impl TestApp {
                 assert!(dead.is_empty(), "dead letters at the end of the test: {dead:?}");
             }
         }
+        let now = self.clock().now();
+        let due = self.0.workflows.next_due().await.expect("the sagas can be asked");
+        assert!(due.is_none_or(|at| at > now), "a saga has been due since {due:?}, and no module knows its kind");
+        for shard in (0..store.shards()).filter(|_| !self.0.parked_allowed.load(Relaxed)) {
+            let parked = store.read_shard(shard, workflow::parked).await.expect("parked sagas can be listed");
+            assert!(parked.is_none(), "sagas at the end of the test: {}", parked.unwrap_or_default());
+        }
         let mut tenants = self.0.fake.tenants();
         tenants.extend(self.0.audited.lock().expect("no test panicked here").iter().copied());
         tenants.sort_unstable();
         tenants.dedup();
-        for audit in &self.0.audits {
+        for audit in self.0.audits.iter().filter(|audit| audit.name != "workflow.parked") {
             match audit.check {
                 AuditCheck::Tenant(check) => {
                     for tenant in &tenants {
@@ -232,6 +315,7 @@ impl TestApp {
                 }
             }
         }
+        self.0.workflows.stop().await;
         if let Some(log) = &self.0.log {
             log.stop().await;
         }

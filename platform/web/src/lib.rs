@@ -19,6 +19,7 @@ mod problem;
 mod server;
 #[cfg(test)]
 mod tests;
+mod workflows;
 
 pub use answer::{Created, ETag, Versioned};
 pub use app::{App, AppBuilder, Authenticator, Credential, Identity, PermissionSet};
@@ -33,3 +34,4 @@ pub use module::{
 pub use openapi::openapi;
 pub use problem::{Problem, Result, precondition_failed, status};
 pub use server::Server;
+pub use workflows::workflows_module;

@@ -17,6 +17,8 @@ pub struct Module {
     pub routes: Vec<Route>,
     /// Its durable consumers of the log.
     pub consumers: Vec<log::Consumer>,
+    /// Its sagas, jobs and timers: whatever it does outside.
+    pub workflows: Vec<workflow::Workflow>,
     /// The events that its commands emit.
     pub events: &'static [EventInfo],
     /// Its statements, for tests that prepare each on both engines. May be empty.
@@ -34,6 +36,7 @@ impl Module {
             permissions: &[],
             routes: Vec::new(),
             consumers: Vec::new(),
+            workflows: Vec::new(),
             events: &[],
             statements: Vec::new(),
             audits: Vec::new(),

@@ -204,19 +204,7 @@ fn provider(number: i64) -> ProviderId {
 }
 
 fn rule(number: i64) -> Rule {
-    Rule {
-        provider_id: provider(number),
-        priority: 0,
-        weight: 1,
-        methods: Vec::new(),
-        currencies: Vec::new(),
-        countries: Vec::new(),
-        merchants: Vec::new(),
-        min_amount_minor: None,
-        max_amount_minor: None,
-        cost_micros: 0,
-        cost_fixed_minor: 0,
-    }
+    Rule::always(provider(number))
 }
 
 fn ask(amount_minor: i64, currency: &str, country: &str) -> Ask {
