@@ -129,7 +129,7 @@ pub(crate) struct Used {
 /// What is stored under a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
-    pub fingerprint: [u8; 16],
+    pub fingerprint: Hash,
     pub transaction_id: TransactionId,
     pub recorded_at: Timestamp,
 }
@@ -185,7 +185,7 @@ pub(crate) struct View {
     pub holds: HashMap<TransactionId, HoldState>,
     pub originals: HashMap<TransactionId, Original>,
     pub limits: Vec<LimitState>,
-    pub keys: HashMap<[u8; 16], Known>,
+    pub keys: HashMap<Hash, Known>,
     /// External references that are taken, among those that the batch would take.
     pub refs: HashMap<String, TransactionId>,
 

@@ -489,6 +489,36 @@ impl Request {
         Request { operation, key: None, linked: false, details: None }
     }
 
+    /// A transfer; see [`Operation::Transfer`].
+    pub fn transfer(debit: AccountId, credit: AccountId, amount_minor: i64) -> Request {
+        Request::new(Operation::Transfer { debit, credit, amount_minor, currency: None })
+    }
+
+    /// Several postings; see [`Operation::Journal`].
+    pub fn journal(postings: Vec<Posting>) -> Request {
+        Request::new(Operation::Journal { postings })
+    }
+
+    /// A hold; see [`Operation::Hold`].
+    pub fn hold(debit: AccountId, credit: AccountId, amount_minor: i64, expires_at: Timestamp) -> Request {
+        Request::new(Operation::Hold { debit, credit, amount_minor, currency: None, expires_at })
+    }
+
+    /// A capture of everything that is left, or of a part; what is left after it stays held. See [`Operation::Capture`].
+    pub fn capture(hold_id: TransactionId, amount_minor: Option<i64>) -> Request {
+        Request::new(Operation::Capture { hold_id, amount_minor, release_rest: false })
+    }
+
+    /// A void; see [`Operation::Void`].
+    pub fn void(hold_id: TransactionId) -> Request {
+        Request::new(Operation::Void { hold_id })
+    }
+
+    /// A reversal, whole or in part; see [`Operation::Reverse`].
+    pub fn reverse(transaction_id: TransactionId, amount_minor: Option<i64>) -> Request {
+        Request::new(Operation::Reverse { transaction_id, amount_minor })
+    }
+
     /// With these details; they come before the key, which covers them.
     #[must_use]
     pub fn details(mut self, details: Details) -> Request {
@@ -512,18 +542,20 @@ impl Request {
     }
 }
 
-/// An idempotency key and what was asked under it, both as hashes: SHA-256, cut to 16 bytes.
+/// An idempotency key and what was asked under it, both as hashes: SHA-256, cut to 128 bits, in two halves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    pub(crate) hash: [u8; 16],
-    pub(crate) fingerprint: [u8; 16],
+    pub(crate) hash: Hash,
+    pub(crate) fingerprint: Hash,
 }
 
-fn digest(bytes: &[u8]) -> [u8; 16] {
+/// 128 bits as two columns of the store.
+pub(crate) type Hash = (i64, i64);
+
+fn digest(bytes: &[u8]) -> Hash {
     let full = ring::digest::digest(&ring::digest::SHA256, bytes);
-    let mut cut = [0; 16];
-    cut.copy_from_slice(&full.as_ref()[..16]);
-    cut
+    let half = |at: usize| full.as_ref()[at..at + 8].iter().fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
+    (half(0), half(8))
 }
 
 /// The answer to a request that was done.
