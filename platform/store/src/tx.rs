@@ -1,6 +1,7 @@
 //! What a command and a read see of the database.
 
 use crate::event::NewEvent;
+use crate::job::Member;
 use crate::sql::{Sql, uses_tenant};
 use crate::store::Engine;
 use crate::value::{ArgList, Args, FromRow, Row, Value};
@@ -202,6 +203,12 @@ impl Tx<'_> {
     pub fn emit(&mut self, event: NewEvent) {
         self.group.wrote = true;
         self.group.events.push(Emitted { tenant: self.read.scope.tenant(), event, correlation: self.correlation.clone() });
+    }
+
+    /// The same for one command of a set, whose request the event belongs to.
+    pub fn emit_for<C>(&mut self, member: &Member<'_, C>, event: NewEvent) {
+        self.group.wrote = true;
+        self.group.events.push(Emitted { tenant: self.read.scope.tenant(), event, correlation: member.correlation.cloned() });
     }
 
     /// A fresh id.
