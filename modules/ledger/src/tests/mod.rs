@@ -2,3 +2,5 @@
 //! ledger to compare with; and stories over HTTP.
 
 mod cases;
+mod engines;
+mod model;
