@@ -9,7 +9,7 @@
 //!   requests that come in during one such read share the next, so it is one small read a round trip and not one a request.
 //!
 //! A change on a tenant's shard and its epoch on the home shard are two transactions. A crash between them leaves a change that was never
-//! acknowledged; it shows when the entry is [`ENTRY_AGE_MS`] old.
+//! acknowledged; it shows when it is asked for again, and at the latest when the entry is [`ENTRY_AGE_MS`] old.
 
 use crate::commands::{self, BUCKETS, bucket};
 use crate::model::{Known, TenantStatus, UserStatus};
@@ -29,7 +29,7 @@ use web::{Authenticator, Credential, Identity, PermissionSet};
 /// How old the epochs may be on SQLite, in milliseconds, which only matters for changes by another process.
 pub const SQLITE_EPOCH_AGE_MS: i64 = 1000;
 /// How old an entry may be, whatever the epochs say, in milliseconds.
-pub const ENTRY_AGE_MS: i64 = 60_000;
+pub const ENTRY_AGE_MS: i64 = 600_000;
 /// A key's last use is noted when the last note is older than this, in milliseconds.
 const USE_NOTED_MS: i64 = 3_600_000;
 /// Credentials kept in memory.

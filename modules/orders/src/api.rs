@@ -120,8 +120,7 @@ pub fn import_documents(tx: &mut Tx<'_>, batch: &ImportBatch) -> Result<ImportOu
     let mut outcome = ImportOutcome::default();
     // Reads first: each costs PostgreSQL a round trip.
     let set = write::set_based(tx);
-    let references: Vec<String> = batch.documents.iter().map(|d| d.external_ref.clone()).collect();
-    let mut seen: HashSet<String> = tx.all::<(String,)>(sql::KNOWN_REFS, (references,))?.into_iter().map(|(r,)| r).collect();
+    let mut seen = write::taken_refs(tx, batch.documents.iter().map(|d| d.external_ref.clone()))?;
     let customers = import_customers(tx, set, batch, &mut outcome)?;
 
     let mut fresh = Vec::with_capacity(batch.documents.len());
@@ -258,12 +257,7 @@ fn store_all(tx: &mut Tx<'_>, set: bool, accepted: &[(Accepted, Vec<Sales>)], by
         registered.push(match document {
             Accepted::Order(head, _) => {
                 orders.push(head);
-                Registered {
-                    kind: DocumentKind::Order,
-                    document_id: head.order_id.as_i64(),
-                    number: head.number,
-                    external_ref: head.external_ref.as_deref(),
-                }
+                Registered::order(head)
             }
             Accepted::Note(head, _) => {
                 write::note(tx, head, by)?;
@@ -272,7 +266,8 @@ fn store_all(tx: &mut Tx<'_>, set: bool, accepted: &[(Accepted, Vec<Sales>)], by
         });
     }
     write::orders(tx, set, &orders)?;
-    write::imported(tx, set, &orders, by)?;
+    let changes: Vec<(&OrderHead, &By)> = orders.iter().map(|head| (*head, by)).collect();
+    write::first_changes(tx, set, "imported", &changes)?;
     write::register_all(tx, set, &registered)?;
     let lines: Vec<(i64, &[Line])> = accepted.iter().map(|(document, _)| document.id_and_lines()).collect();
     write::lines_of(tx, set, 1, &lines)?;

@@ -5,8 +5,8 @@ use crate::write::{self, By, Registered};
 use crate::{error, queries, sql};
 use kernel::{Currency, Error, Result, Timestamp};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
-use store::{NewEvent, Tx};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use store::{Member, NewEvent, Tx};
 use web::IfMatch;
 
 /// Payload of every event about an order. `sales` is what it adds to the daily sales, net of what was there before.
@@ -28,6 +28,10 @@ struct OrderEvent<'a> {
 }
 
 pub(crate) fn emit_order(tx: &mut Tx<'_>, kind: &'static str, head: &OrderHead, sales: &[Sales], fulfilled: Option<&BTreeMap<u32, i64>>) {
+    tx.emit(order_event(kind, head, sales, fulfilled));
+}
+
+fn order_event(kind: &'static str, head: &OrderHead, sales: &[Sales], fulfilled: Option<&BTreeMap<u32, i64>>) -> NewEvent {
     let payload = OrderEvent {
         order_id: head.order_id,
         number: head.number,
@@ -42,7 +46,7 @@ pub(crate) fn emit_order(tx: &mut Tx<'_>, kind: &'static str, head: &OrderHead, 
         fulfilled,
         sales,
     };
-    tx.emit(NewEvent::new(kind, 1, head.order_id, &payload));
+    NewEvent::new(kind, 1, head.order_id, &payload)
 }
 
 /// Payload of `credit_note.issued` and `adjustment.recorded`.
@@ -96,12 +100,19 @@ pub(crate) fn emit_customer(tx: &mut Tx<'_>, kind: &'static str, customer: &Cust
     tx.emit(NewEvent::new(kind, 1, customer.customer_id, &payload));
 }
 
-fn known_customer(tx: &mut Tx<'_>, customer_id: Option<CustomerId>) -> Result<()> {
-    let Some(customer_id) = customer_id else { return Ok(()) };
-    match tx.opt::<(CustomerId,)>(sql::CUSTOMER_KNOWN, (customer_id,))? {
-        Some(_) => Ok(()),
-        None => Err(error::unknown_customer()),
+/// Those of `customers` that are there.
+fn known_customers(tx: &mut Tx<'_>, customers: impl Iterator<Item = CustomerId>) -> Result<HashSet<CustomerId>> {
+    let asked: BTreeSet<i64> = customers.map(CustomerId::as_i64).collect();
+    if asked.is_empty() {
+        return Ok(HashSet::new());
     }
+    let asked: Vec<i64> = asked.into_iter().collect();
+    Ok(tx.all::<(CustomerId,)>(sql::KNOWN_CUSTOMERS, (asked,))?.into_iter().map(|(id,)| id).collect())
+}
+
+fn known_customer(tx: &mut Tx<'_>, customer: Option<CustomerId>) -> Result<()> {
+    let known = known_customers(tx, customer.into_iter())?;
+    if customer.is_none_or(|id| known.contains(&id)) { Ok(()) } else { Err(error::unknown_customer()) }
 }
 
 /// A new order, its lines priced.
@@ -117,15 +128,40 @@ pub(crate) struct CreateOrder {
     pub by: By,
 }
 
-/// Writes an order down and, unless it is a draft, places it.
-/// Errors: `request.invalid` for an unknown customer or an order too large for an event, `orders.external_ref_taken`.
-pub(crate) fn create_order(tx: &mut Tx<'_>, new: &CreateOrder) -> Result<OrderHead> {
-    known_customer(tx, new.customer_id)?;
+/// Writes orders down and, unless they are drafts, places them: those that are queued together as a set.
+/// Errors of one: `request.invalid` for an unknown customer or an order too large for an event, `orders.external_ref_taken`.
+pub(crate) fn create_orders(tx: &mut Tx<'_>, all: &[Member<'_, CreateOrder>]) -> Result<Vec<Result<OrderHead>>> {
+    let customers = known_customers(tx, all.iter().filter_map(|new| new.customer_id))?;
+    let mut taken = write::taken_refs(tx, all.iter().filter_map(|new| new.external_ref.clone()))?;
+    let mut decided = Vec::with_capacity(all.len());
+    for new in all {
+        decided.push(new_order(tx, new, &customers, &mut taken));
+    }
+    let accepted = decided.iter().filter(|order| order.is_ok()).count() as i64;
+    if accepted > 0 {
+        let first = write::take_numbers(tx, DocumentKind::Order, accepted)?;
+        for (number, (head, _)) in (first..).zip(decided.iter_mut().flatten()) {
+            head.number = number;
+        }
+        write_new_orders(tx, all, &decided)?;
+    }
+    Ok(decided.into_iter().map(|order| order.map(|(head, _)| head)).collect())
+}
+
+/// The head of a new order, still without its number, and what it adds to the daily sales.
+fn new_order(
+    tx: &Tx<'_>,
+    new: &CreateOrder,
+    customers: &HashSet<CustomerId>,
+    taken: &mut HashSet<String>,
+) -> Result<(OrderHead, Vec<Sales>)> {
+    if new.customer_id.is_some_and(|id| !customers.contains(&id)) {
+        return Err(error::unknown_customer());
+    }
     let now = tx.now();
-    let number = write::take_numbers(tx, DocumentKind::Order, 1)?;
     let mut head = OrderHead {
         order_id: tx.new_id(),
-        number,
+        number: 0,
         state: if new.draft { State::Draft } else { State::Placed },
         version: 1,
         lines_version: 1,
@@ -145,13 +181,32 @@ pub(crate) fn create_order(tx: &mut Tx<'_>, new: &CreateOrder) -> Result<OrderHe
     };
     head.set_totals(Totals::of(&new.lines));
     let sales = sales_of(&head, None, Some((&head.country, &new.lines)))?;
-    write::order(tx, &head)?;
-    write::lines(tx, head.order_id.as_i64(), 1, &new.lines)?;
-    let document_id = head.order_id.as_i64();
-    write::register(tx, Registered { kind: DocumentKind::Order, document_id, number, external_ref: head.external_ref.as_deref() })?;
-    write::change(tx, &head, "created", &new.by, "", "{}")?;
-    emit_order(tx, if new.draft { "order.drafted" } else { "order.placed" }, &head, &sales, None);
-    Ok(head)
+    // Last, so that an order that is refused leaves its reference to a later one.
+    if let Some(external_ref) = &head.external_ref
+        && !taken.insert(external_ref.clone())
+    {
+        return Err(error::external_ref_taken());
+    }
+    Ok((head, sales))
+}
+
+/// Writes the accepted ones of a set, each with its command.
+fn write_new_orders(tx: &mut Tx<'_>, all: &[Member<'_, CreateOrder>], decided: &[Result<(OrderHead, Vec<Sales>)>]) -> Result<()> {
+    let accepted = || all.iter().zip(decided).filter_map(|(new, order)| order.as_ref().ok().map(|(head, sales)| (new, head, sales)));
+    let heads: Vec<&OrderHead> = accepted().map(|(_, head, _)| head).collect();
+    let set = write::set_based(tx) && heads.len() > 1;
+    write::orders(tx, set, &heads)?;
+    let lines: Vec<(i64, &[Line])> = accepted().map(|(new, head, _)| (head.order_id.as_i64(), &new.lines[..])).collect();
+    write::lines_of(tx, write::set_based(tx), 1, &lines)?;
+    let registered: Vec<Registered<'_>> = heads.iter().map(|head| Registered::order(head)).collect();
+    write::register_all(tx, set, &registered)?;
+    let changes: Vec<(&OrderHead, &By)> = accepted().map(|(new, head, _)| (head, &new.by)).collect();
+    write::first_changes(tx, set, "created", &changes)?;
+    for (new, head, sales) in accepted() {
+        let kind = if new.draft { "order.drafted" } else { "order.placed" };
+        tx.emit_for(new, order_event(kind, head, sales, None));
+    }
+    Ok(())
 }
 
 /// What a change adds to the daily sales; nothing as long as the order is not placed.

@@ -99,7 +99,7 @@ async fn create_order(AppState(app): AppState<App>, caller: Caller, Keyed { key,
     refusals.finish()?;
     let NewOrder { draft, external_ref, customer_id, country, currency, .. } = body;
     let new = CreateOrder { draft, external_ref, customer_id, country, currency, lines, by: by(&caller) };
-    let head = app.submit(&caller, key, commands::create_order, new).await?.value;
+    let head = app.submit_set(&caller, key, commands::create_orders, new).await?.value;
     Ok((ETag(head.version), Created(format!("/api/v1/orders/{}", head.order_id), head)))
 }
 

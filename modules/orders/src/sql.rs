@@ -18,14 +18,14 @@ INSERT INTO orders_orders (tenant_id, order_id, number, state, version, lines_ve
   line_count, extended_micros, discount_minor, tax_minor, total_minor, credited_minor, placed_at, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
-/// Imported orders: at version 1, placed, nothing credited. `$15`: now.
+/// New orders: at version 1, nothing credited; placed at the largest number there is means not placed. `$15`: now.
 pub(crate) const INSERT_ORDER_SET: Sql = Sql::per_engine(
     INSERT_ORDER,
     "
 INSERT INTO orders_orders (tenant_id, order_id, number, state, version, lines_version, external_ref, customer_id, country, currency,
   line_count, extended_micros, discount_minor, tax_minor, total_minor, credited_minor, placed_at, created_at, updated_at)
 SELECT CAST($1 AS BIGINT), order_id, number, state, 1, 1, NULLIF(external_ref, ''), NULLIF(customer_id, 0), country, currency,
-  line_count, extended_micros, discount_minor, tax_minor, total_minor, 0, placed_at, CAST($15 AS BIGINT), CAST($15 AS BIGINT)
+  line_count, extended_micros, discount_minor, tax_minor, total_minor, 0, NULLIF(placed_at, 9223372036854775807), CAST($15 AS BIGINT), CAST($15 AS BIGINT)
 FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[],
   $12::bigint[], $13::bigint[], $14::bigint[])
   AS t(order_id, number, state, external_ref, customer_id, country, currency, line_count, extended_micros, discount_minor, tax_minor, total_minor, placed_at)",
@@ -77,13 +77,13 @@ pub(crate) const INSERT_CHANGE: &str = "
 INSERT INTO orders_changes (tenant_id, order_id, version, kind, state, actor_kind, actor_id, reason, change, request_id, changed_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
-/// The first change of imported orders.
+/// The first change of new orders.
 pub(crate) const INSERT_CHANGE_SET: Sql = Sql::per_engine(
     INSERT_CHANGE,
     "
 INSERT INTO orders_changes (tenant_id, order_id, version, kind, state, actor_kind, actor_id, reason, change, request_id, changed_at)
-SELECT CAST($1 AS BIGINT), order_id, 1, CAST($4 AS TEXT), state, CAST($5 AS TEXT), CAST($6 AS BIGINT), '', '{}', CAST($7 AS TEXT), CAST($8 AS BIGINT)
-FROM unnest($2::bigint[], $3::text[]) AS t(order_id, state)",
+SELECT CAST($1 AS BIGINT), order_id, 1, CAST($2 AS TEXT), state, actor_kind, actor_id, '', '{}', NULLIF(request_id, ''), CAST($3 AS BIGINT)
+FROM unnest($4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[]) AS t(order_id, state, actor_kind, actor_id, request_id)",
 );
 
 /// Writes the whole head under its next version; `$3` is the version that was read.
@@ -175,7 +175,10 @@ pub(crate) const CUSTOMER: &str = "
 SELECT customer_id, external_ref, name, email, country, version, created_at, updated_at
 FROM orders_customers WHERE tenant_id = $1 AND customer_id = $2";
 
-pub(crate) const CUSTOMER_KNOWN: &str = "SELECT customer_id FROM orders_customers WHERE tenant_id = $1 AND customer_id = $2";
+pub(crate) const KNOWN_CUSTOMERS: Sql = Sql::per_engine(
+    "SELECT customer_id FROM orders_customers WHERE tenant_id = $1 AND customer_id IN (SELECT value FROM json_each($2))",
+    "SELECT customer_id FROM orders_customers WHERE tenant_id = $1 AND customer_id = ANY($2::bigint[])",
+);
 
 pub(crate) const CUSTOMER_BY_REF: &str = "SELECT customer_id FROM orders_customers WHERE tenant_id = $1 AND external_ref = $2";
 
@@ -387,7 +390,7 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("INSERT_CUSTOMER_SET", INSERT_CUSTOMER_SET),
     ("UPDATE_CUSTOMER", Sql::per_engine(UPDATE_CUSTOMER, UPDATE_CUSTOMER)),
     ("CUSTOMER", Sql::per_engine(CUSTOMER, CUSTOMER)),
-    ("CUSTOMER_KNOWN", Sql::per_engine(CUSTOMER_KNOWN, CUSTOMER_KNOWN)),
+    ("KNOWN_CUSTOMERS", KNOWN_CUSTOMERS),
     ("CUSTOMER_BY_REF", Sql::per_engine(CUSTOMER_BY_REF, CUSTOMER_BY_REF)),
     ("CUSTOMERS_BY_REFS", CUSTOMERS_BY_REFS),
     ("CUSTOMERS_PAGE", Sql::per_engine(CUSTOMERS_PAGE, CUSTOMERS_PAGE)),

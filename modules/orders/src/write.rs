@@ -3,7 +3,8 @@
 
 use crate::model::{Customer, CustomerId, DocumentKind, Line, NoteHead, OrderHead, SalesLine};
 use crate::{error, sql};
-use kernel::{Actor, ActorKind, Currency, Error, Result};
+use kernel::{Actor, ActorKind, Currency, Error, Result, Timestamp};
+use std::collections::HashSet;
 use std::sync::Arc;
 use store::{Engine, Tx, Value};
 
@@ -50,6 +51,23 @@ pub(crate) struct Registered<'a> {
     pub document_id: i64,
     pub number: i64,
     pub external_ref: Option<&'a str>,
+}
+
+impl<'a> Registered<'a> {
+    /// What an order is registered under.
+    pub(crate) fn order(head: &'a OrderHead) -> Registered<'a> {
+        let external_ref = head.external_ref.as_deref();
+        Registered { kind: DocumentKind::Order, document_id: head.order_id.as_i64(), number: head.number, external_ref }
+    }
+}
+
+/// Those of the external references that documents have already.
+pub(crate) fn taken_refs(tx: &mut Tx<'_>, references: impl Iterator<Item = String>) -> Result<HashSet<String>> {
+    let references: Vec<String> = references.collect();
+    if references.is_empty() {
+        return Ok(HashSet::new());
+    }
+    Ok(tx.all::<(String,)>(sql::KNOWN_REFS, (references,))?.into_iter().map(|(taken,)| taken).collect())
 }
 
 /// Registers one document's number and external reference. Errors (at the latest with the commit): `orders.external_ref_taken`.
@@ -114,7 +132,7 @@ pub(crate) fn order(tx: &mut Tx<'_>, head: &OrderHead) -> Result<()> {
     )
 }
 
-/// Writes imported orders' heads: each at version 1, placed, with nothing credited.
+/// Writes new orders' heads: each at version 1, with nothing credited.
 pub(crate) fn orders(tx: &mut Tx<'_>, set: bool, heads: &[&OrderHead]) -> Result<()> {
     if !set {
         return heads.iter().try_for_each(|head| order(tx, head));
@@ -136,7 +154,7 @@ pub(crate) fn orders(tx: &mut Tx<'_>, set: bool, heads: &[&OrderHead]) -> Result
                 ints(rows, |h| h.discount_minor),
                 ints(rows, |h| h.tax_minor),
                 ints(rows, |h| h.total_minor),
-                ints(rows, |h| h.placed_at.unwrap_or_default().micros()),
+                ints(rows, |h| h.placed_at.map_or(i64::MAX, Timestamp::micros)),
                 now,
             ),
         )?;
@@ -237,16 +255,25 @@ pub(crate) fn change(tx: &mut Tx<'_>, head: &OrderHead, kind: &'static str, by: 
     )
 }
 
-/// Records the first change of new orders: `imported`.
-pub(crate) fn imported(tx: &mut Tx<'_>, set: bool, heads: &[&OrderHead], by: &By) -> Result<()> {
-    const KIND: &str = "imported";
+/// Records the first change of new orders, which is of this kind, with who made it.
+pub(crate) fn first_changes(tx: &mut Tx<'_>, set: bool, kind: &'static str, orders: &[(&OrderHead, &By)]) -> Result<()> {
     if !set {
-        return heads.iter().try_for_each(|head| change(tx, head, KIND, by, "", "{}"));
+        return orders.iter().try_for_each(|(head, by)| change(tx, head, kind, by, "", "{}"));
     }
     let now = tx.now();
-    for rows in heads.chunks(SET_ROWS) {
-        let (ids, states) = (ints(rows, |h| h.order_id.as_i64()), texts(rows, |h| h.state.as_str()));
-        tx.exec(sql::INSERT_CHANGE_SET, (ids, states, KIND, by.kind(), by.actor.id, by.request_id.as_deref(), now))?;
+    for rows in orders.chunks(SET_ROWS) {
+        tx.exec(
+            sql::INSERT_CHANGE_SET,
+            (
+                kind,
+                now,
+                ints(rows, |(head, _)| head.order_id.as_i64()),
+                texts(rows, |(head, _)| head.state.as_str()),
+                texts(rows, |(_, by)| by.kind()),
+                ints(rows, |(_, by)| by.actor.id),
+                texts(rows, |(_, by)| by.request_id.as_deref().unwrap_or_default()),
+            ),
+        )?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::metrics::LaneMetrics;
 use crate::queue::Queue;
 use crate::tx::{Emitted, Group, Read, Session, Tx};
 use kernel::{Clock, Error, ErrorKind, IdGenerator, Result, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -260,37 +260,45 @@ impl<E: LaneEngine> Lane<E> {
         let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
         let mut group = Group { events: Vec::new(), wrote: false, wakes: false };
         let mut outcomes = Vec::with_capacity(jobs.len());
-        for (index, job) in jobs.iter_mut().enumerate() {
-            let key = job.once().cloned();
-            let line = job.line();
-            if let Some(key) = &key
-                && let Some(known) = stored.get(&(line, key.hash))
+        while outcomes.len() < jobs.len() {
+            let index = outcomes.len();
+            let first = jobs[index].as_mut();
+            if let Some(key) = first.once().cloned()
+                && let Some(known) = stored.get(&(first.line(), key.hash))
             {
-                outcomes.push(answer_again(job.as_mut(), key, known));
+                outcomes.push(answer_again(first, &key, known));
                 continue;
             }
-            let outcome = match self.run_one(job.as_mut(), &mut group, mode, now) {
-                One::Refused(error) => Err(error),
-                One::Failed(error) => {
+            let together = match mode {
+                Mode::Bare => set_length(&jobs[index..], &stored),
+                Mode::Savepoints => 1,
+            };
+            let some = &mut jobs[index..index + together];
+            let done = match self.run_some(some, &mut group, mode, now) {
+                Ok(done) => done,
+                Err(error) => {
                     let fault = self.engine.fault();
                     self.engine.rollback();
                     return match fault {
-                        Fault::Retry if error.code() == TIMED_OUT => Ran::Culprit(index, error),
+                        // Which one of a set it was shows when each runs alone.
+                        Fault::Retry if error.code() == TIMED_OUT && together == 1 => Ran::Culprit(index, error),
+                        Fault::Retry if error.code() == TIMED_OUT => Ran::NeedsSavepoints,
                         Fault::None if mode == Mode::Bare => Ran::NeedsSavepoints,
                         _ => Ran::Again(error),
                     };
                 }
-                One::Done => Ok(()),
             };
-            let outcome = match (outcome, key) {
-                (Ok(()), Some(key)) => job.stored().map(|answer| {
-                    let fresh = Stored { fingerprint: key.fingerprint, answer };
-                    stored.insert((line, key.hash), fresh.clone());
-                    remains.stored.push(NewStored { tenant: line, hash: key.hash, stored: fresh });
-                }),
-                (outcome, _) => outcome,
-            };
-            outcomes.push(outcome);
+            for (job, outcome) in some.iter().zip(done) {
+                let outcome = match (outcome, job.once()) {
+                    (Ok(()), Some(key)) => job.stored().map(|answer| {
+                        let fresh = Stored { fingerprint: key.fingerprint, answer };
+                        stored.insert((job.line(), key.hash), fresh.clone());
+                        remains.stored.push(NewStored { tenant: job.line(), hash: key.hash, stored: fresh });
+                    }),
+                    (outcome, _) => outcome,
+                };
+                outcomes.push(outcome);
+            }
         }
         if let Err(error) = self.engine.settle() {
             let fault = self.engine.fault();
@@ -332,59 +340,63 @@ impl<E: LaneEngine> Lane<E> {
         }
     }
 
-    fn run_one(&mut self, job: &mut dyn Job, group: &mut Group, mode: Mode, now: Timestamp) -> One {
+    /// Runs one command, or some that are a set: one outcome each. A refusal has undone what its command wrote. An error says that
+    /// the transaction can't go on.
+    fn run_some(&mut self, jobs: &mut [Box<dyn Job>], group: &mut Group, mode: Mode, now: Timestamp) -> Result<Vec<Result<()>>> {
         let events = group.events.len();
         let wrote_before = std::mem::replace(&mut group.wrote, false);
-        if mode == Mode::Savepoints
-            && let Err(error) = self.engine.savepoint()
-        {
-            return One::Failed(error);
+        if mode == Mode::Savepoints {
+            self.engine.savepoint()?;
         }
-        let mut result = match self.engine.enter(job.call().scope) {
-            Err(error) => Err(error),
-            Ok(()) => {
-                let correlation = job.call().correlation.clone();
-                let read = Read::new(&mut self.engine, job.call().scope, now);
-                let mut tx = Tx { read, group, ids: &self.ids, correlation };
-                let result = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx)))
-                    .unwrap_or_else(|panic| Err(Error::internal(format!("a command panicked: {}", panic_text(&*panic)))));
-                // A swallowed statement error does not save the command.
-                let poison = tx.read.poison.take();
-                let poisoned = poison.is_some();
-                let result = result.and_then(|()| poison.map_or(Ok(()), Err));
-                group.wrote |= poisoned;
-                result
-            }
-        };
+        let mut result = self.call(jobs, group, now);
         if mode == Mode::Savepoints {
             if let Err(error) = self.engine.settle() {
                 result = Err(error);
             }
             if self.engine.fault() != Fault::None {
                 let lost = || Error::unavailable("store.unavailable", "the database is away; nothing was done");
-                return One::Failed(result.err().unwrap_or_else(lost));
+                return Err(result.err().unwrap_or_else(lost));
             }
-            let closed = match &result {
-                Ok(()) => self.engine.release(),
-                Err(_) => self.engine.rollback_to(),
-            };
-            if let Err(error) = closed {
-                return One::Failed(error);
+            match &result {
+                Ok(_) => self.engine.release()?,
+                Err(_) => self.engine.rollback_to()?,
             }
             if let Err(error) = result {
                 group.events.truncate(events);
                 group.wrote = wrote_before;
-                return One::Refused(error);
+                return Ok(vec![Err(error)]);
             }
         } else if let Err(error) = result {
-            if group.wrote || self.engine.fault() != Fault::None {
-                return One::Failed(error);
+            // What fails a set as a whole may be the fault of one: each is to run alone.
+            if group.wrote || jobs.len() > 1 || self.engine.fault() != Fault::None {
+                return Err(error);
             }
             group.wrote = wrote_before;
-            return One::Refused(error);
+            return Ok(vec![Err(error)]);
         }
         group.wrote |= wrote_before;
-        One::Done
+        result
+    }
+
+    /// Calls the function of one command or of a set. The only outcome of one command is also the result.
+    fn call(&mut self, jobs: &mut [Box<dyn Job>], group: &mut Group, now: Timestamp) -> Result<Vec<Result<()>>> {
+        let Some((first, others)) = jobs.split_first_mut() else { return Ok(Vec::new()) };
+        let scope = first.call().scope;
+        self.engine.enter(scope)?;
+        let correlation = first.call().correlation.clone();
+        let read = Read::new(&mut self.engine, scope, now);
+        let mut tx = Tx { read, group, ids: &self.ids, correlation };
+        let result = catch_unwind(AssertUnwindSafe(|| first.run_set(&mut tx, others)))
+            .unwrap_or_else(|panic| Err(Error::internal(format!("a command panicked: {}", panic_text(&*panic)))));
+        // A swallowed statement error does not save the command.
+        let poison = tx.read.poison.take();
+        let poisoned = poison.is_some();
+        let mut outcomes = result.and_then(|outcomes| poison.map_or(Ok(outcomes), Err));
+        group.wrote |= poisoned;
+        if let Ok([Err(alone)]) = outcomes.as_deref() {
+            outcomes = Err(alone.clone());
+        }
+        outcomes
     }
 
     /// Sends on the commands of tenants that live elsewhere by now, and lets those of a tenant that is moving wait a moment.
@@ -409,13 +421,16 @@ impl<E: LaneEngine> Lane<E> {
     }
 }
 
-/// How one command ended within its group.
-enum One {
-    Done,
-    /// It refused, and what it wrote is undone.
-    Refused(Error),
-    /// The transaction can't go on.
-    Failed(Error),
+/// How many commands from the first one on are a set. One whose key is already answered, or comes twice, waits for the next look.
+fn set_length(jobs: &[Box<dyn Job>], stored: &HashMap<(i64, [u8; 16]), Stored>) -> usize {
+    let Some(set) = jobs[0].set() else { return 1 };
+    let scope = jobs[0].call().scope;
+    let mut keys = HashSet::new();
+    let mut joins = |job: &dyn Job| {
+        let fresh = job.once().is_none_or(|key| !stored.contains_key(&(job.line(), key.hash)) && keys.insert(key.hash));
+        job.set() == Some(set) && job.call().scope == scope && fresh
+    };
+    jobs.iter().take_while(|job| joins(job.as_ref())).count().max(1)
 }
 
 fn wanted(jobs: &[Box<dyn Job>]) -> Wanted {

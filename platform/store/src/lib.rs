@@ -27,6 +27,7 @@ mod wall;
 
 pub use call::{Call, Once, OnceKey};
 pub use event::{Event, EventEntity, EventId, HISTORY_LANE, NewEvent, Position};
+pub use job::{Member, SetFunction};
 pub use migrate::{Migration, Migrations, Pending, pending_migrations};
 pub use sql::Sql;
 pub use store::{Engine, Environment, ShardConfig, Store, StoreConfig, analyze};

@@ -1,6 +1,7 @@
 //! What a command and a read see of the database.
 
 use crate::event::NewEvent;
+use crate::job::Member;
 use crate::sql::{Sql, uses_tenant};
 use crate::store::Engine;
 use crate::value::{ArgList, Args, FromRow, Row, Value};
@@ -209,6 +210,12 @@ impl Tx<'_> {
     /// Wakes those who follow [`crate::Store::woken`] when this is committed: there is work for them in their tables.
     pub fn wake(&mut self) {
         self.group.wakes = true;
+    }
+
+    /// The same for one command of a set, whose request the event belongs to.
+    pub fn emit_for<C>(&mut self, member: &Member<'_, C>, event: NewEvent) {
+        self.group.wrote = true;
+        self.group.events.push(Emitted { tenant: self.read.scope.tenant(), event, correlation: member.correlation.cloned() });
     }
 
     /// A fresh id.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
-use store::{Once, OnceKey, Store, Tx};
+use store::{Once, OnceKey, SetFunction, Store, Tx};
 use tokio::sync::watch;
 
 /// What a caller shows to say who it is.
@@ -169,6 +169,19 @@ impl App {
             return Ok(Once { value: self.store().write(call, command, data).await?, replayed: false });
         };
         let once = self.store().write_once(call, key, command, data).await?;
+        if once.replayed {
+            caller.mark_replayed();
+        }
+        Ok(once)
+    }
+
+    /// The same for a command that takes those of its kind which are queued together as a set: see [`Store::write_set`].
+    pub async fn submit_set<C, T>(&self, caller: &Caller, key: Option<OnceKey>, set: SetFunction<C, T>, data: C) -> Result<Once<T>>
+    where
+        C: Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let once = self.store().write_set(caller.call()?, key, set, data).await?;
         if once.replayed {
             caller.mark_replayed();
         }

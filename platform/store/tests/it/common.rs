@@ -1,6 +1,6 @@
 //! A small bank on each engine: enough tables to see a lane at work.
 
-use crate::store::{Engine, Environment, Migration, Migrations, NewEvent, ShardConfig, Store, StoreConfig, Tx};
+use crate::store::{Engine, Environment, Member, Migration, Migrations, NewEvent, ShardConfig, Store, StoreConfig, Tx};
 use kernel::{Error, IdGenerator, Result, SystemClock, TenantId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -151,4 +151,34 @@ pub async fn balance(store: &Store, tenant: TenantId, account: i64) -> i64 {
         .await
         .expect("the account is there")
         .0
+}
+
+/// An amount at which [`transfers`] panics.
+pub const UNLUCKY: i64 = 13_131_313;
+
+/// The same for a set, all from one account to one other: each balance is written once. Answers with how many were handed over.
+pub fn transfers(tx: &mut Tx<'_>, all: &[Member<'_, Transfer>]) -> Result<Vec<Result<i64>>> {
+    let (from, to) = (all[0].debit, all[0].credit);
+    let (mut left,): (i64,) = tx.one("SELECT balance FROM bank_accounts WHERE tenant_id = $1 AND account = $2", (from,))?;
+    let mut moved = 0;
+    let mut outcomes = Vec::with_capacity(all.len());
+    for member in all {
+        assert!(member.amount != UNLUCKY, "an unlucky amount");
+        if member.amount > left {
+            outcomes.push(Err(Error::failed_precondition("bank.insufficient", "not enough money")));
+            continue;
+        }
+        left -= member.amount;
+        moved += member.amount;
+        let id = tx.new_id::<kernel::Tenant>().as_i64();
+        tx.exec(
+            "INSERT INTO bank_transfers (tenant_id, transfer, debit, credit, amount) VALUES ($1, $2, $3, $4, $5)",
+            (id, from, to, member.amount),
+        )?;
+        tx.emit_for(member, NewEvent::new("bank.transferred", 1, from, &member.amount));
+        outcomes.push(Ok(all.len() as i64));
+    }
+    tx.exec("UPDATE bank_accounts SET balance = balance - $3 WHERE tenant_id = $1 AND account = $2", (from, moved))?;
+    tx.exec("UPDATE bank_accounts SET balance = balance + $3 WHERE tenant_id = $1 AND account = $2", (to, moved))?;
+    Ok(outcomes)
 }

@@ -1,8 +1,8 @@
 //! Lanes at work, on both engines: groups, refusals, idempotency, events, fairness of failure.
 
-use crate::common::{Place, Transfer, balance, open_account, tenant, transfer};
+use crate::common::{Place, Transfer, UNLUCKY, balance, open_account, tenant, transfer, transfers};
 use crate::store;
-use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store};
+use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store, Tx};
 use kernel::{Error, ErrorKind, Scope};
 use std::collections::HashSet;
 
@@ -95,6 +95,60 @@ on_both! {
         let store = place.node(2);
         let again = store.write_once(tenant(7), OnceKey::new("pay-1", b"same"), transfer, Transfer { debit: 1, credit: 2, amount: 10 }).await.expect("answered");
         assert!(again.replayed && again.value == answers[0].value);
+    }
+
+    async fn commands_of_a_set_run_together_and_are_answered_each(place: &Place) {
+        let store = bank(place).await;
+        // The lane is kept busy once, so that the others gather behind it.
+        let slow = |_: &mut Tx<'_>, _: &()| { std::thread::sleep(std::time::Duration::from_millis(300)); Ok(()) };
+        let busy = tokio::spawn({ let store = store.clone(); async move { store.write(tenant(7), slow, ()).await } });
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..40_i64 {
+            let store = store.clone();
+            // Each key comes twice; the 13th wants too much, the 27th panics whoever runs it.
+            let data = Transfer { debit: 1, credit: 2, amount: match n % 20 { 13 => 1_000_000, 17 => UNLUCKY, _ => 1 } };
+            let key = OnceKey::new(&format!("set-{}", n % 20), b"same");
+            let call = Call::new(tenant(7)).correlation(format!("request-{n}"));
+            calls.spawn(async move { (n % 20, store.write_set(call, Some(key), transfers, data).await) });
+        }
+        let (mut sizes, mut fresh) = (HashSet::new(), 0);
+        while let Some(call) = calls.join_next().await {
+            match call.expect("no panic reaches the caller") {
+                (13, outcome) => assert_eq!(outcome.expect_err("refused").code(), "bank.insufficient"),
+                (17, outcome) => assert_eq!(outcome.expect_err("refused").kind(), ErrorKind::Internal),
+                (n, outcome) => {
+                    let answer = outcome.unwrap_or_else(|e| panic!("{n}: {e:?}"));
+                    if !answer.replayed { fresh += 1; sizes.insert(answer.value); }
+                }
+            }
+        }
+        busy.await.expect("joined").expect("answered");
+        assert_eq!(fresh, 18, "each key once");
+        assert_eq!(sizes, HashSet::from([1]), "a panic made each run alone");
+        assert_eq!(balance(&store, tenant(7), 1).await, 1_000 - 18);
+
+        // Without the unlucky one they run as one set, and each event has its own request.
+        let busy = tokio::spawn({ let store = store.clone(); async move { store.write(tenant(7), slow, ()).await } });
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..10_i64 {
+            let store = store.clone();
+            let data = Transfer { debit: 1, credit: 2, amount: if n == 4 { 1_000_000 } else { 1 } };
+            let call = Call::new(tenant(7)).correlation(format!("again-{n}"));
+            calls.spawn(async move { (n, store.write_set(call, None, transfers, data).await) });
+        }
+        while let Some(call) = calls.join_next().await {
+            match call.expect("no panic") {
+                (4, outcome) => assert_eq!(outcome.expect_err("refused").code(), "bank.insufficient"),
+                (_, outcome) => assert_eq!(outcome.expect("done").value, 10, "all ten were handed over together"),
+            }
+        }
+        busy.await.expect("joined").expect("answered");
+        let events = store.tenant_events_after(tenant(7), 0, 100).await.expect("events");
+        let requests: HashSet<_> = events.iter().filter_map(|e| e.correlation_id.as_deref()).filter(|c| c.starts_with("again-")).collect();
+        assert_eq!(requests.len(), 9);
+        assert!(!requests.contains("again-4"));
     }
 
     async fn a_tenant_sees_its_own_rows_alone(place: &Place) {
