@@ -475,10 +475,19 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
     if intent.asking || intent.state == State::RequiresAction {
         return workflows::report_authorization(tx, &intent, &answer);
     }
-    for operation in pending {
-        if workflows::order(&intent, &operation)?.is_done_in(charge) {
+    for operation in &pending {
+        if workflows::order(&intent, operation)?.is_done_in(charge) {
             workflows::report_operation(tx, operation.operation_id, &answer)?;
         }
+    }
+    // The provider let go of it by itself, or somebody did at its own console.
+    let over = matches!(charge.status, adapter::ChargeStatus::Voided | adapter::ChargeStatus::Expired | adapter::ChargeStatus::Declined);
+    if let (true, true, Some(report)) = (over, pending.is_empty() && !intent.state.is_final(), charge.report()) {
+        if intent.state == State::Authorized && report != Report::Declined {
+            books::release(tx, &mut intent)?;
+            intent.capture_open = false;
+        }
+        hear(tx, &mut intent, report, Cause::Callback)?;
     }
     Ok(())
 }

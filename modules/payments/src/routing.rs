@@ -220,11 +220,6 @@ impl Breakers {
         }
     }
 
-    /// Whether the breaker is open, without asking for a trial.
-    pub fn is_open(&self, provider: ProviderId, now: Timestamp) -> bool {
-        self.0.get(&provider).and_then(|breaker| breaker.open_until).is_some_and(|until| now < until)
-    }
-
     /// The provider answered.
     pub fn answered(&mut self, provider: ProviderId) {
         self.0.remove(&provider);

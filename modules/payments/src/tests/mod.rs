@@ -1,2 +1,5 @@
-//! Tests of this module.
+//! Tests of this module: rules as tables and properties, stories over HTTP with a provider that misbehaves, and many seeded runs.
+
 mod rules;
+mod stories;
+mod world;
