@@ -21,6 +21,8 @@ mod fake;
 mod request;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workflow_tests;
 
 pub use app::{Setup, TestApp, run};
 pub use fake::{FakeAuthenticator, platform_token, token};

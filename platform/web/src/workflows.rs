@@ -41,7 +41,7 @@ pub fn workflows_module() -> Module {
             Audit { name: "workflow.consistent", check: AuditCheck::Platform(consistent) },
             Audit { name: "workflow.parked", check: AuditCheck::Platform(parked) },
         ],
-        ..Module::new("workflow", &[])
+        ..Module::new("workflows", &[])
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{CallOut, Heard, Next, Outcome, Prepared, sql};
 use kernel::{Error, Result, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::{NewEvent, Tx};
 
 /// The code of a write under a token that is no longer the saga's.
@@ -71,6 +71,15 @@ pub(crate) struct Look {
     pub steps: u32,
     pub input: Input,
     pub probe: Option<Probe>,
+    /// What the probe has said: a command may run several times, and dies in each of them or in none.
+    pub fate: Arc<OnceLock<Fate>>,
+}
+
+impl Look {
+    fn dies(&self) -> bool {
+        let Some(probe) = &self.probe else { return false };
+        *self.fate.get_or_init(|| probe(Point::BeforeWrite, self.id)) == Fate::Die
+    }
 }
 
 /// What is to be called, once the look is committed.
@@ -181,7 +190,7 @@ pub(crate) fn look(tx: &mut Tx<'_>, look: &Look) -> Result<Looked> {
     let work = machine.run()?;
     let Machine { saga, told, .. } = machine;
     save(tx, &saga, token)?;
-    if matches!(look.input, Input::Outcome(_)) && look.probe.as_ref().is_some_and(|probe| probe(Point::BeforeWrite, look.id) == Fate::Die) {
+    if matches!(look.input, Input::Outcome(_)) && look.dies() {
         return Err(lease_lost());
     }
     Ok(Looked { work, told })

@@ -123,6 +123,11 @@ impl Runner {
         }
     }
 
+    /// Whether it was told to stop.
+    pub fn stopping(&self) -> bool {
+        self.shared.stopping()
+    }
+
     /// Registers the metrics: sagas by status, the oldest, what is overdue, outcomes, endings.
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.shared.metrics.register(registry);
@@ -273,6 +278,7 @@ impl Shared {
                 steps,
                 input: input.clone(),
                 probe: self.config.probe.clone(),
+                fate: Arc::default(),
             };
             let error = match self.store.write(self.call_of(shard, due), engine::look, look).await {
                 Ok(Looked { work, told }) => {

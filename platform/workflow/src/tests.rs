@@ -231,6 +231,8 @@ struct WorldState {
     undone: HashMap<String, u32>,
     calls: HashMap<(String, String), u32>,
     trail: Vec<String>,
+    /// The keys in the order in which they were done.
+    order: Vec<String>,
 }
 
 impl World {
@@ -267,6 +269,7 @@ impl World {
         if let Some(of) = request.body.get("of").and_then(Value::as_str) {
             *state.undone.entry(of.to_owned()).or_default() += 1;
         }
+        state.order.push(request.key.clone());
         state.trail.push(format!("{op} {}", request.body["what"].as_str().unwrap_or_default()));
     }
 
@@ -388,7 +391,10 @@ async fn books_agree(fixture: &Fixture, world: &World, tenant: TenantId, saga: &
     let mut expected: HashMap<String, i64> = HashMap::new();
     for did in &saga.trail {
         assert_eq!(world.done(&did.key), 1, "{} of {saga:#?}", did.key);
-        assert_eq!(world.undone(&did.key), u32::from(did.undone), "{} of {saga:#?}", did.key);
+        // What a person was told that nobody knows may have happened or not.
+        let in_doubt = saga.status == Status::Parked && saga.phase == "doubt" && saga.body["of"] == did.key.as_str();
+        let times = world.undone(&did.key);
+        assert!(times == u32::from(did.undone) || (in_doubt && times <= 1), "{} of {saga:#?}: undone {times} times", did.key);
         *expected.entry(did.step.clone()).or_default() += i64::from(!did.undone);
     }
     for (what, count) in &booked {
