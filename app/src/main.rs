@@ -16,6 +16,7 @@ mod logging;
 mod migrate;
 mod openapi;
 mod output;
+mod sandbox_psp;
 mod serve;
 mod upkeep;
 mod wiring;
@@ -85,7 +86,7 @@ fn flags(common: &Common, command: &Command) -> Outcome<Vec<(String, String, Str
 
 /// Runs the command on a runtime of its own.
 fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
-    let quiet = !matches!(command, Command::Serve(_) | Command::Demo(_));
+    let quiet = !matches!(command, Command::Serve(_) | Command::Demo(_) | Command::SandboxPsp(_));
     logging::start(&config.log, quiet)?;
     // What needs neither runtime nor store.
     match &command {
@@ -114,6 +115,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Workflow(command) => workflows::workflow(config, command, out).await,
             Command::Backup(backup) => backup::backup(config, &backup, out).await,
             Command::Restore(restore) => backup::restore(config, &restore, out).await,
+            Command::SandboxPsp(sandbox) => sandbox_psp::sandbox_psp(sandbox, out).await,
             Command::Doctor => doctor::doctor(config, out).await,
             Command::Openapi | Command::Config(_) => unreachable!("done above"),
         }

@@ -32,6 +32,8 @@ pub struct SandboxConfig {
     pub seed: u64,
     /// How often it misbehaves without being told to.
     pub rates: Rates,
+    /// What stands before the path of a challenge page, such as `http://127.0.0.1:8090`.
+    pub public_url: String,
     /// File that keeps the books. None for memory alone.
     pub data: Option<PathBuf>,
     /// How long it lets a caller wait in vain, in milliseconds.
@@ -58,6 +60,7 @@ impl Default for SandboxConfig {
             callback: None,
             seed: 1,
             rates: Rates::default(),
+            public_url: String::new(),
             data: None,
             hang_ms: 30_000,
             late_ms: 2_000,
@@ -237,7 +240,7 @@ impl Sandbox {
         let mut state = self.lock();
         let State { books, disk, stale: lies } = &mut *state;
         let before = ask.charge().and_then(|id| books.get(id, now)).cloned();
-        let answer = books.finish(key, ask, verdict, "", now);
+        let answer = books.finish(key, ask, verdict, &self.0.config.public_url, now);
         if let Some(disk) = disk {
             disk.keep(answer.as_ref().ok(), books.keys.get(key).map(|keyed| (key, keyed)))?;
         }
