@@ -17,7 +17,12 @@ const CALL_MS: u64 = 150;
 const HANG_MS: u64 = 250;
 
 pub(crate) fn setup() -> Setup {
-    let config = PaymentsConfig { sealing_key: [7; 32], base_urls: vec!["http://127.0.0.1".to_owned()], call_timeout_ms: CALL_MS };
+    setup_within(CALL_MS)
+}
+
+/// With another patience for providers, in milliseconds.
+pub(crate) fn setup_within(call_timeout_ms: u64) -> Setup {
+    let config = PaymentsConfig { sealing_key: [7; 32], base_urls: vec!["http://127.0.0.1".to_owned()], call_timeout_ms };
     let payments = Payments::new(&config).expect("payments");
     let for_routes = payments.clone();
     Setup::new(vec![ledger::module(), crate::module()])
