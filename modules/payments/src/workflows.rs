@@ -45,8 +45,12 @@ pub(crate) fn workflows() -> Vec<Workflow> {
         .timeout_ms(CALL_MS)
         .deadline_ms(AUTHORIZE_DEADLINE_MS)
         .backoff(quick);
-    let confirm =
-        Action::outside(prepare_confirm, ask_confirmed, confirmed).timeout_ms(CALL_MS).deadline_ms(CONFIRM_MS).backoff(patient);
+    // The call is a question: after a crash its answer is as good the second time.
+    let confirm = Action::outside(prepare_confirm, ask_confirmed, confirmed)
+        .ask(ask_confirmed)
+        .timeout_ms(CALL_MS)
+        .deadline_ms(CONFIRM_MS)
+        .backoff(patient);
     let operate = Action::outside(prepare_operate, operate, operated)
         .ask(resolve_operate)
         .timeout_ms(CALL_MS)

@@ -135,6 +135,8 @@ impl Run {
 
     /// Compares every payment with the providers' books.
     async fn compare(&mut self, paths: &[String]) {
+        let tasks = self.acme.get("/api/v1/payments/tasks").send().await.expect(200).json;
+        assert_eq!(tasks["data"], json!([]), "nothing was beyond doubt's deadline");
         let mut charges: BTreeMap<String, Vec<Charge>> = BTreeMap::new();
         for charge in self.psps.iter().flat_map(|psp| psp.sandbox.books()) {
             let (intent_id, _) = intent_of(&charge.reference).expect("a reference of ours");
@@ -158,8 +160,6 @@ impl Run {
             assert!(!pending, "stuck: {intent}");
         }
         assert!(charges.is_empty(), "charges of no payment: {charges:?}");
-        let tasks = self.acme.get("/api/v1/payments/tasks").send().await.expect(200).json;
-        assert_eq!(tasks["data"], json!([]), "nothing was beyond doubt's deadline");
     }
 }
 
