@@ -93,8 +93,7 @@ async fn hang(sandbox: &Sandbox) -> Answered {
 
 async fn answered(sandbox: &Sandbox, key: String, ask: Ask) -> Answered {
     match sandbox.work(key, ask).await {
-        Ended::Answer(Ok(charge)) => Ok((StatusCode::CREATED, Json(charge)).into_response()),
-        Ended::Answer(Err(refusal)) => Err(refusal),
+        Ended::Answer(answer) => Ok((StatusCode::CREATED, Json((*answer)?)).into_response()),
         Ended::Failed(status) => Err(refusal(status, "internal_error", "something went wrong")),
         Ended::Hang => hang(sandbox).await,
     }

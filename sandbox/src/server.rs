@@ -95,7 +95,7 @@ struct State {
 
 /// How a request ends for its caller.
 pub(crate) enum Ended {
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// Wait, then close without a word.
     Hang,
     /// 500 or 503 whatever was done.
@@ -193,12 +193,12 @@ impl Sandbox {
             books.begin(&key, &ask).map(|begun| (begun, token))
         });
         let (attempt, token) = match begun {
-            Err(refusal) => return Ended::Answer(Err(refusal)),
+            Err(refusal) => return Ended::Answer(Box::new(Err(refusal))),
             Ok((Err(answer), token)) => {
                 // Whoever never answers does not for a repeated key either.
                 let script = behaviour::Script::read(&token).unwrap_or_default();
                 let mute = matches!(inner.behaviour.fault(&script, ask.kind(), &key, 1), Some(Fault::Mute | Fault::Silent));
-                return if mute { Ended::Hang } else { Ended::Answer(answer) };
+                return if mute { Ended::Hang } else { Ended::Answer(Box::new(answer)) };
             }
             Ok((Ok(attempt), token)) => (attempt, token),
         };
@@ -230,7 +230,7 @@ impl Sandbox {
         match fault {
             Some(Fault::TimeoutAfter | Fault::Mute) => Ended::Hang,
             Some(Fault::ErrorAfter) => Ended::Failed(500),
-            _ => Ended::Answer(answer),
+            _ => Ended::Answer(Box::new(answer)),
         }
     }
 

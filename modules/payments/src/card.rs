@@ -80,7 +80,7 @@ fn luhn<'a>(digits: impl DoubleEndedIterator<Item = &'a u8>) -> bool {
             if place % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Whether the groups lie within a UUID, which has too many digits by chance to be suspected.

@@ -34,8 +34,11 @@ struct Inner {
     client: Client,
     base_urls: Vec<String>,
     breakers: Mutex<Breakers>,
-    open: Mutex<HashMap<(TenantId, ProviderId), (i64, Arc<Adapter>)>>,
+    open: Mutex<HashMap<(TenantId, ProviderId), Opened>>,
 }
+
+/// A provider that can be talked to, and the version of its row that it was made of.
+type Opened = (i64, Arc<Adapter>);
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
