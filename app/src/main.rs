@@ -11,6 +11,7 @@ mod demo_catalog;
 mod doctor;
 mod exit;
 mod import;
+mod ledger;
 mod lock;
 mod logging;
 mod migrate;
@@ -108,6 +109,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Migrate(cli::Migrate { status: true }) => migrate::status(config, out).await,
             Command::Migrate(_) => migrate::migrate(config, out).await,
             Command::Audit => audit::audit(config, out).await,
+            Command::Ledger(command) => ledger::ledger(config, command, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(config, command, out).await,
             Command::Backup(backup) => backup::backup(config, &backup, out).await,

@@ -13,7 +13,7 @@ use store::{Environment, ShardConfig, Store, StoreConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
 pub(crate) fn modules() -> Vec<web::Module> {
-    vec![identity::module(), catalog::module(), orders::module(), web::events_module(), crate::import::module()]
+    vec![identity::module(), catalog::module(), orders::module(), ledger::module(), web::events_module(), crate::import::module()]
 }
 
 /// The tables of every part.
