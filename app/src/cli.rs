@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Check that what is stored is consistent: every check of every module, tenant and shard
     Audit,
+    /// The books of a tenant
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Let a consumer of the log handle its events again
     Replay(Replay),
     /// Events that a consumer gave up on
@@ -237,6 +240,41 @@ pub(crate) struct Migrate {
     /// Change nothing; say what is pending, and exit with 1 when something is
     #[arg(long)]
     pub(crate) status: bool,
+}
+
+/// `ledger ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Debits and credits by currency and type of account; exits with 1 when they differ
+    TrialBalance {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Write the whole journal to stdout, the oldest first
+    Export {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+        /// How
+        #[arg(long, value_enum, default_value_t = ExportFormat::Hledger)]
+        format: ExportFormat,
+    },
+    /// Recount everything: every check of the ledger; exits with 1 when one fails
+    Verify {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+    },
+}
+
+/// How a journal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// hledger's journal: `brandos ledger export ... | hledger -f - balance`
+    Hledger,
+    /// One JSON object a line
+    Json,
 }
 
 /// `replay`.

@@ -113,7 +113,12 @@ const OPTIONS: &[OptionInfo] = &[
         "[\"https://api.stripe.com\"]",
         "Beginnings of the addresses at which payment providers may be called; tenants choose among these. Without a port: any port.",
     ),
-    option("payments.call_timeout_ms", Kind::Number(10, 12_000), "10000", "How long one call to a payment provider may take, in milliseconds."),
+    option(
+        "payments.call_timeout_ms",
+        Kind::Number(10, 12_000),
+        "10000",
+        "How long one call to a payment provider may take, in milliseconds.",
+    ),
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),
     option(
         "web.base_domain",

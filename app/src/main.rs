@@ -11,6 +11,7 @@ mod demo_catalog;
 mod doctor;
 mod exit;
 mod import;
+mod ledger;
 mod lock;
 mod logging;
 mod migrate;
@@ -110,6 +111,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Migrate(cli::Migrate { status: true }) => migrate::status(config, out).await,
             Command::Migrate(_) => migrate::migrate(config, out).await,
             Command::Audit => audit::audit(config, out).await,
+            Command::Ledger(command) => ledger::ledger(config, command, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(config, command, out).await,
             Command::Workflow(command) => workflows::workflow(config, command, out).await,

@@ -4,9 +4,9 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
-use payments::{Payments, PaymentsConfig};
 use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
 use log::{Log, LogConfig};
+use payments::{Payments, PaymentsConfig};
 use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,16 @@ use workflow::{Parts, Runner, RunnerConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
 pub(crate) fn modules() -> Vec<web::Module> {
-    vec![identity::module(), catalog::module(), orders::module(), ledger::module(), payments::module(), web::events_module(), web::workflows_module(), crate::import::module()]
+    vec![
+        identity::module(),
+        catalog::module(),
+        orders::module(),
+        ledger::module(),
+        payments::module(),
+        web::events_module(),
+        web::workflows_module(),
+        crate::import::module(),
+    ]
 }
 
 /// The tables of every part.

@@ -359,7 +359,13 @@ impl Books {
         charge.captured_minor += amount_minor;
         charge.open = !last && charge.captured_minor < charge.amount_minor && charge.captures.len() < MAX_MOVEMENTS;
         let id = format!("ca_{:010}", self.movements);
-        charge.captures.push(Movement { id, reference: reference.to_owned(), amount_minor, fee_minor: self.fees.of(amount_minor), at: now });
+        charge.captures.push(Movement {
+            id,
+            reference: reference.to_owned(),
+            amount_minor,
+            fee_minor: self.fees.of(amount_minor),
+            at: now,
+        });
     }
 
     /// The customer's word on a charge that waits for it. Quietly the same when it has been said.

@@ -222,7 +222,9 @@ async fn books(State(sandbox): State<Sandbox>) -> Response {
 
 async fn settlement(State(sandbox): State<Sandbox>, Path(file): Path<String>) -> Answered {
     let date = file.strip_suffix(".csv").unwrap_or(&file);
-    let day: Timestamp = format!("{date}T00:00:00Z").parse().map_err(|_| refusal(404, "no_such_day", "name a day such as 2026-01-31.csv"))?;
-    let csv = sandbox.look(|books| settlement::file(books, day.day())).map_err(|error| refusal(500, "internal_error", error.to_string()))?;
+    let day: Timestamp =
+        format!("{date}T00:00:00Z").parse().map_err(|_| refusal(404, "no_such_day", "name a day such as 2026-01-31.csv"))?;
+    let csv =
+        sandbox.look(|books| settlement::file(books, day.day())).map_err(|error| refusal(500, "internal_error", error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "text/csv")], csv).into_response())
 }

@@ -7,7 +7,18 @@ use kernel::{Error, Result};
 pub(crate) fn file(books: &Books, day: i64) -> Result<Vec<u8>> {
     let failed = |error: csv::Error| Error::internal("the settlement file can't be written").caused_by(error);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = ["type", "charge_id", "charge_reference", "movement_id", "reference", "currency", "gross_minor", "fee_minor", "net_minor", "occurred_at"];
+    let header = [
+        "type",
+        "charge_id",
+        "charge_reference",
+        "movement_id",
+        "reference",
+        "currency",
+        "gross_minor",
+        "fee_minor",
+        "net_minor",
+        "occurred_at",
+    ];
     writer.write_record(header).map_err(failed)?;
     for charge in books.charges.values() {
         let captures = charge.captures.iter().map(|movement| ("capture", 1, movement));

@@ -66,7 +66,11 @@ async fn a_charge_goes_from_authorised_to_refunded() {
 #[tokio::test]
 async fn tokens_decide() {
     let sandbox = sandbox();
-    for (token, status, soft) in [("tok_soft_decline", "declined", Some(true)), ("tok_hard_decline", "declined", Some(false)), ("tok_requires_action", "requires_action", None)] {
+    for (token, status, soft) in [
+        ("tok_soft_decline", "declined", Some(true)),
+        ("tok_hard_decline", "declined", Some(false)),
+        ("tok_requires_action", "requires_action", None),
+    ] {
         let (_, charge) = create(&sandbox, token, token).await;
         assert_eq!((charge["status"].as_str(), charge["decline"]["soft"].as_bool()), (Some(status), soft), "{token}");
     }
@@ -82,7 +86,15 @@ async fn tokens_decide() {
 async fn a_key_makes_a_request_happen_once_whatever_becomes_of_the_answer() {
     let sandbox = sandbox();
     // The token, what the first attempt says, how many charges there are then, and what the second says.
-    let table = [("timeout_before", 504, 0, 201), ("timeout_after", 504, 1, 201), ("error_after", 500, 1, 201), ("outage", 503, 0, 201), ("late", 201, 1, 201), ("silent", 504, 0, 504), ("mute", 504, 1, 504)];
+    let table = [
+        ("timeout_before", 504, 0, 201),
+        ("timeout_after", 504, 1, 201),
+        ("error_after", 500, 1, 201),
+        ("outage", 503, 0, 201),
+        ("late", 201, 1, 201),
+        ("silent", 504, 0, 504),
+        ("mute", 504, 1, 504),
+    ];
     let mut expected = 0;
     for (fault, first, made, second) in table {
         let token = format!("tok_{fault}");
@@ -98,14 +110,18 @@ async fn a_key_makes_a_request_happen_once_whatever_becomes_of_the_answer() {
     // Another key is another charge, whatever its reference.
     let again = json!({ "reference": "pay-timeout_after", "token": "tok_approve", "amount_minor": 1, "currency": "EUR" });
     call(&sandbox, "POST", "/v1/charges", "other", again).await;
-    assert_eq!(call(&sandbox, "GET", "/v1/charges?reference=pay-timeout_after", "", Value::Null).await.1["data"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        call(&sandbox, "GET", "/v1/charges?reference=pay-timeout_after", "", Value::Null).await.1["data"].as_array().map(Vec::len),
+        Some(2)
+    );
 }
 
 #[tokio::test]
 async fn a_stale_charge_is_denied_for_a_while() {
     let sandbox = sandbox();
     create(&sandbox, "tok_stale", "a").await;
-    let seen = async || call(&sandbox, "GET", "/v1/charges?reference=pay-a", "", Value::Null).await.1["data"].as_array().map_or(0, Vec::len);
+    let seen =
+        async || call(&sandbox, "GET", "/v1/charges?reference=pay-a", "", Value::Null).await.1["data"].as_array().map_or(0, Vec::len);
     assert_eq!((seen().await, seen().await, seen().await), (0, 0, 1));
 }
 
@@ -176,7 +192,9 @@ async fn callbacks_are_signed_and_misbehave_as_told() {
         log.lock().expect("a lock").push((text(webhook::ID), told["type"].as_str().expect("a type").to_owned()));
         200
     };
-    let route = axum::routing::post(move |headers, body| async move { axum::http::StatusCode::from_u16(receive(headers, body).await).expect("a status") });
+    let route = axum::routing::post(move |headers, body| async move {
+        axum::http::StatusCode::from_u16(receive(headers, body).await).expect("a status")
+    });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
     let receiver = tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/hook", route)).await });

@@ -135,6 +135,11 @@ pub fn transactions_after(read: &mut Read<'_>, after: Option<TransactionId>, lim
     queries::transactions_after(read, after.map_or(0, |id| id.as_i64()), i64::from(limit))
 }
 
+/// The latest transaction, if there is one.
+pub fn last_transaction(read: &mut Read<'_>) -> Result<Option<TransactionId>> {
+    Ok(queries::transactions(read, None, i64::MAX, 1)?.pop().map(|transaction| transaction.transaction_id))
+}
+
 /// The trial balance.
 pub fn trial_balance(read: &mut Read<'_>) -> Result<TrialBalance> {
     queries::trial_balance(read)

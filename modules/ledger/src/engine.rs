@@ -72,6 +72,13 @@ pub(crate) struct Moving {
     pub changed: bool,
 }
 
+impl Moving {
+    /// The time on this account: what has expired when something was recorded stays expired, whichever node's clock is behind.
+    pub(crate) fn time(&self, now: Timestamp) -> Timestamp {
+        now.max(Timestamp::from_micros(self.last_recorded))
+    }
+}
+
 /// A hold as decisions see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HoldState {
@@ -712,7 +719,7 @@ fn open_hold(view: &View, hold_id: TransactionId) -> Result<HoldState> {
         HoldStatus::Voided => Err(error::hold_voided()),
         HoldStatus::Captured => Err(error::hold_captured()),
         HoldStatus::Expired => Err(error::hold_expired()),
-        HoldStatus::Open if hold.expires_at <= view.now => Err(error::hold_expired()),
+        HoldStatus::Open if hold.expires_at <= recorded_at(view, [hold.debit, hold.credit].into_iter()) => Err(error::hold_expired()),
         HoldStatus::Open => Ok(hold),
     }
 }
@@ -730,10 +737,8 @@ fn capture(
     if amount_minor > hold.remaining_minor {
         return Err(error::capture_exceeds_hold(hold.remaining_minor));
     }
-    let legs = [
-        Leg { account: hold.debit, side: Side::Debit, amount_minor },
-        Leg { account: hold.credit, side: Side::Credit, amount_minor },
-    ];
+    let legs =
+        [Leg { account: hold.debit, side: Side::Debit, amount_minor }, Leg { account: hold.credit, side: Side::Credit, amount_minor }];
     // An account with something held is never closed, and what is captured was counted among the pending sums: guards 13 and 16 hold.
     check_open(view, &legs)?;
     check_ref(view, request)?;

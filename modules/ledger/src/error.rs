@@ -72,11 +72,8 @@ pub(crate) fn metadata_too_large(detail: String) -> Error {
 
 /// A text beyond its bounds.
 pub(crate) fn invalid_text(field: &str, detail: String) -> Error {
-    Error::invalid("ledger.invalid_text", "a text of the transaction is empty, too long or holds control characters").with_field(
-        field,
-        "invalid",
-        detail,
-    )
+    Error::invalid("ledger.invalid_text", "a text of the transaction is empty, too long or holds control characters")
+        .with_field(field, "invalid", detail)
 }
 
 /// An effective date too far away.

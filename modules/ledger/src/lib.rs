@@ -16,9 +16,11 @@ mod hledger;
 mod load;
 mod model;
 mod queries;
+mod routes;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod wire;
 mod write;
 
 use web::{EventInfo, InScope, Module, PermissionInfo, Statement};
@@ -40,12 +42,23 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "ledger.transaction_posted", version: 1, description: "A transaction was posted: also a capture or a reversal." },
     EventInfo { kind: "ledger.hold_placed", version: 1, description: "An amount was set aside." },
     EventInfo { kind: "ledger.hold_released", version: 1, description: "What was left of a hold was let go of: voided or expired." },
-    EventInfo { kind: "ledger.batch_posted", version: 1, description: "Several transactions of one bulk were posted; it names the first and the last." },
+    EventInfo {
+        kind: "ledger.batch_posted",
+        version: 1,
+        description: "Several transactions of one bulk were posted; it names the first and the last.",
+    },
 ];
 
 /// This module, for the application to put together.
 pub fn module() -> Module {
-    Module { permissions: PERMISSIONS, events: EVENTS, statements: statements(), audits: audits::audits(), ..Module::new("ledger", MIGRATIONS) }
+    Module {
+        permissions: PERMISSIONS,
+        routes: routes::routes(),
+        events: EVENTS,
+        statements: statements(),
+        audits: audits::audits(),
+        ..Module::new("ledger", MIGRATIONS)
+    }
 }
 
 fn statements() -> Vec<Statement> {

@@ -271,7 +271,8 @@ pub(crate) fn conversion_code(currency: Currency) -> String {
 /// What binds the accounts besides their balance: expired holds that were not released yet, and velocity limits.
 fn bound(read: &mut Read<'_>, view: &mut View) -> Result<()> {
     let now = view.now;
-    for account in view.accounts.iter_mut().filter(|a| a.moving.next_expiry.is_some_and(|at| at <= now.micros())) {
+    for account in view.accounts.iter_mut().filter(|a| a.moving.next_expiry.is_some_and(|at| at <= a.moving.time(now).micros())) {
+        let now = account.moving.time(now);
         account.expired = expired(read, account.id, now)?;
         if account.expired == (0, 0) {
             account.moving.next_expiry = next_expiry(read, account.id, now)?;

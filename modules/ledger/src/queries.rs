@@ -26,6 +26,7 @@ pub(crate) fn accounts(read: &mut Read<'_>, owner: Option<&str>, after: i64, lim
 struct Standing {
     sums: Sums,
     last_transaction: i64,
+    last_recorded: Timestamp,
     next_expiry: Option<i64>,
 }
 
@@ -34,7 +35,7 @@ fn standing(read: &mut Read<'_>, account_id: AccountId) -> Result<Standing> {
     read.each(sql::ACCOUNT_STATES, (vec![account_id.as_i64()],), |row| {
         let sums =
             Sums { debits_posted: row.get(7)?, credits_posted: row.get(8)?, debits_pending: row.get(9)?, credits_pending: row.get(10)? };
-        found = Some(Standing { sums, last_transaction: row.get(12)?, next_expiry: row.get(14)? });
+        found = Some(Standing { sums, last_transaction: row.get(12)?, last_recorded: row.get(13)?, next_expiry: row.get(14)? });
         Ok(())
     })?;
     found.ok_or_else(error::account_not_found)
@@ -48,8 +49,9 @@ pub(crate) fn anything_pending(read: &mut Read<'_>, account_id: AccountId) -> Re
 
 /// An account's balance now: expired holds don't count, released or not. Errors: `ledger.account_not_found`.
 pub(crate) fn balance(read: &mut Read<'_>, account: &Account) -> Result<Balance> {
-    let Standing { mut sums, next_expiry, .. } = standing(read, account.account_id)?;
-    let now = read.now();
+    let Standing { mut sums, next_expiry, last_recorded, .. } = standing(read, account.account_id)?;
+    // The snapshot may be later than the clock was looked at: what had expired for a decision in it has expired for the reader.
+    let now = read.now().max(last_recorded);
     if next_expiry.is_some_and(|at| at <= now.micros()) {
         let (debits, credits) = load::expired(read, account.account_id, now)?;
         sums.debits_pending -= debits;

@@ -463,7 +463,10 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
     if !current || intent.provider_charge.as_ref().is_some_and(|known| *known != charge.id) {
         // Another attempt's charge. It matters only if it holds money that we don't know of.
         if matches!(charge.status, adapter::ChargeStatus::Authorized | adapter::ChargeStatus::Captured) {
-            let detail = format!("{} holds {} minor units as {}, which no attempt of ours knows", observed.provider_id, charge.amount_minor, charge.id);
+            let detail = format!(
+                "{} holds {} minor units as {}, which no attempt of ours knows",
+                observed.provider_id, charge.amount_minor, charge.id
+            );
             open_task(tx, &intent, "stray_charge", &detail, Cause::Callback)?;
         }
         return Ok(());

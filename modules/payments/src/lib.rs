@@ -50,7 +50,11 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "payment.expired", version: 1, description: "An authorisation, or the time to confirm, ran out." },
     EventInfo { kind: "payment.disputed", version: 1, description: "The customer contests a payment." },
     EventInfo { kind: "payment.operation_failed", version: 1, description: "A provider refused a capture, void or refund." },
-    EventInfo { kind: "payment.needs_attention", version: 1, description: "A payment is in doubt or contradicts itself: a person has to look." },
+    EventInfo {
+        kind: "payment.needs_attention",
+        version: 1,
+        description: "A payment is in doubt or contradicts itself: a person has to look.",
+    },
 ];
 
 /// This module, for the application to put together. [`Payments`] has to be put into both the application and the workflows.

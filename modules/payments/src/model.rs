@@ -203,10 +203,7 @@ impl State {
 
     /// Whether money was taken.
     pub const fn is_paid(self) -> bool {
-        matches!(
-            self,
-            State::PartlyCaptured | State::Captured | State::Settled | State::PartlyRefunded | State::Refunded | State::Disputed
-        )
+        matches!(self, State::PartlyCaptured | State::Captured | State::Settled | State::PartlyRefunded | State::Refunded | State::Disputed)
     }
 }
 

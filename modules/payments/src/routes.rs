@@ -20,7 +20,9 @@ use std::time::Duration;
 use store::OnceKey;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
-use web::{Access, App, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Problem, Query, RawBody, Result, Route, Versioned};
+use web::{
+    Access, App, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Problem, Query, RawBody, Result, Route, Versioned,
+};
 
 const BODY: usize = 16 * 1024;
 const POLICY_BODY: usize = 512 * 1024;
@@ -90,7 +92,8 @@ impl<E: FromRequest<App, Rejection = Problem>> FromRequest<App> for Clean<E> {
         let (parts, body) = request.into_parts();
         look_over(&parts)?;
         // The edge has cut it off at the route's limit.
-        let whole = tokio::time::timeout(Duration::from_millis(app.config().body_timeout_ms), axum::body::to_bytes(body, POLICY_BODY)).await;
+        let whole =
+            tokio::time::timeout(Duration::from_millis(app.config().body_timeout_ms), axum::body::to_bytes(body, POLICY_BODY)).await;
         let bytes = match whole {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => return Err(Error::invalid("request.body_incomplete", "the body broke off").caused_by(error).into()),
@@ -672,7 +675,10 @@ async fn take_callback(
     let charge = match adapter.retrieve(&callback.charge).await {
         Found::Charge(charge) => *charge,
         Found::Absent | Found::Unknown(_) => {
-            let later = Error::unavailable("payments.provider_unavailable", "the provider can't say now what became of it; deliver this again later");
+            let later = Error::unavailable(
+                "payments.provider_unavailable",
+                "the provider can't say now what became of it; deliver this again later",
+            );
             return Err(later.retry_after_ms(1_000).into());
         }
     };

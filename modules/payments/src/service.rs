@@ -72,7 +72,9 @@ impl Payments {
         let url = base_url.trim_end_matches('/');
         // A prefix counts only up to a boundary: `https://api.stripe.com.evil.example` is another host. Any port of a known host will do.
         let known = self.0.base_urls.iter().map(|known| known.trim_end_matches('/'));
-        let port = |rest: &str| rest.strip_prefix(':').map_or(rest.to_owned(), |port| port.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned());
+        let port = |rest: &str| {
+            rest.strip_prefix(':').map_or(rest.to_owned(), |port| port.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
+        };
         let fits = |known: &str| url.strip_prefix(known).map(port).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if known.into_iter().any(fits) && !url.contains(['?', '#', '@', '\\']) && url.bytes().all(|b| b.is_ascii_graphic()) {
             return Ok(url.to_owned());

@@ -29,7 +29,13 @@ pub struct ClientConfig {
 impl Default for ClientConfig {
     /// 3 s to connect, 10 s in all, 1 MiB, 64 idle connections for 20 s.
     fn default() -> Self {
-        ClientConfig { connect_timeout_ms: 3_000, timeout_ms: 10_000, max_body_bytes: 1024 * 1024, idle_per_host: 64, idle_timeout_ms: 20_000 }
+        ClientConfig {
+            connect_timeout_ms: 3_000,
+            timeout_ms: 10_000,
+            max_body_bytes: 1024 * 1024,
+            idle_per_host: 64,
+            idle_timeout_ms: 20_000,
+        }
     }
 }
 
@@ -126,9 +132,11 @@ impl Client {
     }
 
     async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> std::result::Result<Response, Failure> {
-        let response = self.pool.request(request).await.map_err(|error| {
-            if error.is_connect() { Failure::NotSent(chain(&error)) } else { Failure::Unanswered(chain(&error)) }
-        })?;
+        let response = self
+            .pool
+            .request(request)
+            .await
+            .map_err(|error| if error.is_connect() { Failure::NotSent(chain(&error)) } else { Failure::Unanswered(chain(&error)) })?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, self.config.max_body_bytes).collect().await;
         let body = body.map_err(|error| Failure::Unanswered(error.to_string()))?.to_bytes();
@@ -186,7 +194,9 @@ mod tests {
         let url = server(Some("HTTP/1.1 201 Created\r\ncontent-length: 2\r\nx-a: b\r\n\r\nok")).await;
         let answer = quick().send(get(url)).await.expect("an answer");
         assert_eq!((answer.status, answer.header("x-a"), &answer.body[..]), (201, "b", &b"ok"[..]));
-        let large = server(Some("HTTP/1.1 200 OK\r\ncontent-length: 65\r\n\r\n01234567890123456789012345678901234567890123456789012345678901234")).await;
+        let large =
+            server(Some("HTTP/1.1 200 OK\r\ncontent-length: 65\r\n\r\n01234567890123456789012345678901234567890123456789012345678901234"))
+                .await;
         assert!(matches!(quick().send(get(large)).await, Err(Failure::Unanswered(_))));
     }
 

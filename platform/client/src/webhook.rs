@@ -76,7 +76,14 @@ pub fn sign(secret: &Secret, id: &str, at: Timestamp, body: &[u8]) -> String {
 }
 
 /// Checks a message's three headers against the secrets that are in force (two while they rotate).
-pub fn verify(secrets: &[Secret], id: &str, timestamp: &str, signatures: &str, body: &[u8], now: Timestamp) -> std::result::Result<(), Doubt> {
+pub fn verify(
+    secrets: &[Secret],
+    id: &str,
+    timestamp: &str,
+    signatures: &str,
+    body: &[u8],
+    now: Timestamp,
+) -> std::result::Result<(), Doubt> {
     if id.is_empty() || id.len() > 255 || signatures.is_empty() {
         return Err(Doubt::Malformed);
     }

@@ -240,7 +240,13 @@ impl Pure {
         let mut pure = Pure { view: View::new(START), names: HashMap::new(), done: HashMap::new(), next: 0 };
         let limits = |pure: &mut Pure, subject, account: &GivenAccount| {
             let used = Used::default();
-            pure.view.limits.push(LimitState { subject, name: account.name.clone(), currency: account.currency, limit: account.limit, used });
+            pure.view.limits.push(LimitState {
+                subject,
+                name: account.name.clone(),
+                currency: account.currency,
+                limit: account.limit,
+                used,
+            });
             pure.view.limits.len() as u32 - 1
         };
         let owners: HashMap<(String, Currency), u32> = given
@@ -343,8 +349,7 @@ impl Pure {
             } else {
                 pair(row.amount_minor)
             };
-            view.originals
-                .insert(row.transaction_id, Original { kind: row.kind, legs, several, reversed_minor: 0, changed: false });
+            view.originals.insert(row.transaction_id, Original { kind: row.kind, legs, several, reversed_minor: 0, changed: false });
         }
     }
 }

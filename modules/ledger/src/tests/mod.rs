@@ -4,3 +4,4 @@
 mod cases;
 mod engines;
 mod model;
+mod stories;

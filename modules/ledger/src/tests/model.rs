@@ -391,7 +391,9 @@ impl Dice {
             }
             13..16 => Op::Capture(some_hold(), part(), self.one_in(3)),
             16 => Op::Void(some_hold()),
-            17 | 18 => Op::Reverse(if naive.done.is_empty() || self.one_in(50) { usize::MAX } else { self.late(naive.done.len(), 200) }, part()),
+            17 | 18 => {
+                Op::Reverse(if naive.done.is_empty() || self.one_in(50) { usize::MAX } else { self.late(naive.done.len(), 200) }, part())
+            }
             _ => {
                 let (from, to) = (account(), account());
                 let sell = 1 + self.below(5_000) as i64;
@@ -434,8 +436,7 @@ fn naive(now: Timestamp) -> (Naive, Vec<NewAccount>) {
             ..NewAccount::new(code, account_type, currencies[currency])
         });
     }
-    let naive =
-        Naive { accounts, holds: BTreeMap::new(), done: Vec::new(), keys: HashMap::new(), refs: HashMap::new(), now: now.micros() };
+    let naive = Naive { accounts, holds: BTreeMap::new(), done: Vec::new(), keys: HashMap::new(), refs: HashMap::new(), now: now.micros() };
     (naive, new)
 }
 
@@ -555,7 +556,9 @@ async fn compare(app: &TestApp, tenant: TenantId, operations: usize, seed: u64) 
         }
     }
     check(app, tenant, &mut naive, &accounts).await;
-    for outcome in ["posted", "insufficient_funds", "daily_limit", "account_frozen", "capture_exceeds_hold", "hold_expired", "linked_failed"] {
+    for outcome in
+        ["posted", "insufficient_funds", "daily_limit", "account_frozen", "capture_exceeds_hold", "hold_expired", "linked_failed"]
+    {
         assert!(seen.contains_key(outcome), "no operation ended in {outcome}: {seen:?}");
     }
     // Every past moment is as it was seen then.

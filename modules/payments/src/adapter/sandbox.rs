@@ -62,7 +62,13 @@ fn charge(wire: Wire) -> Box<Charge> {
     })
 }
 
-async fn send(adapter: &Adapter, method: Method, path: &str, key: Option<&str>, body: Option<Value>) -> std::result::Result<Response, Failure> {
+async fn send(
+    adapter: &Adapter,
+    method: Method,
+    path: &str,
+    key: Option<&str>,
+    body: Option<Value>,
+) -> std::result::Result<Response, Failure> {
     let mut headers = vec![("authorization", format!("Bearer {}", adapter.secrets.api_key))];
     if let Some(key) = key {
         headers.push(("idempotency-key", key.to_owned()));
@@ -85,10 +91,9 @@ pub(super) async fn perform(adapter: &Adapter, order: &Order) -> Told {
             "/v1/charges".to_owned(),
             Some(json!({ "reference": reference, "token": token, "amount_minor": amount_minor, "currency": currency })),
         ),
-        Order::Capture { charge, reference, amount_minor, last, .. } => (
-            format!("/v1/charges/{charge}/captures"),
-            Some(json!({ "reference": reference, "amount_minor": amount_minor, "last": last })),
-        ),
+        Order::Capture { charge, reference, amount_minor, last, .. } => {
+            (format!("/v1/charges/{charge}/captures"), Some(json!({ "reference": reference, "amount_minor": amount_minor, "last": last })))
+        }
         Order::Void { charge, .. } => (format!("/v1/charges/{charge}/void"), None),
         Order::Refund { charge, reference, amount_minor, .. } => {
             (format!("/v1/charges/{charge}/refunds"), Some(json!({ "reference": reference, "amount_minor": amount_minor })))

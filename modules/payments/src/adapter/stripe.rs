@@ -155,7 +155,8 @@ fn charge(wire: Wire, refunds: Vec<WireRefund>) -> Box<Charge> {
         "requires_payment_method" if wire.last_payment_error.is_some() => ChargeStatus::Declined,
         _ => ChargeStatus::Processing,
     };
-    let captured_minor = if status == ChargeStatus::Captured { from_stripe(wire.amount_received.unwrap_or(wire.amount), currency) } else { 0 };
+    let captured_minor =
+        if status == ChargeStatus::Captured { from_stripe(wire.amount_received.unwrap_or(wire.amount), currency) } else { 0 };
     let refunds: Vec<Movement> = refunds
         .into_iter()
         .filter(|refund| !matches!(refund.status.as_deref(), Some("failed" | "canceled")))
@@ -246,8 +247,7 @@ pub(super) async fn perform(adapter: &Adapter, order: &Order) -> Told {
         }
         Order::Refund { charge, reference, amount_minor, currency } => {
             let Some(amount) = to_stripe(*amount_minor, *currency) else { return unsayable() };
-            let form =
-                [("payment_intent", charge.clone()), ("amount", amount.to_string()), ("metadata[reference]", reference.clone())];
+            let form = [("payment_intent", charge.clone()), ("amount", amount.to_string()), ("metadata[reference]", reference.clone())];
             match send(adapter, Method::POST, "/v1/refunds", Some(reference), &form).await {
                 Ok(response) if response.status == 200 => match retrieve(adapter, charge).await {
                     Found::Charge(charge) => Told::Charge { charge },
@@ -330,7 +330,9 @@ pub(super) async fn find(adapter: &Adapter, reference: &str, since: Timestamp) -
             return with_refunds(adapter, wire).await;
         }
         match last {
-            Some((id, created)) if list.has_more && created >= since.unix_seconds() - CLOCK_SKEW_S => after = format!("&starting_after={id}"),
+            Some((id, created)) if list.has_more && created >= since.unix_seconds() - CLOCK_SKEW_S => {
+                after = format!("&starting_after={id}")
+            }
             _ => return Found::Absent,
         }
     }
@@ -431,8 +433,16 @@ mod tests {
 
     #[test]
     fn amounts_are_said_as_stripe_says_them() {
-        let table = [("EUR", 1_050, Some(1_050)), ("JPY", 1_050, Some(1_050)), ("ISK", 7, Some(700)), ("UGX", 7, Some(700)),
-            ("MGA", 700, Some(7)), ("MGA", 701, None), ("KWD", 1_230, Some(1_230)), ("KWD", 1_234, None)];
+        let table = [
+            ("EUR", 1_050, Some(1_050)),
+            ("JPY", 1_050, Some(1_050)),
+            ("ISK", 7, Some(700)),
+            ("UGX", 7, Some(700)),
+            ("MGA", 700, Some(7)),
+            ("MGA", 701, None),
+            ("KWD", 1_230, Some(1_230)),
+            ("KWD", 1_234, None),
+        ];
         for (currency, ours, theirs) in table {
             let known = currency.parse().expect("a currency");
             assert_eq!(to_stripe(ours, known), theirs, "{ours} {currency}");
@@ -445,7 +455,8 @@ mod tests {
     #[test]
     fn states_are_read_as_documented() {
         let of = |status: &str, more: serde_json::Value| {
-            let mut json = serde_json::json!({ "id": "pi_1", "status": status, "amount": 1000, "currency": "eur", "metadata": { "reference": "r" } });
+            let mut json =
+                serde_json::json!({ "id": "pi_1", "status": status, "amount": 1000, "currency": "eur", "metadata": { "reference": "r" } });
             json.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
             charge(wire(json), Vec::new())
         };
@@ -457,9 +468,14 @@ mod tests {
         assert_eq!(of("canceled", none()).status, ChargeStatus::Voided);
         let part = of("succeeded", serde_json::json!({ "amount_received": 400 }));
         assert_eq!((part.status, part.captured_minor, part.open), (ChargeStatus::Captured, 400, false));
-        let action = of("requires_action", serde_json::json!({ "next_action": { "type": "redirect_to_url", "redirect_to_url": { "url": "https://x" } } }));
+        let action = of(
+            "requires_action",
+            serde_json::json!({ "next_action": { "type": "redirect_to_url", "redirect_to_url": { "url": "https://x" } } }),
+        );
         assert_eq!((action.status, action.action_url.as_deref()), (ChargeStatus::RequiresAction, Some("https://x")));
-        let failed = |code: &str| of("requires_payment_method", serde_json::json!({ "last_payment_error": { "code": "card_declined", "decline_code": code } }));
+        let failed = |code: &str| {
+            of("requires_payment_method", serde_json::json!({ "last_payment_error": { "code": "card_declined", "decline_code": code } }))
+        };
         assert_eq!(failed("insufficient_funds").decline, Some(("insufficient_funds".into(), true)));
         assert_eq!(failed("stolen_card").decline, Some(("stolen_card".into(), false)));
     }

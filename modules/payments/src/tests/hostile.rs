@@ -59,7 +59,8 @@ fn rank(state: &str) -> u32 {
 impl Run {
     async fn start(engine: Engine, seed: u64) -> Option<Run> {
         let app = TestApp::start(engine, mortal(setup_within(CALL_MS), seed)).await?;
-        let config = |seed: u64| SandboxConfig { seed, rates: RATES.parse().expect("rates"), hang_ms: HANG_MS, late_ms: 60, ..psp_config() };
+        let config =
+            |seed: u64| SandboxConfig { seed, rates: RATES.parse().expect("rates"), hang_ms: HANG_MS, late_ms: 60, ..psp_config() };
         let psps = [add_psp(&app, config(seed), true).await, add_psp(&app, config(!seed), true).await];
         let rules = json!({ "rules": [{ "provider_id": psps[0].id, "weight": 3 }, { "provider_id": psps[1].id }] });
         let acme = app.client("acme", &["*"]);
@@ -78,7 +79,8 @@ impl Run {
     async fn pay(&mut self, number: usize) -> String {
         let capture = if self.dice.below(2) == 0 { "manual" } else { "automatic" };
         let amount = 1_000 + self.dice.below(9_000);
-        let body = json!({ "amount_minor": amount, "currency": "EUR", "token": "tok_random", "confirm": true, "capture": capture, "wait_ms": 50 });
+        let body =
+            json!({ "amount_minor": amount, "currency": "EUR", "token": "tok_random", "confirm": true, "capture": capture, "wait_ms": 50 });
         let send = || send_until_taken(self.acme.clone(), "/api/v1/payments/intents".to_owned(), format!("pay-{number}"), body.clone());
         let (a, b, c) = tokio::join!(send(), send(), send());
         let id = |answer: &Value| answer["intent_id"].as_str().expect("an id").to_owned();

@@ -91,20 +91,23 @@ impl Stripe {
     /// Something that only a test asks for. None without an answer.
     async fn call(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Option<serde_json::Value> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let headers = vec![("authorization", "Bearer sk_test_x".to_owned()), ("content-type", "application/x-www-form-urlencoded".to_owned())];
+        let headers =
+            vec![("authorization", "Bearer sk_test_x".to_owned()), ("content-type", "application/x-www-form-urlencoded".to_owned())];
         let answer = self.client.send(Request { method, url: format!("{}{path}", self.url), headers, body: body.into() }).await.ok()?;
         Some(serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
     /// A payment method with this test card, as a browser would make it.
     async fn card(&self, number: &str) -> String {
-        let form = [("type", "card"), ("card[number]", number), ("card[exp_month]", "12"), ("card[exp_year]", "2040"), ("card[cvc]", "123")];
+        let form =
+            [("type", "card"), ("card[number]", number), ("card[exp_month]", "12"), ("card[exp_year]", "2040"), ("card[cvc]", "123")];
         let made = self.call(Method::POST, "/v1/payment_methods", &form).await.expect("an answer");
         made["id"].as_str().unwrap_or_else(|| panic!("no payment method: {made}")).to_owned()
     }
 
     fn adapter(&self) -> Adapter {
-        let secrets = Secrets { api_key: "sk_test_x".to_owned(), webhook_secrets: vec!["another one for rotation".to_owned(), SECRET.to_owned()] };
+        let secrets =
+            Secrets { api_key: "sk_test_x".to_owned(), webhook_secrets: vec!["another one for rotation".to_owned(), SECRET.to_owned()] };
         Adapter { kind: ProviderKind::Stripe, base_url: self.url.clone(), secrets, honours_keys: false, client: self.client.clone() }
     }
 }
@@ -149,7 +152,10 @@ async fn speaks_stripe() {
     let order = authorize("pay_a-1", &good, 10_000);
     assert_eq!(adapter.find(&order, since).await, Found::Absent);
     let held = charge(adapter.perform(&order).await);
-    assert_eq!((held.status, held.amount_minor, held.captured_minor, held.reference.as_str()), (ChargeStatus::Authorized, 10_000, 0, "pay_a-1"));
+    assert_eq!(
+        (held.status, held.amount_minor, held.captured_minor, held.reference.as_str()),
+        (ChargeStatus::Authorized, 10_000, 0, "pay_a-1")
+    );
     let Found::Charge(found) = adapter.find(&order, since).await else { panic!("it is there") };
     assert_eq!((found.id.as_str(), order.is_done_in(&found)), (held.id.as_str(), true));
     let currency = "EUR".parse().expect("a currency");
@@ -160,7 +166,8 @@ async fn speaks_stripe() {
     let Found::Charge(found) = adapter.retrieve(&held.id).await else { panic!("it is there") };
     assert!(capture.is_done_in(&found));
     assert!(matches!(adapter.perform(&capture).await, Told::Refused { .. }), "captured once");
-    let refund = |reference: &str, amount_minor: i64| Order::Refund { charge: held.id.clone(), reference: reference.into(), amount_minor, currency };
+    let refund =
+        |reference: &str, amount_minor: i64| Order::Refund { charge: held.id.clone(), reference: reference.into(), amount_minor, currency };
     let part = refund("pop_2", 4_000);
     assert!(!part.is_done_in(&found));
     let back = charge(adapter.perform(&part).await);

@@ -1,8 +1,8 @@
 //! Rules as tables and properties: transitions, routing, card numbers, sealing.
 
 use crate::card::has_card_number;
-use crate::model::{Ask, CaptureMode, MethodKind, ProviderId, Report, State, Status, Verdict, public_status, verdict};
 use crate::model::{Amounts, check_capture, check_refund, check_void};
+use crate::model::{Ask, CaptureMode, MethodKind, ProviderId, Report, State, Status, Verdict, public_status, verdict};
 use crate::routing::{Breakers, Policy, Rule, Strategy, order};
 use crate::seal::SealingKey;
 use kernel::{Currency, SeededRng, Timestamp};
@@ -235,7 +235,8 @@ fn rules_match_by_every_condition() {
 
 #[test]
 fn weights_decide_how_often_each_comes_first() {
-    let rules = vec![Rule { weight: 7, ..rule(1) }, Rule { weight: 2, ..rule(2) }, Rule { weight: 1, ..rule(3) }, Rule { weight: 0, ..rule(4) }];
+    let rules =
+        vec![Rule { weight: 7, ..rule(1) }, Rule { weight: 2, ..rule(2) }, Rule { weight: 1, ..rule(3) }, Rule { weight: 0, ..rule(4) }];
     let policy = Policy { strategy: Strategy::Weighted, rules };
     let mut first = [0_u32; 5];
     for draw in 0..10_000_u64 {

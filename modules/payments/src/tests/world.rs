@@ -25,9 +25,7 @@ pub(crate) fn setup_within(call_timeout_ms: u64) -> Setup {
     let config = PaymentsConfig { sealing_key: [7; 32], base_urls: vec!["http://127.0.0.1".to_owned()], call_timeout_ms };
     let payments = Payments::new(&config).expect("payments");
     let for_routes = payments.clone();
-    Setup::new(vec![ledger::module(), crate::module()])
-        .customise(move |builder| builder.part(for_routes))
-        .workflow_part(payments)
+    Setup::new(vec![ledger::module(), crate::module()]).customise(move |builder| builder.part(for_routes)).workflow_part(payments)
 }
 
 pub(crate) fn psp_config() -> SandboxConfig {
