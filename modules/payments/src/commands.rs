@@ -483,6 +483,13 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
             workflows::report_operation(tx, operation.operation_id, &answer)?;
         }
     }
+    // What is asked of a provider is counted before it is asked, so it can't have done more than that by our word.
+    let captured = charge.captured_minor > intent.captured_minor + intent.capturing_minor;
+    if captured || charge.refunded_minor > intent.refunded_minor + intent.refunding_minor {
+        let detail =
+            format!("the provider took {} and gave back {} minor units, more than was asked", charge.captured_minor, charge.refunded_minor);
+        open_task(tx, &intent, "contradiction", &detail, Cause::Callback)?;
+    }
     // The provider let go of it by itself, or somebody did at its own console.
     let over = matches!(charge.status, adapter::ChargeStatus::Voided | adapter::ChargeStatus::Expired | adapter::ChargeStatus::Declined);
     if let (true, true, Some(report)) = (over, pending.is_empty() && !intent.state.is_final(), charge.report()) {

@@ -124,12 +124,16 @@ fn country(value: &str) -> kernel::Result<()> {
 /// A key of an optional body's request: without a body there is none to speak of.
 type Key = Option<OnceKey>;
 
+fn check_wait(wait_ms: Option<u32>) -> kernel::Result<()> {
+    if wait_ms.is_none_or(|wait_ms| wait_ms <= MAX_WAIT_MS) {
+        return Ok(());
+    }
+    Err(Error::field("wait_ms", "out_of_range", format!("at most {MAX_WAIT_MS}")))
+}
+
 /// Looks at the payment until it has come to rest, or the wait is over.
 async fn rested(app: &App, caller: &Caller, intent_id: IntentId, wait_ms: Option<u32>, at_rest: fn(&Intent) -> bool) -> Result<Intent> {
     let wait_ms = wait_ms.unwrap_or(WAIT_MS);
-    if wait_ms > MAX_WAIT_MS {
-        return Err(Error::field("wait_ms", "out_of_range", format!("at most {MAX_WAIT_MS}")).into());
-    }
     let tenant = caller.tenant()?;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(wait_ms));
     let mut pause_ms = LOOK_MS.0;
@@ -224,6 +228,7 @@ async fn create_intent(
     Clean(Keyed { key, body }): Clean<Keyed<CreateIntent>>,
 ) -> Result<impl IntoResponse> {
     check_amount("amount_minor", body.amount_minor)?;
+    check_wait(body.wait_ms)?;
     country(&body.country)?;
     text("merchant", &body.merchant, 0, 64)?;
     if let Some(external_ref) = &body.external_ref {
@@ -322,6 +327,7 @@ async fn confirm_intent(
     Clean(Keyed { key, body }): Clean<Keyed<Option<ConfirmIntent>>>,
 ) -> Result<Versioned<IntentView>> {
     let body = body.unwrap_or_default();
+    check_wait(body.wait_ms)?;
     let confirm = Confirm { intent_id, pay_with: pay_with(body.token, body.token_provider_id, body.method_id)? };
     app.submit(&caller, key, commands::confirm, confirm).await?;
     shown(rested(&app, &caller, intent_id, body.wait_ms, is_answered).await?)
@@ -364,9 +370,7 @@ async fn operated(
     if let Some(amount_minor) = body.amount_minor {
         check_amount("amount_minor", amount_minor)?;
     }
-    if body.wait_ms.is_some_and(|wait_ms| wait_ms > MAX_WAIT_MS) {
-        return Err(Error::field("wait_ms", "out_of_range", format!("at most {MAX_WAIT_MS}")).into());
-    }
+    check_wait(body.wait_ms)?;
     let operate = Operate { intent_id, kind, amount_minor: body.amount_minor, last: body.last, reason: body.reason };
     app.submit(caller, key, commands::operate, operate).await?;
     shown(rested(app, caller, intent_id, body.wait_ms, at_rest).await?)
