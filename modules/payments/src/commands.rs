@@ -618,6 +618,24 @@ pub(crate) fn remove_method(tx: &mut Tx<'_>, method_id: &MethodId) -> Result<que
     Ok(method)
 }
 
+/// A payment that somebody wants to be looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct NoteTask {
+    pub intent_id: IntentId,
+    pub detail: String,
+}
+
+/// Opens a task by hand. Quietly the one that is open already. Errors: `payments.intent_not_found`.
+pub(crate) fn note_task(tx: &mut Tx<'_>, new: &NoteTask) -> Result<queries::Task> {
+    let intent = queries::intent(tx, new.intent_id)?;
+    if let Some((task_id,)) = tx.opt::<(TaskId,)>(sql::OPEN_TASK_OF, (new.intent_id, "noted"))? {
+        return queries::task(tx, task_id);
+    }
+    open_task(tx, &intent, "noted", &new.detail, Cause::Request)?;
+    let (task_id,) = tx.one::<(TaskId,)>(sql::OPEN_TASK_OF, (new.intent_id, "noted"))?;
+    queries::task(tx, task_id)
+}
+
 /// A task that a person is done with.
 #[derive(Clone, Debug)]
 pub(crate) struct CloseTask {

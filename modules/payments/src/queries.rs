@@ -298,7 +298,7 @@ pub struct Task {
     pub task_id: TaskId,
     /// The payment that it is about.
     pub intent_id: IntentId,
-    /// `in_doubt`, `contradiction` or `stray_charge`.
+    /// `in_doubt`, `contradiction`, `stray_charge`, or `noted` by a person.
     pub kind: String,
     /// What is known.
     pub detail: String,

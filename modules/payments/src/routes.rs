@@ -2,7 +2,9 @@
 
 use crate::adapter::{Found, Secrets};
 use crate::card;
-use crate::commands::{self, ChangeProvider, CloseTask, Confirm, NewIntent, NewMethod, NewProvider, Observe, Operate, PayWith, Policed};
+use crate::commands::{
+    self, ChangeProvider, CloseTask, Confirm, NewIntent, NewMethod, NewProvider, NoteTask, Observe, Operate, PayWith, Policed,
+};
 use crate::model::*;
 use crate::queries::{self, IntentDetail, IntentView, MethodView, ProviderView, Task};
 use crate::routing::Policy;
@@ -47,6 +49,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(write, routes!(store_method)).body_limit(BODY).keyed(),
         Route::new(read, routes!(list_methods)),
         Route::new(write, routes!(remove_method)),
+        Route::new(write, routes!(note_task)).body_limit(BODY).keyed(),
         Route::new(read, routes!(list_tasks)),
         Route::new(write, routes!(close_task)).body_limit(BODY).keyed(),
         Route::new(configure, routes!(add_provider)).body_limit(BODY).keyed(),
@@ -481,6 +484,31 @@ async fn list_tasks(AppState(app): AppState<App>, caller: Caller, _: NoCard, pag
     Ok(Json(paging.page(TASKS, found, |task| task.task_id)?))
 }
 
+/// Why a payment has to be looked at.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Noting {
+    /// The payment.
+    intent_id: IntentId,
+    /// What somebody has noticed.
+    #[schema(min_length = 1, max_length = 1000)]
+    detail: String,
+}
+
+/// Opens a task by hand. Quietly the one that somebody has opened for this payment already.
+#[utoipa::path(post, path = "/api/v1/payments/tasks", tag = "payments", request_body = Noting, responses(
+    (status = 201, body = Task), (status = 409, description = "The idempotency key was used for another request.")))]
+async fn note_task(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Clean(Keyed { key, body }): Clean<Keyed<Noting>>,
+) -> Result<impl IntoResponse> {
+    text("detail", &body.detail, 1, 1_000)?;
+    let Noting { intent_id, detail } = body;
+    let task = app.submit(&caller, key, commands::note_task, NoteTask { intent_id, detail }).await?.value;
+    Ok(Created("/api/v1/payments/tasks".to_owned(), task))
+}
+
 /// What a person did about a task.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -651,8 +679,7 @@ async fn set_routing(
 }
 
 /// Takes a provider's callback: checks its signature, asks the provider what is true, and lets whoever waits hear it.
-#[utoipa::path(post, path = "/api/v1/payments/callbacks/{provider_id}", tag = "payments", params(("provider_id" = ProviderId, Path)),
-    request_body(content = String, content_type = "application/json"), responses(
+#[utoipa::path(post, path = "/api/v1/payments/callbacks/{provider_id}", tag = "payments", params(("provider_id" = ProviderId, Path)), responses(
     (status = 204, description = "Taken, or known already."),
     (status = 401, description = "Its signature is not that of a known secret.")))]
 async fn take_callback(

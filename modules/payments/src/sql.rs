@@ -130,6 +130,9 @@ INSERT INTO payments_callbacks (tenant_id, provider_id, event_id, received_at) V
 pub(crate) const OPEN_TASK: &str = "
 INSERT INTO payments_open_tasks (tenant_id, intent_id, kind, task_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
+pub(crate) const OPEN_TASK_OF: &str = "
+SELECT task_id FROM payments_open_tasks WHERE tenant_id = $1 AND intent_id = $2 AND kind = $3";
+
 pub(crate) const INSERT_TASK: &str = "
 INSERT INTO payments_tasks (tenant_id, task_id, intent_id, kind, detail, opened_at)
 SELECT CAST($1 AS BIGINT), o.task_id, o.intent_id, o.kind, $5, CAST($6 AS BIGINT)
@@ -225,6 +228,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("CALLBACK_KNOWN", CALLBACK_KNOWN),
     ("INSERT_CALLBACK", INSERT_CALLBACK),
     ("OPEN_TASK", OPEN_TASK),
+    ("OPEN_TASK_OF", OPEN_TASK_OF),
     ("INSERT_TASK", INSERT_TASK),
     ("TASK", TASK),
     ("TASKS_PAGE", TASKS_PAGE),

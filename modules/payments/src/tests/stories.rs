@@ -188,6 +188,10 @@ testkit::both_engines! {
         world.acme.post(&task).json(&json!({ "note": "asked the provider by telephone" })).send().await.expect(200);
         let closed = world.acme.post(&task).json(&json!({ "note": "again" })).send().await.expect(200);
         assert_eq!(closed.json["note"], "asked the provider by telephone");
+        let noted = json!({ "intent_id": world.get(&silent).await["intent_id"], "detail": "the customer has called" });
+        let first = world.acme.post("/api/v1/payments/tasks").json(&noted).send().await.expect(201);
+        assert_eq!(world.acme.post("/api/v1/payments/tasks").json(&noted).send().await.expect(201).json, first.json);
+        assert_eq!(world.tasks().await, ["noted", "in_doubt", "in_doubt"]);
     }
 
     async fn callbacks_are_believed_only_when_signed_and_asked_about(app: TestApp) {
