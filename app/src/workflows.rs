@@ -146,3 +146,76 @@ async fn named(node: &Node, saga: &str, of: &cli::SagaOwner) -> Outcome<(SagaId,
     }
     Err(Error::not_found("workflow.not_found", "no parked saga has this id; name its owner with --tenant or --shard").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Given;
+    use std::time::Duration;
+    use workflow::{Action, Kind, Next, Outcome, Parts, Prepared, Runner, RunnerConfig, Status, Step, Workflow, go_on};
+
+    const STUCK: Kind = Kind { name: "test.stuck", version: 1 };
+
+    /// Done once, and then parked for a person.
+    fn stuck() -> Workflow {
+        let done = Action::sql(|_, _| Ok(Prepared::Done(serde_json::Value::Null)));
+        let undo = Action::sql(|_, _| Ok(Prepared::Done(serde_json::Value::Null)));
+        let ask = Action::outside(
+            |_, saga| Ok(Prepared::Call { key: saga.stable_key(), body: serde_json::Value::Null }),
+            |_| Box::pin(async { Outcome::Refused("closed".to_owned()) }),
+            |tx, saga, heard| match heard {
+                workflow::Heard::Refused(reason) => Ok(Next::Park(reason)),
+                other => go_on(tx, saga, other),
+            },
+        );
+        Workflow::new(STUCK).version(1, vec![Step::new("first", done).undo(undo), Step::new("second", ask)])
+    }
+
+    /// Runs what is due in the folder, and says where the sagas of these keys stand.
+    async fn run(config: &Config, tenant: TenantId, start: bool, keys: &[&'static str]) -> Vec<(SagaId, Status)> {
+        let node = Node::open(config.clone(), Use::Write("test")).unwrap();
+        let runner =
+            Runner::start(node.store.clone(), vec![stuck()], Parts::new(), RunnerConfig::default(), node.rng.clone()).await.unwrap();
+        for key in keys.iter().filter(|_| start) {
+            let begin = |tx: &mut store::Tx<'_>, key: &&'static str| workflow::start(tx, STUCK, key, &());
+            node.store.write(tenant, begin, *key).await.unwrap();
+        }
+        tokio::time::timeout(Duration::from_secs(30), runner.drained()).await.unwrap().unwrap();
+        let mut found = Vec::new();
+        for key in keys.iter().copied() {
+            let saga = node.store.read(tenant, move |read| workflow::find(read, STUCK, key)).await.unwrap().unwrap();
+            found.push((saga.id, saga.status));
+        }
+        runner.stop().await;
+        node.close().await;
+        found
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_parked_is_found_and_helped() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = vec![("--data".to_owned(), "data".to_owned(), folder.path().join("data").display().to_string())];
+        let config = Config::build(&Given { file: None, environment: Vec::new(), flags }).unwrap();
+        let (tenant, out) = (TenantId::from_i64(7), Output::new(true));
+        let keys = ["retried", "cancelled", "decided"];
+        let parked = run(&config, tenant, true, &keys).await;
+        assert!(parked.iter().all(|(_, status)| *status == Status::Parked), "{parked:?}");
+        let nobody = || cli::SagaOwner { tenant: None, shard: None };
+        let node = Node::open(config.clone(), Use::Read("test")).unwrap();
+        let listed = list(&node, &nobody(), 2).await.unwrap();
+        assert_eq!(
+            listed.iter().map(|saga| (saga.key.as_str(), saga.tenant_id)).collect::<Vec<_>>(),
+            [("retried", Some(tenant)), ("cancelled", Some(tenant))]
+        );
+        assert_eq!(list(&node, &cli::SagaOwner { tenant: None, shard: Some(0) }, 10).await.unwrap().len(), 0, "the platform has none");
+        node.close().await;
+        let id = |place: usize| parked[place].0.to_string();
+        workflow(config.clone(), cli::Workflow::Show { saga: id(0), owner: nobody() }, out).await.unwrap();
+        workflow(config.clone(), cli::Workflow::Retry { saga: id(0), owner: nobody() }, out).await.unwrap();
+        workflow(config.clone(), cli::Workflow::Cancel { saga: id(1), owner: nobody() }, out).await.unwrap();
+        let decide = cli::Workflow::Decide { saga: id(2), owner: nobody(), done: Some("by hand".to_owned()), refused: None };
+        workflow(config.clone(), decide, out).await.unwrap();
+        let after: Vec<Status> = run(&config, tenant, false, &keys).await.into_iter().map(|(_, status)| status).collect();
+        assert_eq!(after, [Status::Parked, Status::Cancelled, Status::Done]);
+    }
+}

@@ -22,6 +22,7 @@ fn help_names_every_command_and_the_exit_codes() {
         "audit",
         "replay",
         "dead-letters",
+        "workflow",
         "backup",
         "restore",
         "doctor",
@@ -249,6 +250,24 @@ fn a_consumer_is_replayed() {
     let unknown = sandbox.run(&["replay", "orders.nothing", "--json"]).expect(4).json();
     assert_eq!(unknown["error"]["code"], json!("log.consumer_not_found"));
     assert!(sandbox.run(&["dead-letters", "list"]).expect(0).stdout.contains("0 dead letters"));
+}
+
+#[test]
+fn sagas_are_looked_after() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["tenant", "create", "acme"]).expect(0);
+    assert!(sandbox.run(&["workflow", "list"]).expect(0).stdout.contains("0 sagas"));
+    assert_eq!(sandbox.run(&["workflow", "list", "--tenant", "acme", "--json"]).expect(0).json(), json!({ "data": [] }));
+    let nobody = sandbox.run(&["workflow", "show", "sag_00000000001", "--tenant", "acme", "--json"]).expect(4).json();
+    assert_eq!(nobody["error"]["code"], json!("workflow.not_found"));
+    let nobody = sandbox.run(&["workflow", "retry", "sag_00000000001", "--json"]).expect(4).json();
+    assert_eq!(nobody["error"]["code"], json!("workflow.not_found"));
+    sandbox.run(&["workflow", "decide", "sag_00000000001"]).expect(2);
+    sandbox.run(&["workflow", "decide", "sag_00000000001", "--done", "1", "--refused", "no"]).expect(2);
+    let server = sandbox.serve(&["serve"]);
+    assert!(sandbox.run(&["workflow", "list"]).expect(0).stdout.contains("0 sagas"));
+    sandbox.run(&["workflow", "cancel", "sag_00000000001"]).expect(4);
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

@@ -48,8 +48,8 @@ CREATE UNIQUE INDEX workflow_sagas_key ON workflow_sagas (tenant_id, kind, busin
 -- What is due, for the runner, which looks at every tenant at once; NULL for what is parked.
 CREATE INDEX workflow_sagas_due ON workflow_sagas (next_at, tenant_id, saga_id);
 
--- The same for tenants in turn, what is parked of one tenant, and the counts by status.
-CREATE INDEX workflow_sagas_open ON workflow_sagas (tenant_id, next_at, status, saga_id) WHERE ended_at IS NULL;
+-- The same for tenants in turn, what is parked of one tenant, and the counts by status, for which it holds ended_at.
+CREATE INDEX workflow_sagas_open ON workflow_sagas (tenant_id, next_at, status, saga_id, ended_at) WHERE ended_at IS NULL;
 
 -- What sagas were told, each name once; kept until the saga is deleted, so that a repeated one is known.
 CREATE TABLE workflow_signals (

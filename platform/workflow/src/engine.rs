@@ -183,13 +183,12 @@ pub(crate) fn look(tx: &mut Tx<'_>, look: &Look) -> Result<Looked> {
         steps[0].name.clone_into(&mut saga.step);
         saga.visit = 1;
     }
-    let token = saga.token;
     // Free unless the machine ends with a call.
-    (saga.owner, saga.token, saga.updated_at) = (0, token + 1, now);
+    (saga.owner, saga.token, saga.updated_at) = (0, look.token + 1, now);
     let mut machine = Machine { look, workflow, steps, tx, saga, told: Vec::new() };
     let work = machine.run()?;
     let Machine { saga, told, .. } = machine;
-    save(tx, &saga, token)?;
+    save(tx, &saga, look.token)?;
     if matches!(look.input, Input::Outcome(_)) && look.dies() {
         return Err(lease_lost());
     }

@@ -384,13 +384,18 @@ impl Shared {
 
     async fn measure(&self, shard: u16) -> Result<()> {
         type Counted = (Vec<(String, i64, SagaId)>, Option<(Timestamp,)>, Timestamp);
-        let (counts, next, now): Counted =
-            self.store.read_shard(shard, |read| Ok((read.all(sql::COUNTS, (COUNTED,))?, read.opt(sql::NEXT_DUE, ())?, read.now()))).await?;
+        let (counts, first, now): Counted = self
+            .store
+            .read_shard(shard, |read| {
+                let now = read.now();
+                Ok((read.all(sql::COUNTS, (COUNTED,))?, read.opt(sql::FIRST_DUE, (now,))?, now))
+            })
+            .await?;
         let of = |status: Status| {
             let found = counts.iter().find(|(stored, _, _)| stored == status.as_str());
             found.map_or((0, 0), |(_, count, oldest)| (*count, (now.unix_ms() - oldest.unix_ms()).max(0)))
         };
-        self.metrics.open(shard, of, next.map_or(0, |(at,)| now.ms_since(at).max(0)));
+        self.metrics.open(shard, of, first.map_or(0, |(at,)| now.ms_since(at).max(0)));
         Ok(())
     }
 }

@@ -106,7 +106,12 @@ pub(crate) const DUE_IN_TURN: Sql = Sql::per_engine(
      WHERE turn.tenant IS NOT NULL ORDER BY turn.n",
 );
 
-/// When the next one of a shard is due; parked and ended ones are not asked about. On the platform's scope, for tests' clocks.
+/// `$1` now. Since when the first one is due that has not ended. On the platform's scope.
+pub(crate) const FIRST_DUE: &str =
+    "SELECT next_at FROM workflow_sagas WHERE next_at <= $1 AND ended_at IS NULL ORDER BY next_at LIMIT 1";
+
+/// When the next one of a shard is due; parked and ended ones are not asked about. Passes by those that have ended, however many: for
+/// tests' clocks. On the platform's scope.
 pub(crate) const NEXT_DUE: &str =
     "SELECT next_at FROM workflow_sagas WHERE next_at IS NOT NULL AND ended_at IS NULL ORDER BY next_at LIMIT 1";
 

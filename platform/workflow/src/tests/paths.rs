@@ -50,6 +50,64 @@ async fn what_was_done_is_undone_in_reverse_when_a_step_is_refused() {
     .await;
 }
 
+/// A receiver that knows keys is called again in doubt. That it is too busy for that says nothing of the call before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_a_repeated_call_is_not_done_does_not_undo_the_first() {
+    use Manner::*;
+    type Case = (&'static [Manner], Status);
+    const CASES: &[Case] = &[
+        (&[DoesAndLoses, Busy, Busy], Status::Done),
+        (&[DoesAndLoses, Loses, DoesAndHangs], Status::Done),
+        (&[DoesAndLoses, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy], Status::Parked),
+        (&[Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy, Busy], Status::Failed),
+    ];
+    on_each_engine(async |fixture| {
+        for (number, (bookings, end)) in (10_i64..).zip(CASES) {
+            let world = World::new(move |op, request, nth| match (op, request.body["what"].as_str()) {
+                ("book", Some("hotel")) => bookings.get(nth as usize).copied().unwrap_or(Honest),
+                _ => Honest,
+            });
+            let runner = fixture.runner(vec![trip()], &world).await;
+            fixture.start(tenant(number), TRIP, "t", json!({})).await;
+            fixture.advance(&runner, 120_000).await;
+            runner.stop().await;
+            let saga = fixture.saga(tenant(number), TRIP, "t").await;
+            assert_eq!(saga.status, *end, "{bookings:?}: {saga:#?}");
+            books_agree(fixture, &world, tenant(number), &saga).await;
+        }
+    })
+    .await;
+}
+
+/// The callback overtakes the answer, which then is lost: nobody has to wait for the deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callback_before_the_answer_is_heard_at_once() {
+    fn called_back(request: Request) -> BoxFuture<'static, Outcome> {
+        Box::pin(async move {
+            let (key, trip) = (request.key.clone(), request.body["trip"].as_str().unwrap_or_default().to_owned());
+            request.part::<World>().act("book", &request, false);
+            let tell = |tx: &mut Tx<'_>, (trip, key): &(String, String)| report(tx, TOLD, trip, key, &Outcome::Done(json!("called back")));
+            let tenant = request.tenant.expect("a tenant's saga");
+            request.store().write(tenant, tell, (trip, key)).await.expect("it can be reported");
+            Outcome::Unknown("the connection was lost".to_owned())
+        })
+    }
+    on_each_engine(async |fixture| {
+        let world = World::honest();
+        let action = Action::outside(prepare_booking, called_back, booked).only_told();
+        let undo = Action::outside(prepare_undo, book_by_key, undone);
+        let workflow = Workflow::new(TOLD).version(1, vec![Step::new("call", action).undo(undo)]);
+        let runner = fixture.runner(vec![workflow], &world).await;
+        fixture.start(tenant(1), TOLD, "t", json!({})).await;
+        rest(&runner).await;
+        let saga = fixture.saga(tenant(1), TOLD, "t").await;
+        assert_eq!(saga.status, Status::Done);
+        books_agree(fixture, &world, tenant(1), &saga).await;
+        runner.stop().await;
+    })
+    .await;
+}
+
 /// (manner of the nth booking, manner of the nth question, the end, how often it was booked)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_outcome_is_asked_about_and_never_guessed() {

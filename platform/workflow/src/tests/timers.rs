@@ -114,7 +114,8 @@ const SLEEPING: i64 = 1_000_000;
 const DUE: i64 = 3;
 
 /// Sleeping sagas of a hundred tenants, as rows, since starting them one by one is not what is tested.
-const SLEEP: &str = "INSERT INTO workflow_sagas (tenant_id, saga_id, kind, business_key, version, status, next_at, created_at, updated_at, state)
+const SLEEP: &str =
+    "INSERT INTO workflow_sagas (tenant_id, saga_id, kind, business_key, version, status, next_at, created_at, updated_at, state)
     WITH RECURSIVE n (i) AS (SELECT CAST($1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < $2)
     SELECT 1 + i % 100, 1000000 + i, 'test.job', 'sleeper-' || CAST(i AS TEXT), 1, 'waiting', $3 + i, 0, 0, 'null' FROM n";
 
