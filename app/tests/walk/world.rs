@@ -187,6 +187,17 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
         note("inv", &send("POST", "/api/v1/invitations", invitation)["id"]);
         note("key", &send("POST", "/api/v1/api-keys", json!({ "name": text("key"), "permissions": ["orders.read"] }))["id"]);
     }
+    // Accounts with a transfer between two of them.
+    let account = |code: &str, owner: &str| json!({ "code": format!("{mark}-{code}"), "name": text("account"), "type": "liability", "currency": "GBP", "owner": owner, "may_go_negative": true });
+    let payer = send("POST", "/api/v1/ledger/accounts", account("payer", mark))["account_id"].clone();
+    let payee = send("POST", "/api/v1/ledger/accounts", account("payee", mark))["account_id"].clone();
+    note("acc", &payee);
+    note("debit", &payer);
+    let dollars = json!({ "code": format!("{mark}-dollars"), "type": "liability", "currency": "USD" });
+    note("dollars", &send("POST", "/api/v1/ledger/accounts", dollars)["account_id"]);
+    let details = json!({ "external_ref": format!("{mark}-hold"), "description": text("hold"), "metadata": { mark: text("metadata") } });
+    let transfer = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "details": details });
+    note("txn", &send("POST", "/api/v1/ledger/transfers", transfer)["transaction_id"]);
     // A payment with a task, its provider, and a stored way to pay.
     let provider =
         json!({ "name": text("provider"), "kind": "sandbox", "base_url": "http://127.0.0.1:9", "api_key": format!("sk_{mark}") });

@@ -48,7 +48,8 @@ pub async fn submit(store: &Store, call: impl Into<Call>, request: Request) -> R
 /// Does up to [`MAX_BATCH`] requests in one transaction of their own: an outcome for each. Errors: `ledger.batch_too_large`.
 pub async fn submit_bulk(store: &Store, call: impl Into<Call>, requests: Vec<Request>) -> Result<Vec<Result<Receipt>>> {
     let bytes = requests.len() * std::mem::size_of::<Request>();
-    store.write(call.into().bytes(1024 + bytes), commands::post_bulk, requests).await
+    let command = |tx: &mut Tx<'_>, requests: &Vec<Request>| commands::post_bulk(tx, requests);
+    store.write(call.into().bytes(1024 + bytes), command, requests).await
 }
 
 /// Releases up to `limit` holds whose time is over; how many it were. Run it again as long as that is `limit`.

@@ -92,7 +92,7 @@ pub(crate) fn post_set(tx: &mut Tx<'_>, members: &[Member<'_, Request>]) -> Resu
 }
 
 /// A bulk: one outcome for each request. Errors: `ledger.batch_too_large`.
-pub(crate) fn post_bulk(tx: &mut Tx<'_>, requests: &Vec<Request>) -> Result<Vec<Result<Receipt>>> {
+pub(crate) fn post_bulk(tx: &mut Tx<'_>, requests: &[Request]) -> Result<Vec<Result<Receipt>>> {
     if requests.is_empty() || requests.len() > MAX_BATCH {
         return Err(error::batch_too_large(MAX_BATCH));
     }
@@ -194,27 +194,28 @@ fn check_code(code: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_limit(may_go_negative: bool, limit_minor: Option<i64>) -> Result<()> {
+fn check_limit(limit_minor: Option<i64>) -> Result<()> {
     const FIELD: &str = "negative_limit_minor";
     match limit_minor {
         Some(limit) if !(0..=MAX_AMOUNT_MINOR).contains(&limit) => {
             Err(Error::field(FIELD, "out_of_range", format!("between 0 and {MAX_AMOUNT_MINOR}")))
         }
-        Some(1..) if !may_go_negative => Err(Error::field(FIELD, "not_allowed", "only with may_go_negative")),
         _ => Ok(()),
     }
 }
 
-/// An owner's name, as accounts and limits have it.
+/// An owner's name, as accounts and limits have it: it stands in paths.
 pub(crate) fn check_owner(owner: &str) -> Result<()> {
-    check_text("owner", owner, 1, MAX_CODE)
+    let fine = (1..=MAX_CODE).contains(&owner.len()) && owner.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-:@".contains(&b));
+    let detail = || format!("1 to {MAX_CODE} letters, digits, '.', '_', '-', ':' and '@'");
+    if fine { Ok(()) } else { Err(Error::field("owner", "invalid", detail())) }
 }
 
 /// Opens an account. Errors: `request.invalid`, `ledger.invalid_text`, `ledger.code_taken`.
 pub(crate) fn open_account(tx: &mut Tx<'_>, new: &NewAccount) -> Result<Account> {
     check_code(&new.code)?;
     check_text("name", &new.name, 1, 200)?;
-    check_limit(new.may_go_negative, new.negative_limit_minor)?;
+    check_limit(new.negative_limit_minor)?;
     new.owner.as_deref().map_or(Ok(()), check_owner)?;
     if tx.opt::<Account>(sql::ACCOUNT_BY_CODE, (&new.code,))?.is_some() {
         return Err(error::code_taken());
@@ -295,7 +296,7 @@ pub(crate) fn change_account(tx: &mut Tx<'_>, account_id: AccountId, seen: web::
     }
     let balance = queries::balance(tx, &account)?;
     if let Some((may_go_negative, limit_minor)) = change.may_go_negative {
-        check_limit(may_go_negative, limit_minor)?;
+        check_limit(limit_minor)?;
         let floor = if may_go_negative { limit_minor } else { Some(0) };
         if floor.is_some_and(|floor| balance.available_minor < -floor) {
             return Err(error::limit_below_balance());

@@ -334,7 +334,7 @@ pub(crate) fn decide(view: &mut View, request: &Request, next_id: &mut dyn FnMut
         }
         return Ok(Receipt { transaction_id: known.transaction_id, recorded_at: known.recorded_at, replayed: true });
     }
-    check_shape(request, view.now)?;
+    check_shape(request, view.now, "")?;
     match &request.operation {
         Operation::Transfer { debit, credit, amount_minor, currency } => {
             let legs = pair(view, *debit, *credit, *amount_minor, *currency)?;
@@ -371,62 +371,66 @@ fn check_amount(amount_minor: i64, field: impl Fn() -> String) -> Result<()> {
     }
 }
 
-fn check_shape(request: &Request, now: Timestamp) -> Result<()> {
-    let amount = |amount_minor: i64| check_amount(amount_minor, || "amount_minor".to_owned());
+/// `at` stands before the names of fields: where the request is in what was sent.
+pub(crate) fn check_shape(request: &Request, now: Timestamp, at: &str) -> Result<()> {
+    let amount = |amount_minor: i64| check_amount(amount_minor, || format!("{at}amount_minor"));
     match &request.operation {
         Operation::Transfer { amount_minor, .. } => amount(*amount_minor)?,
         Operation::Journal { postings } => {
             if postings.len() < 2 {
-                return Err(error::too_few_postings());
+                return Err(error::too_few_postings(at));
             }
             if postings.len() > MAX_POSTINGS {
-                return Err(error::too_many_postings());
+                return Err(error::too_many_postings(at));
             }
             for (index, posting) in postings.iter().enumerate() {
-                check_amount(posting.amount_minor, || format!("postings[{index}].amount_minor"))?;
+                check_amount(posting.amount_minor, || format!("{at}postings[{index}].amount_minor"))?;
             }
         }
         Operation::Exchange { sell_minor, buy_minor, rate_nanos, .. } => {
-            check_amount(*sell_minor, || "sell_minor".to_owned())?;
-            check_amount(*buy_minor, || "buy_minor".to_owned())?;
+            check_amount(*sell_minor, || format!("{at}sell_minor"))?;
+            check_amount(*buy_minor, || format!("{at}buy_minor"))?;
             Rate::from_nanos(*rate_nanos)?;
         }
         Operation::Hold { amount_minor, expires_at, .. } => {
             amount(*amount_minor)?;
             if *expires_at <= now || *expires_at > now.plus_ms(MAX_HOLD_MS) {
-                return Err(error::invalid_expiry());
+                return Err(error::invalid_expiry(at));
             }
         }
         Operation::Capture { amount_minor, .. } | Operation::Reverse { amount_minor, .. } => amount_minor.map_or(Ok(()), amount)?,
         Operation::Void { .. } => {}
     }
-    request.details.as_deref().map_or(Ok(()), |details| check_details(details, now))
+    request.details.as_deref().map_or(Ok(()), |details| check_details(details, now, at))
 }
 
-fn check_details(details: &Details, now: Timestamp) -> Result<()> {
-    const YEAR_MS: i64 = 366 * 86_400_000;
-    if let Some(at) = details.effective_at
-        && (at > now.plus_ms(YEAR_MS) || at < now.plus_ms(-100 * YEAR_MS))
+fn check_details(details: &Details, now: Timestamp, at: &str) -> Result<()> {
+    const CENTURY_MS: i64 = 36_600 * 86_400_000;
+    if let Some(effective_at) = details.effective_at
+        && (effective_at > now.plus_ms(CENTURY_MS) || effective_at < now.plus_ms(-CENTURY_MS))
     {
-        return Err(error::effective_out_of_range());
+        return Err(error::effective_out_of_range(at));
     }
     let texts = [("external_ref", &details.external_ref, MAX_REF), ("description", &details.description, MAX_DESCRIPTION)];
     for (field, text, most) in texts {
         if let Some(text) = text {
-            check_text(field, text, 1, most)?;
+            check_text(&format!("{at}details.{field}"), text, 1, most)?;
         }
     }
+    if details.metadata.is_empty() {
+        return Ok(());
+    }
+    let metadata = format!("{at}details.metadata");
     if details.metadata.len() > MAX_METADATA {
-        return Err(error::metadata_too_large(format!("at most {MAX_METADATA} entries")));
+        return Err(error::metadata_too_large(&metadata, format!("at most {MAX_METADATA} entries")));
     }
     for (name, value) in &details.metadata {
         if name.len() > MAX_METADATA_NAME || value.len() > MAX_METADATA_VALUE {
-            return Err(error::metadata_too_large(format!(
-                "names of at most {MAX_METADATA_NAME} bytes, values of at most {MAX_METADATA_VALUE}"
-            )));
+            let detail = format!("names of at most {MAX_METADATA_NAME} bytes, values of at most {MAX_METADATA_VALUE}");
+            return Err(error::metadata_too_large(&metadata, detail));
         }
-        check_text("metadata", name, 1, MAX_METADATA_NAME)?;
-        check_text("metadata", value, 0, MAX_METADATA_VALUE)?;
+        check_text(&metadata, name, 1, MAX_METADATA_NAME)?;
+        check_text(&metadata, value, 0, MAX_METADATA_VALUE)?;
     }
     Ok(())
 }
@@ -614,7 +618,8 @@ fn check_velocity(view: &View, leaving: &[(u32, i64)]) -> Result<()> {
             None => false,
         }
     }
-    let guards: [(Exceeds, fn(&Limit) -> Error); 3] = [
+    type Refusal = fn(&Limit) -> Error;
+    let guards: [(Exceeds, Refusal); 3] = [
         (|state, amount| over(state.limit.per_transaction_minor, 0, amount), error::transaction_limit),
         (|state, amount| over(state.limit.per_day_minor, state.used.today, amount), error::daily_limit),
         (|state, amount| over(state.limit.per_month_minor, state.used.month, amount), error::monthly_limit),

@@ -24,15 +24,15 @@ pub(crate) fn linked_open() -> Error {
 }
 
 /// Fewer than two postings.
-pub(crate) fn too_few_postings() -> Error {
+pub(crate) fn too_few_postings(at: &str) -> Error {
     let error = Error::invalid("ledger.too_few_postings", "a transaction has at least two postings");
-    error.with_field("postings", "too_few", "at least 2")
+    error.with_field(format!("{at}postings"), "too_few", "at least 2")
 }
 
 /// More postings than a transaction may have.
-pub(crate) fn too_many_postings() -> Error {
+pub(crate) fn too_many_postings(at: &str) -> Error {
     let error = Error::invalid("ledger.too_many_postings", format!("a transaction has at most {MAX_POSTINGS} postings"));
-    error.with_field("postings", "too_many", format!("at most {MAX_POSTINGS}"))
+    error.with_field(format!("{at}postings"), "too_many", format!("at most {MAX_POSTINGS}"))
 }
 
 /// An amount below zero.
@@ -65,9 +65,9 @@ pub(crate) fn unknown_currency(field: &str) -> Error {
 }
 
 /// Metadata beyond its bounds.
-pub(crate) fn metadata_too_large(detail: String) -> Error {
+pub(crate) fn metadata_too_large(field: &str, detail: String) -> Error {
     let error = Error::invalid("ledger.metadata_too_large", "the metadata is larger than a transaction may have");
-    error.with_field("metadata", "too_large", detail)
+    error.with_field(field, "too_large", detail)
 }
 
 /// A text beyond its bounds.
@@ -77,21 +77,21 @@ pub(crate) fn invalid_text(field: &str, detail: String) -> Error {
 }
 
 /// An effective date too far away.
-pub(crate) fn effective_out_of_range() -> Error {
-    let detail = "at most 100 years before and 1 year after now";
-    Error::invalid("ledger.effective_out_of_range", "the effective date is too far away").with_field("effective_at", "out_of_range", detail)
+pub(crate) fn effective_out_of_range(at: &str) -> Error {
+    let error = Error::invalid("ledger.effective_out_of_range", "the effective date is too far away");
+    error.with_field(format!("{at}details.effective_at"), "out_of_range", "at most 100 years before or after now")
 }
 
 /// An expiry in the past or too far away.
-pub(crate) fn invalid_expiry() -> Error {
-    let error = Error::invalid("ledger.invalid_expiry", "a hold expires after now and within 400 days");
-    error.with_field("expires_at", "out_of_range", "after now and within 400 days")
+pub(crate) fn invalid_expiry(at: &str) -> Error {
+    let error = Error::invalid("ledger.invalid_expiry", "a hold expires after now and within ten years");
+    error.with_field(format!("{at}expires_at"), "out_of_range", "after now and within ten years")
 }
 
 /// The rate is not one.
-pub(crate) fn invalid_rate() -> Error {
+pub(crate) fn invalid_rate(at: &str) -> Error {
     let error = Error::invalid("ledger.invalid_rate", "a rate is a decimal number above zero with at most nine decimals");
-    error.with_field("rate", "invalid", "above zero, at most nine decimals, at most 1000000000")
+    error.with_field(format!("{at}rate"), "invalid", "above zero, at most nine decimals, at most 1000000000")
 }
 
 /// No such hold.

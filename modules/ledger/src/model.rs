@@ -26,8 +26,8 @@ pub const MAX_REF: usize = 128;
 pub const MAX_DESCRIPTION: usize = 200;
 /// An account's code and an owner have at most so many bytes.
 pub const MAX_CODE: usize = 96;
-/// A hold lasts at most so many milliseconds: 400 days.
-pub const MAX_HOLD_MS: i64 = 400 * 86_400_000;
+/// A hold lasts at most so many milliseconds: ten years.
+pub const MAX_HOLD_MS: i64 = 3_660 * 86_400_000;
 
 /// Marks accounts' ids (`acc_...`).
 pub enum AccountEntity {}
@@ -347,7 +347,7 @@ impl Rate {
     /// From billionths. Errors: `ledger.invalid_rate` unless above zero and at most 1,000,000,000.
     pub fn from_nanos(nanos: i64) -> Result<Rate> {
         if nanos <= 0 || nanos > Rate::MAX {
-            return Err(crate::error::invalid_rate());
+            return Err(crate::error::invalid_rate(""));
         }
         Ok(Rate(nanos))
     }
@@ -373,11 +373,11 @@ impl FromStr for Rate {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         if !digits(whole) || !digits(fraction) || whole.len() > 10 || fraction.len() > 9 {
-            return Err(crate::error::invalid_rate());
+            return Err(crate::error::invalid_rate(""));
         }
-        let number = |s: &str| s.parse::<i64>().map_err(|_| crate::error::invalid_rate());
+        let number = |s: &str| s.parse::<i64>().map_err(|_| crate::error::invalid_rate(""));
         let nanos = number(whole)?.checked_mul(Rate::SCALE).and_then(|n| n.checked_add(format!("{fraction:0<9}").parse().ok()?));
-        Rate::from_nanos(nanos.ok_or_else(crate::error::invalid_rate)?)
+        Rate::from_nanos(nanos.ok_or_else(|| crate::error::invalid_rate(""))?)
     }
 }
 

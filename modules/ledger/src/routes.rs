@@ -75,7 +75,7 @@ struct OpenAccount {
     /// Whether its balance may go below zero, counted on its normal side.
     #[serde(default)]
     may_go_negative: bool,
-    /// How far below zero; null for as far as it likes.
+    /// How far below zero, if it may; null for as far as it likes.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     negative_limit_minor: Option<i64>,
@@ -362,11 +362,11 @@ struct BulkAnswer {
     outcomes: Vec<BulkOutcome>,
 }
 
-/// Does up to 8,192 transactions in one commit. Each stands or falls alone, or with those that it is linked with; a bulk that can't be read is
-/// refused whole.
+/// Does up to 8,192 transactions in one commit. Each stands or falls alone, or with those that it is linked with; but what is wrong with one
+/// whatever the ledger holds (an amount of zero, a text that is too long) refuses the whole bulk.
 #[utoipa::path(post, path = "/api/v1/ledger/transactions/bulk", tag = "ledger", request_body = BulkBody, responses((status = 200, body = BulkAnswer)))]
 async fn post_bulk(AppState(app): AppState<App>, caller: Caller, Body(body): Body<BulkBody>) -> Result<Json<BulkAnswer>> {
-    let requests = body.requests()?;
+    let requests = body.requests(app.clock().now())?;
     let call = caller.call()?.deadline_ms(BULK_MS);
     let outcomes = api::submit_bulk(app.store(), call, requests).await?;
     let outcomes: Vec<BulkOutcome> = outcomes.into_iter().map(BulkOutcome::from).collect();
@@ -424,7 +424,7 @@ pub(crate) struct NewHold {
     #[serde(default)]
     #[schema(value_type = Option<Currency>)]
     pub currency: Option<String>,
-    /// From then on it no longer counts; within 400 days.
+    /// From then on it no longer counts; within ten years.
     pub expires_at: Timestamp,
     /// What it carries besides.
     #[serde(default)]
@@ -543,7 +543,7 @@ impl NewTransfer {
 impl NewTransaction {
     pub(crate) fn operation(&self, at: &str) -> kernel::Result<Operation> {
         if self.postings.len() > MAX_POSTINGS {
-            return Err(error::too_many_postings());
+            return Err(error::too_many_postings(at));
         }
         let posting = |(index, posting): (usize, &WirePosting)| posting.read(&format!("{at}postings[{index}]."));
         Ok(Operation::Journal { postings: self.postings.iter().enumerate().map(posting).collect::<kernel::Result<_>>()? })
@@ -557,7 +557,7 @@ impl NewExchange {
             to: self.to_account_id,
             sell_minor: self.sell_minor.minor(&format!("{at}sell_minor"))?,
             buy_minor: self.buy_minor.minor(&format!("{at}buy_minor"))?,
-            rate_nanos: rate_of(&self.rate)?,
+            rate_nanos: rate_of(&self.rate, at)?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What goes over the wire and has to be read with care: amounts, details, bulks.
 
+use crate::engine::check_shape;
 use crate::error;
 use crate::model::*;
 use crate::routes::{NewExchange, NewHold, NewTransaction, NewTransfer};
@@ -109,8 +110,9 @@ impl From<WireDetails> for Details {
 }
 
 /// A rate in billionths. Errors: `ledger.invalid_rate`.
-pub(crate) fn rate_of(text: &str) -> Result<i64> {
-    Ok(text.parse::<Rate>()?.nanos())
+pub(crate) fn rate_of(text: &str, at: &str) -> Result<i64> {
+    // The field is named by where it stands; a rate by itself doesn't know.
+    Ok(text.parse::<Rate>().map_err(|_| error::invalid_rate(at))?.nanos())
 }
 
 /// Under the key of the `Idempotency-Key` header, if there is one, which has been checked by its extractor. Keys of clients are apart
@@ -205,38 +207,39 @@ pub(crate) struct BulkItem {
 }
 
 impl BulkItem {
-    fn request(self, index: usize) -> Result<Request> {
+    fn request(self, index: usize, now: Timestamp) -> Result<Request> {
         let at = |name: &str| format!("transactions[{index}].{name}.");
-        let mut found: Vec<(Result<Operation>, WireDetails)> = Vec::with_capacity(1);
+        let mut found: Vec<(&'static str, Result<Operation>, WireDetails)> = Vec::with_capacity(1);
         if let Some(transfer) = self.transfer {
-            found.push((transfer.operation(&at("transfer")), transfer.details));
+            found.push(("transfer", transfer.operation(&at("transfer")), transfer.details));
         }
         if let Some(transaction) = self.transaction {
-            found.push((transaction.operation(&at("transaction")), transaction.details));
+            found.push(("transaction", transaction.operation(&at("transaction")), transaction.details));
         }
         if let Some(exchange) = self.exchange {
-            found.push((exchange.operation(&at("exchange")), exchange.details));
+            found.push(("exchange", exchange.operation(&at("exchange")), exchange.details));
         }
         if let Some(hold) = self.hold {
-            found.push((hold.operation(&at("hold")), hold.details));
+            found.push(("hold", hold.operation(&at("hold")), hold.details));
         }
         let minor = |amount: Option<Amount>, name: &str| amount.map(|a| a.minor(&format!("{}amount_minor", at(name)))).transpose();
         if let Some(BulkCapture { hold_id, amount_minor, release_rest, details }) = self.capture {
             let amount_minor = minor(amount_minor, "capture");
-            found.push((amount_minor.map(|amount_minor| Operation::Capture { hold_id, amount_minor, release_rest }), details));
+            found.push(("capture", amount_minor.map(|amount_minor| Operation::Capture { hold_id, amount_minor, release_rest }), details));
         }
         if let Some(BulkVoid { hold_id, details }) = self.void {
-            found.push((Ok(Operation::Void { hold_id }), details));
+            found.push(("void", Ok(Operation::Void { hold_id }), details));
         }
         if let Some(BulkReversal { transaction_id, amount_minor, details }) = self.reversal {
             let amount_minor = minor(amount_minor, "reversal");
-            found.push((amount_minor.map(|amount_minor| Operation::Reverse { transaction_id, amount_minor }), details));
+            found.push(("reversal", amount_minor.map(|amount_minor| Operation::Reverse { transaction_id, amount_minor }), details));
         }
-        let (Some((operation, details)), true) = (found.pop(), found.is_empty()) else {
+        let (Some((name, operation, details)), true) = (found.pop(), found.is_empty()) else {
             let detail = "exactly one of transfer, transaction, exchange, hold, capture, void and reversal";
             return Err(Error::field(format!("transactions[{index}]"), "wrong_count", detail));
         };
         let mut request = Request::new(operation?).details(details.into());
+        check_shape(&request, now, &at(name))?;
         request.linked = self.linked;
         if let Some(key) = self.key {
             if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
@@ -258,11 +261,12 @@ pub(crate) struct BulkBody {
 }
 
 impl BulkBody {
-    pub(crate) fn requests(self) -> Result<Vec<Request>> {
+    /// What is wrong with one of them whatever the ledger holds refuses them all: nothing of it was meant so.
+    pub(crate) fn requests(self, now: Timestamp) -> Result<Vec<Request>> {
         if self.transactions.is_empty() || self.transactions.len() > MAX_BATCH {
             return Err(error::batch_too_large(MAX_BATCH));
         }
-        self.transactions.into_iter().enumerate().map(|(index, item)| item.request(index)).collect()
+        self.transactions.into_iter().enumerate().map(|(index, item)| item.request(index, now)).collect()
     }
 }
 

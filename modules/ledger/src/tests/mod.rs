@@ -3,5 +3,6 @@
 
 mod cases;
 mod engines;
+mod hledger;
 mod model;
 mod stories;

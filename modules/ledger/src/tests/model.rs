@@ -440,7 +440,7 @@ fn naive(now: Timestamp) -> (Naive, Vec<NewAccount>) {
     (naive, new)
 }
 
-fn open(tx: &mut Tx<'_>, new: &Vec<NewAccount>) -> kernel::Result<Vec<AccountId>> {
+fn open(tx: &mut Tx<'_>, new: &[NewAccount]) -> kernel::Result<Vec<AccountId>> {
     let mut ids = Vec::new();
     for (place, account) in new.iter().enumerate() {
         let id = api::open_account(tx, account)?.account_id;

@@ -90,10 +90,10 @@ testkit::both_engines! {
             (with("credit_account_id", json!(closed)), 409, "ledger.account_closed", ""),
             (with("credit_account_id", json!("acc_00000000001")), 400, "ledger.unknown_account", "credit_account_id"),
             (with("credit_account_id", json!(alice)), 400, "ledger.account_repeated", "credit_account_id"),
-            (with("details", json!({ "metadata": metadata(21) })), 400, "ledger.metadata_too_large", "metadata"),
-            (with("details", json!({ "metadata": { "n": "v".repeat(201) } })), 400, "ledger.metadata_too_large", "metadata"),
-            (with("details", json!({ "description": "" })), 400, "ledger.invalid_text", "description"),
-            (with("details", json!({ "effective_at": "1800-01-01T00:00:00Z" })), 400, "ledger.effective_out_of_range", "effective_at"),
+            (with("details", json!({ "metadata": metadata(21) })), 400, "ledger.metadata_too_large", "details.metadata"),
+            (with("details", json!({ "metadata": { "n": "v".repeat(201) } })), 400, "ledger.metadata_too_large", "details.metadata"),
+            (with("details", json!({ "description": "" })), 400, "ledger.invalid_text", "details.description"),
+            (with("details", json!({ "effective_at": "1800-01-01T00:00:00Z" })), 400, "ledger.effective_out_of_range", "details.effective_at"),
             (with("more", json!(1)), 400, "request.invalid", "more"),
         ] {
             let answer = acme.post(TRANSFERS).json(&body).send().await.expect_problem(status, code);
@@ -200,6 +200,8 @@ testkit::both_engines! {
         assert_eq!(open_chain["outcomes"][0]["error"]["code"], "ledger.linked_open");
         assert!(bulk(json!([])).send().await.expect_problem(400, "ledger.batch_too_large").names_field("transactions"));
         let two = json!([{ "transfer": transfer(&alice, &bank, 1), "void": { "hold_id": "txn_00000000001" } }]);
+        let zero = bulk(json!([item(1), item(0)])).send().await.expect_problem(400, "ledger.amount_zero");
+        assert!(zero.names_field("transactions[1].transfer.amount_minor"));
         assert!(bulk(two).send().await.expect_problem(400, "request.invalid").names_field("transactions[0]"));
         let many: Vec<Value> = (0..8_192).map(|_| item(1)).collect();
         let answer = bulk(json!(many)).send().await.expect(200).json;
