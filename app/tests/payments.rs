@@ -120,7 +120,8 @@ fn killed_in_the_middle(sandbox: &Sandbox) {
         .map(|(id, intent)| (id, intent["captured_minor"].as_i64().unwrap()))
         .collect();
     assert_eq!(ours, captured);
-    assert!(ours.len() > PAYMENTS / 2, "{} of {PAYMENTS} were paid", ours.len());
+    // A breaker that opens meanwhile fails some of them at once.
+    assert!(ours.len() > PAYMENTS / 4, "{} of {PAYMENTS} were paid", ours.len());
     let tasks = read(&server, token, "/api/v1/payments/tasks");
     assert_eq!(tasks["data"], json!([]));
     assert_eq!(server.stop(), Some(0));

@@ -209,6 +209,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
     let payment = json!({ "amount_minor": 100, "currency": "GBP", "merchant": mark, "external_ref": format!("{mark}-r") });
     let payment = send("POST", "/api/v1/payments/intents", payment)["intent_id"].clone();
     note("pay", &payment);
+    send("POST", &format!("/api/v1/payments/intents/{}/confirm", payment.as_str().unwrap()), json!({ "token": "tok_approve" }));
+    note("sag", &send("GET", "/api/v1/workflows", Value::Null)["data"][0]["id"]);
     note("ptk", &send("POST", "/api/v1/payments/tasks", json!({ "intent_id": payment, "detail": text("task") }))["task_id"]);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);

@@ -216,8 +216,13 @@ fn fail(tx: &mut Tx<'_>, intent: &mut Intent, code: &str, cause: Cause) -> Resul
 
 /// The provider that is asked, and what of it.
 async fn asked(request: &Request) -> std::result::Result<(Asked, Arc<Adapter>), String> {
-    let asked: Asked = request.body().map_err(|error| error.to_string())?;
+    let mut asked: Asked = request.body().map_err(|error| error.to_string())?;
     let tenant = request.tenant.ok_or("a payment without a tenant")?;
+    if let Order::Authorize { reference, token, .. } = &mut asked.order {
+        let (intent_id, _) = intent_of(reference).ok_or("a reference that is none of ours")?;
+        let intent = request.store().peek(tenant, move |read| queries::intent(read, intent_id)).await;
+        *token = intent.map_err(|error| error.to_string())?.token;
+    }
     let adapter = request.part::<Payments>().adapter(request.store(), tenant, asked.provider_id).await;
     Ok((asked, adapter.map_err(|error| error.to_string())?))
 }

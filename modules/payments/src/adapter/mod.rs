@@ -13,10 +13,31 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub(crate) enum Order {
-    Authorize { reference: String, token: String, amount_minor: i64, currency: Currency },
-    Capture { charge: String, reference: String, amount_minor: i64, currency: Currency, last: bool },
-    Void { charge: String, reference: String },
-    Refund { charge: String, reference: String, amount_minor: i64, currency: Currency },
+    /// The token stays out of what is written down: whoever may look at sagas may not see it.
+    Authorize {
+        reference: String,
+        #[serde(skip)]
+        token: String,
+        amount_minor: i64,
+        currency: Currency,
+    },
+    Capture {
+        charge: String,
+        reference: String,
+        amount_minor: i64,
+        currency: Currency,
+        last: bool,
+    },
+    Void {
+        charge: String,
+        reference: String,
+    },
+    Refund {
+        charge: String,
+        reference: String,
+        amount_minor: i64,
+        currency: Currency,
+    },
 }
 
 impl Order {
