@@ -84,10 +84,10 @@ impl Walk<'_> {
             let request = self.world.request(operation, &self.world.a.things).bearer(&self.world.a.key);
             let answer = self.client.send(&request);
             assert_eq!(answer.status, 200, "{}: {}", request.shown(), answer.text());
-            // What has no text of its own has ids.
-            let ids = &self.world.a.things.ids;
-            let marked =
-                MARKS.iter().any(|mark| answer.text().to_lowercase().contains(*mark)) || ids.values().any(|id| answer.text().contains(id));
+            // What has no text of its own has ids, or is asked for by one.
+            let ids = || self.world.a.things.ids.values();
+            let named = ids().any(|id| answer.text().contains(id) || request.contains(id));
+            let marked = named || MARKS.iter().any(|mark| answer.text().to_lowercase().contains(*mark));
             assert!(marked, "nothing would tell that this is A's: {}: {}", request.shown(), answer.text());
             self.secret.extend(ids_in(&answer.text()));
             let mut body = answer.json();

@@ -99,6 +99,10 @@ impl<E: FromRequest<App, Rejection = Problem>> FromRequest<App> for Clean<E> {
             tokio::time::timeout(Duration::from_millis(app.config().body_timeout_ms), axum::body::to_bytes(body, POLICY_BODY)).await;
         let bytes = match whole {
             Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) if is_over_limit(&error) => {
+                let error = Error::invalid("request.too_large", "the body is larger than this route takes");
+                return Err(error.with_field("body", "too_large", "larger than this route takes").into());
+            }
             Ok(Err(error)) => return Err(Error::invalid("request.body_incomplete", "the body broke off").caused_by(error).into()),
             Err(_) => return Err(Error::invalid("request.timeout", "the body did not arrive in time").into()),
         };
@@ -107,6 +111,11 @@ impl<E: FromRequest<App, Rejection = Problem>> FromRequest<App> for Clean<E> {
         }
         Ok(Clean(E::from_request(Request::from_parts(parts, Body::from(bytes)), app).await?))
     }
+}
+
+fn is_over_limit(error: &axum::Error) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.any(|cause| cause.is::<http_body_util::LengthLimitError>())
 }
 
 /// The text of a field has between `least` and `most` bytes.
