@@ -103,12 +103,19 @@ impl Policy {
             if rule.weight > MAX_WEIGHT {
                 return wrong(at("weight"), "at most 1,000,000");
             }
-            if rule.cost_micros > 1_000_000 || rule.cost_fixed_minor > 1_000_000 {
-                return wrong(at("cost_micros"), "at most 1,000,000");
+            for (field, value) in [("cost_micros", rule.cost_micros), ("cost_fixed_minor", rule.cost_fixed_minor)] {
+                if value > 1_000_000 {
+                    return wrong(at(field), "at most 1,000,000");
+                }
             }
-            let lists = [rule.methods.len(), rule.currencies.len(), rule.countries.len(), rule.merchants.len()];
-            if lists.iter().any(|length| *length > MAX_LIST) {
-                return wrong(at("currencies"), "a list has at most 250 entries");
+            let lists = [
+                ("methods", rule.methods.len()),
+                ("currencies", rule.currencies.len()),
+                ("countries", rule.countries.len()),
+                ("merchants", rule.merchants.len()),
+            ];
+            if let Some((field, _)) = lists.into_iter().find(|(_, length)| *length > MAX_LIST) {
+                return wrong(at(field), "a list has at most 250 entries");
             }
             if rule.countries.iter().any(|c| c.len() != 2 || !c.bytes().all(|b| b.is_ascii_uppercase())) {
                 return wrong(at("countries"), "a country is two capital letters, such as DE");
@@ -116,8 +123,10 @@ impl Policy {
             if rule.merchants.iter().any(|m| m.is_empty() || m.len() > 64) {
                 return wrong(at("merchants"), "a merchant's name has 1 to 64 bytes");
             }
-            if rule.min_amount_minor.unwrap_or(0) < 0 || rule.max_amount_minor.unwrap_or(0) < 0 {
-                return wrong(at("min_amount_minor"), "at least 0");
+            for (field, value) in [("min_amount_minor", rule.min_amount_minor), ("max_amount_minor", rule.max_amount_minor)] {
+                if value.is_some_and(|value| value < 0) {
+                    return wrong(at(field), "at least 0");
+                }
             }
         }
         Ok(())
