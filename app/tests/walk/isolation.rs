@@ -7,6 +7,15 @@ use crate::world::{MARKS, World, audit, with_query};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// Answers of numbers and ids alone, without a word that would tell whose they are.
+const ONLY_NUMBERS: &[&str] = &[
+    "/api/v1/ledger/accounts/{account_id}/balance",
+    "/api/v1/ledger/accounts/{account_id}/limits",
+    "/api/v1/ledger/owners/{owner}/limits/{currency}",
+    "/api/v1/ledger/holds/{hold_id}",
+    "/api/v1/ledger/trial-balance",
+];
+
 pub fn walk(sandbox: &Sandbox) {
     let world = World::new(sandbox);
     let guarded: Vec<&Operation> = world.document.operations.iter().filter(|operation| operation.access != "public").collect();
@@ -84,7 +93,8 @@ impl Walk<'_> {
             let request = self.world.request(operation, &self.world.a.things).bearer(&self.world.a.key);
             let answer = self.client.send(&request);
             assert_eq!(answer.status, 200, "{}: {}", request.shown(), answer.text());
-            let marked = MARKS.iter().any(|mark| answer.text().to_lowercase().contains(*mark));
+            let marked =
+                ONLY_NUMBERS.contains(&operation.path.as_str()) || MARKS.iter().any(|mark| answer.text().to_lowercase().contains(*mark));
             assert!(marked, "nothing would tell that this is A's: {}: {}", request.shown(), answer.text());
             self.secret.extend(ids_in(&answer.text()));
             let mut body = answer.json();
