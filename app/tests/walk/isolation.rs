@@ -353,7 +353,10 @@ fn id_fields(body: &Value, things: &Things, at: &str) -> Vec<String> {
 /// Every id in a text: three letters, an underscore, eleven more.
 fn ids_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let id = |word: &&str| word.len() == 15 && word.as_bytes()[3] == b'_' && word.bytes().take(3).all(|b| b.is_ascii_lowercase());
+    let id = |word: &&str| {
+        let (mut kind, mut digits) = (word.bytes().take(3), word.bytes().skip(4));
+        word.len() == 15 && word.as_bytes()[3] == b'_' && kind.all(|b| b.is_ascii_lowercase()) && digits.all(|b| b != b'_')
+    };
     words.filter(id).map(str::to_owned).collect()
 }
 
