@@ -2,7 +2,7 @@
 
 use crate::measure::{Outcome, callers, fsyncs_per_second, median};
 use clap::Args;
-use kernel::{Currency, IdGenerator, SystemClock, TenantId};
+use kernel::{Clock as _, Currency, IdGenerator, SystemClock, TenantId};
 use ledger::api::{self, NewAccount};
 use ledger::{AccountId, AccountType, Request};
 use std::path::PathBuf;
@@ -183,16 +183,16 @@ pub async fn run(options: Options) {
 const PEER: &str = "
 CREATE TABLE IF NOT EXISTS bench_ledger_accounts (account BIGINT PRIMARY KEY, debits BIGINT NOT NULL, credits BIGINT NOT NULL) WITH (fillfactor = 50);
 CREATE TABLE IF NOT EXISTS bench_ledger_transfers (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, debit BIGINT NOT NULL, credit BIGINT NOT NULL,
-  amount BIGINT NOT NULL, at TIMESTAMPTZ NOT NULL DEFAULT now());
+  amount BIGINT NOT NULL, recorded_at BIGINT NOT NULL);
 INSERT INTO bench_ledger_accounts SELECT n, 0, 0 FROM generate_series(0, 9) n ON CONFLICT DO NOTHING;
-CREATE OR REPLACE FUNCTION bench_ledger_transfer(a BIGINT, b BIGINT, minor BIGINT) RETURNS BIGINT LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION bench_ledger_transfer(a BIGINT, b BIGINT, minor BIGINT, recorded BIGINT) RETURNS BIGINT LANGUAGE plpgsql AS $$
 DECLARE new_id BIGINT;
 BEGIN
   -- Rows are locked in one order, so that the peer does not suffer deadlocks.
   PERFORM 1 FROM bench_ledger_accounts WHERE account IN (a, b) ORDER BY account FOR UPDATE;
   UPDATE bench_ledger_accounts SET debits = debits + minor WHERE account = a;
   UPDATE bench_ledger_accounts SET credits = credits + minor WHERE account = b;
-  INSERT INTO bench_ledger_transfers (debit, credit, amount) VALUES (a, b, minor) RETURNING id INTO new_id;
+  INSERT INTO bench_ledger_transfers (debit, credit, amount, recorded_at) VALUES (a, b, minor, recorded) RETURNING id INTO new_id;
   RETURN new_id;
 END $$;";
 
@@ -205,7 +205,7 @@ async fn peer(url: &str, count: u64, seconds: f64) -> Outcome {
         if connections.is_empty() {
             client.batch_execute(PEER).await.expect("the peer's tables");
         }
-        let statement = client.prepare("SELECT bench_ledger_transfer($1, $2, 1)").await.expect("prepared");
+        let statement = client.prepare("SELECT bench_ledger_transfer($1, $2, 1, $3)").await.expect("prepared");
         connections.push(Arc::new(Mutex::new((client, statement))));
     }
     let connections = Arc::new(connections);
@@ -214,7 +214,8 @@ async fn peer(url: &str, count: u64, seconds: f64) -> Outcome {
         async move {
             let peer = connections[caller as usize % connections.len()].lock().await;
             let first = (caller as i64 * 7 + n as i64) % 10;
-            peer.0.query_one(&peer.1, &[&first, &((first + 1 + n as i64 % 9) % 10)]).await.is_ok()
+            let now = SystemClock.now().micros();
+            peer.0.query_one(&peer.1, &[&first, &((first + 1 + n as i64 % 9) % 10), &now]).await.is_ok()
         }
     })
     .await

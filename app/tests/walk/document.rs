@@ -231,9 +231,10 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "metadata" => json!({ "some-name": "some value" }),
         "debit_account_id" | "from_account_id" => json!(things.ids["debit"]),
         "to_account_id" => json!(things.ids["dollars"]),
-        // Nobody listens there: a payment that is confirmed finds its provider away.
+        "hold_id" => json!(things.ids["hold"]),
         "done" => json!({}),
         "saga_id" => json!(things.ids["sag"]),
+        // Nobody listens there: a payment that is confirmed finds its provider away.
         "base_url" => json!("http://127.0.0.1:9"),
         "api_key" => json!("sk_walk"),
         "webhook_secrets" => json!(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]),

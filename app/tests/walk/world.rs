@@ -198,6 +198,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
     let details = json!({ "external_ref": format!("{mark}-hold"), "description": text("hold"), "metadata": { mark: text("metadata") } });
     let transfer = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "details": details });
     note("txn", &send("POST", "/api/v1/ledger/transfers", transfer)["transaction_id"]);
+    let hold = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "expires_at": "2036-01-31T12:00:00Z" });
+    note("hold", &send("POST", "/api/v1/ledger/holds", hold)["transaction_id"]);
     // A payment with a task, its provider, and a stored way to pay.
     let provider =
         json!({ "name": text("provider"), "kind": "sandbox", "base_url": "http://127.0.0.1:9", "api_key": format!("sk_{mark}") });

@@ -176,7 +176,7 @@ async fn change_account(
 ) -> Result<Versioned<Account>> {
     let ChangeAccount { name, status, may_go_negative, negative_limit_minor } = body;
     if may_go_negative.is_none() && negative_limit_minor.is_some() {
-        return Err(Error::field("negative_limit_minor", "not_allowed", "only together with may_go_negative").into());
+        return Err(Error::field("may_go_negative", "required", "negative_limit_minor comes with it").into());
     }
     let change = AccountChange { name, status, may_go_negative: may_go_negative.map(|may| (may, negative_limit_minor)) };
     let command = move |tx: &mut store::Tx<'_>, change: &AccountChange| commands::change_account(tx, account_id, seen, change);

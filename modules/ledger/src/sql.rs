@@ -8,16 +8,20 @@ use store::Sql;
 
 // What a batch loads.
 
+/// A look-up each on PostgreSQL: a plan that was made while the table was small would read all of it later (`OFFSET 0` keeps it so).
 pub(crate) const KEYS: Sql = Sql::per_engine(
     "SELECT key_high, key_low, print_high, print_low, transaction_id, recorded_at FROM ledger_keys
 WHERE tenant_id = $1 AND key_high IN (SELECT value FROM json_each($2))",
-    "SELECT key_high, key_low, print_high, print_low, transaction_id, recorded_at FROM ledger_keys
-WHERE tenant_id = $1 AND key_high = ANY($2)",
+    "SELECT k.key_high, k.key_low, k.print_high, k.print_low, k.transaction_id, k.recorded_at
+FROM unnest($2::bigint[]) AS asked(key_high) CROSS JOIN LATERAL (
+  SELECT key_high, key_low, print_high, print_low, transaction_id, recorded_at FROM ledger_keys
+  WHERE tenant_id = $1 AND key_high = asked.key_high OFFSET 0) AS k",
 );
 
 pub(crate) const REFS: Sql = Sql::per_engine(
     "SELECT external_ref, transaction_id FROM ledger_refs WHERE tenant_id = $1 AND external_ref IN (SELECT value FROM json_each($2))",
-    "SELECT external_ref, transaction_id FROM ledger_refs WHERE tenant_id = $1 AND external_ref = ANY($2)",
+    "SELECT r.external_ref, r.transaction_id FROM unnest($2::text[]) AS asked(external_ref) CROSS JOIN LATERAL (
+  SELECT external_ref, transaction_id FROM ledger_refs WHERE tenant_id = $1 AND external_ref = asked.external_ref OFFSET 0) AS r",
 );
 
 pub(crate) const HOLDS: Sql = Sql::per_engine(
