@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Check that what is stored is consistent: every check of every module, tenant and shard
     Audit,
+    /// The books of a tenant
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Let a consumer of the log handle its events again
     Replay(Replay),
     /// Events that a consumer gave up on
@@ -69,6 +72,8 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Bring a backup, or one tenant of it, back
     Restore(Restore),
+    /// Be a payment provider for tests and demos: its own books, and cards that misbehave on demand
+    SandboxPsp(SandboxPsp),
     /// Look at what BrandOS stands on: engines, clock, disk, file limits, data folder
     Doctor,
     /// Print the OpenAPI document of all routes
@@ -237,6 +242,41 @@ pub(crate) struct Migrate {
     pub(crate) status: bool,
 }
 
+/// `ledger ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Debits and credits by currency and type of account; exits with 1 when they differ
+    TrialBalance {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Write the whole journal to stdout, the oldest first
+    Export {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+        /// How
+        #[arg(long, value_enum, default_value_t = ExportFormat::Hledger)]
+        format: ExportFormat,
+    },
+    /// Recount everything: every check of the ledger; exits with 1 when one fails
+    Verify {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+    },
+}
+
+/// How a journal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// hledger's journal: `brandos ledger export ... | hledger -f - balance`
+    Hledger,
+    /// One JSON object a line
+    Json,
+}
+
 /// `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
@@ -362,6 +402,38 @@ pub(crate) struct Restore {
     /// Only this tenant (slug or id), into a node that serves already; else the whole node into an empty one
     #[arg(long)]
     pub(crate) tenant: Option<String>,
+}
+
+/// `sandbox-psp`.
+#[derive(Debug, Args)]
+pub(crate) struct SandboxPsp {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// SQLite file that keeps its books, so that they survive being killed [default: memory alone]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) books: Option<PathBuf>,
+    /// What callers show as their bearer token
+    #[arg(long, default_value = "sk_sandbox", value_name = "KEY")]
+    pub(crate) api_key: String,
+    /// Where callbacks go, such as http://127.0.0.1:8080/api/v1/tenants/acme/payments/callbacks/psp_...
+    #[arg(long, value_name = "URL", requires = "callback_secret")]
+    pub(crate) callback: Option<String>,
+    /// Signs callbacks: whsec_ and base64
+    #[arg(long, value_name = "SECRET", requires = "callback")]
+    pub(crate) callback_secret: Option<String>,
+    /// The same seed misbehaves the same
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+    /// How often it misbehaves for the token tok_random, such as timeout_after=0.05,soft_decline=0.1
+    #[arg(long, default_value = "", value_name = "NAME=SHARE,...")]
+    pub(crate) rates: String,
+    /// How long it lets a caller wait in vain, in milliseconds
+    #[arg(long, default_value_t = 30_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub(crate) hang_ms: u64,
+    /// How late a late answer or callback is, in milliseconds
+    #[arg(long, default_value_t = 2_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub(crate) late_ms: u64,
 }
 
 /// `config`.

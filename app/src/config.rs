@@ -115,6 +115,18 @@ const OPTIONS: &[OptionInfo] = &[
         "25",
         "The longest that an accepted command is expected to wait on its lane, in milliseconds; 0 for no such bound.",
     ),
+    option(
+        "payments.base_urls",
+        Kind::List,
+        "[\"https://api.stripe.com\"]",
+        "Beginnings of the addresses at which payment providers may be called; tenants choose among these. Without a port: any port.",
+    ),
+    option(
+        "payments.call_timeout_ms",
+        Kind::Number(10, 12_000),
+        "10000",
+        "How long one call to a payment provider may take, in milliseconds.",
+    ),
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),
     option(
         "web.base_domain",
@@ -240,6 +252,8 @@ pub(crate) struct Config {
     pub(crate) secret: Option<String>,
     /// `store.*`.
     pub(crate) store: StoreOptions,
+    /// `payments.*`.
+    pub(crate) payments: PaymentOptions,
     /// `web.*`.
     pub(crate) web: web::WebConfig,
     /// `log.*`.
@@ -258,6 +272,13 @@ pub(crate) struct StoreOptions {
     pub(crate) queue_bytes: usize,
     pub(crate) queue_tenant_commands: usize,
     pub(crate) queue_wait_ms: u32,
+}
+
+/// The options of section `payments`.
+#[derive(Clone, Debug)]
+pub(crate) struct PaymentOptions {
+    pub(crate) base_urls: Vec<String>,
+    pub(crate) call_timeout_ms: u64,
 }
 
 /// How logs look.
@@ -344,6 +365,10 @@ impl Config {
                     queue_bytes: number("store.queue_bytes") as usize,
                     queue_tenant_commands: number("store.queue_tenant_commands") as usize,
                     queue_wait_ms: number("store.queue_wait_ms") as u32,
+                },
+                payments: PaymentOptions {
+                    base_urls: list("payments.base_urls"),
+                    call_timeout_ms: number("payments.call_timeout_ms") as u64,
                 },
                 web: web::WebConfig {
                     listen: text("web.listen").parse().expect("an address was checked"),

@@ -11,11 +11,13 @@ mod demo_catalog;
 mod doctor;
 mod exit;
 mod import;
+mod ledger;
 mod lock;
 mod logging;
 mod migrate;
 mod openapi;
 mod output;
+mod sandbox_psp;
 mod serve;
 mod upkeep;
 mod wiring;
@@ -85,7 +87,7 @@ fn flags(common: &Common, command: &Command) -> Outcome<Vec<(String, String, Str
 
 /// Runs the command on a runtime of its own.
 fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
-    let quiet = !matches!(command, Command::Serve(_) | Command::Demo(_));
+    let quiet = !matches!(command, Command::Serve(_) | Command::Demo(_) | Command::SandboxPsp(_));
     logging::start(&config.log, quiet)?;
     // What needs neither runtime nor store.
     match &command {
@@ -109,11 +111,13 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Migrate(cli::Migrate { status: true }) => migrate::status(config, out).await,
             Command::Migrate(_) => migrate::migrate(config, out).await,
             Command::Audit => audit::audit(config, out).await,
+            Command::Ledger(command) => ledger::ledger(config, command, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(config, command, out).await,
             Command::Workflow(command) => workflows::workflow(config, command, out).await,
             Command::Backup(backup) => backup::backup(config, &backup, out).await,
             Command::Restore(restore) => backup::restore(config, &restore, out).await,
+            Command::SandboxPsp(sandbox) => sandbox_psp::sandbox_psp(sandbox, out).await,
             Command::Doctor => doctor::doctor(config, out).await,
             Command::Openapi | Command::Config(_) => unreachable!("done above"),
         }

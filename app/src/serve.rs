@@ -30,8 +30,10 @@ impl Running {
         let node = Node::open(config, Use::Serve(purpose))?;
         crate::upkeep::prepare(&node).await;
         let log = node.start_log().await?;
-        let sagas = node.start_workflows().await?;
-        let server = Server::bind(node.web(&log, &sagas).await?).await?;
+        let auth = node.auth().await?;
+        let payments = node.payments(&auth)?;
+        let sagas = node.start_workflows(&payments).await?;
+        let server = Server::bind(node.web(&log, &sagas, auth, payments)?).await?;
         let upkeep = crate::upkeep::start(&node);
         Ok(Running { node, log, sagas, server, upkeep, stop })
     }
@@ -103,7 +105,7 @@ fn port_is_free(address: SocketAddr) -> Outcome {
 }
 
 /// Resolves with the signal's name when the process is told to stop.
-fn stop_signal() -> Outcome<impl Future<Output = &'static str> + Send> {
+pub(crate) fn stop_signal() -> Outcome<impl Future<Output = &'static str> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
     let handler = |kind| signal(kind).map_err(|e| Failure::new(Exit::Unavailable, "cli.signals", format!("cannot listen to signals: {e}")));
     let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);

@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 const DIRECTORY: Duration = Duration::from_secs(1);
 /// How often it is seen to that the coming months have their partitions.
 const PARTITIONS: Duration = Duration::from_secs(6 * 3600);
+/// How often holds of money whose time is over are released. They hold nothing meanwhile; this writes it down.
+const HOLDS: Duration = Duration::from_secs(10);
 /// So many months are made ahead.
 const MONTHS_AHEAD: u32 = 3;
 
@@ -19,6 +21,7 @@ const MONTHS_AHEAD: u32 = 3;
 pub(crate) fn start(node: &Node) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let postgres = node.store.engine(0) == Engine::Postgres;
+    tasks.spawn(expire_holds(node.store.clone()));
     // A node with one file has nowhere to move a tenant to.
     if postgres || node.store.shards() > 1 {
         tasks.spawn(refresh_directory(node.store.clone()));
@@ -41,6 +44,18 @@ async fn refresh_directory(store: Store) {
             _ => {}
         }
         failing = refreshed.is_err();
+    }
+}
+
+async fn expire_holds(store: Store) {
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(HOLDS).await;
+        let expired = crate::ledger::expire_holds(&store).await;
+        if let (Err(error), false) = (&expired, failing) {
+            tracing::warn!(?error, "holds whose time is over can't be released");
+        }
+        failing = expired.is_err();
     }
 }
 

@@ -6,6 +6,7 @@ use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
 use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
 use log::{Log, LogConfig};
+use payments::{Payments, PaymentsConfig};
 use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +15,16 @@ use workflow::{Parts, Runner, RunnerConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
 pub(crate) fn modules() -> Vec<web::Module> {
-    let mut all = vec![identity::module(), catalog::module(), orders::module(), web::events_module(), crate::import::module()];
-    // Nobody looks after sagas while there are none.
-    if all.iter().any(|module| !module.workflows.is_empty()) {
-        all.push(web::workflows_module());
-    }
-    all
+    vec![
+        identity::module(),
+        catalog::module(),
+        orders::module(),
+        ledger::module(),
+        payments::module(),
+        web::events_module(),
+        web::workflows_module(),
+        crate::import::module(),
+    ]
 }
 
 /// The tables of every part.
@@ -43,8 +48,8 @@ pub(crate) fn known() -> Known {
 }
 
 /// The key for one use, derived from the platform's secret: keys of different uses tell nothing of each other.
-fn derived(secret: &str, purpose: &str) -> [u8; 32] {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), purpose.as_bytes());
+fn derived(secret: &[u8], purpose: &str) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), purpose.as_bytes());
     let mut key = [0; 32];
     key.copy_from_slice(tag.as_ref());
     key
@@ -112,21 +117,36 @@ impl Node {
         Ok(Log::idle(self.store.clone(), consumers(), LogConfig::default(), self.rng.clone())?)
     }
 
+    /// Who may come in.
+    pub(crate) async fn auth(&self) -> Outcome<Auth> {
+        let secret = |purpose| self.config.secret.as_ref().map(|secret| derived(secret.as_bytes(), purpose).to_vec());
+        let auth = AuthConfig { token_secret: secret("access tokens"), cursor_secret: secret("cursors"), ..AuthConfig::default() };
+        Ok(Auth::start(&self.store, self.rng.clone(), known(), auth).await?)
+    }
+
+    /// What payments need. Without a configured secret the key that seals providers' secrets follows from one that the database holds.
+    pub(crate) fn payments(&self, auth: &Auth) -> Outcome<Payments> {
+        let secret = self.config.secret.as_ref().map_or(auth.cursor_secret(), |secret| secret.as_bytes());
+        let options = &self.config.payments;
+        Ok(Payments::new(&PaymentsConfig {
+            sealing_key: derived(secret, "payments' secrets"),
+            base_urls: options.base_urls.clone(),
+            call_timeout_ms: options.call_timeout_ms,
+        })?)
+    }
+
     /// Starts running sagas in this process.
-    pub(crate) async fn start_workflows(&self) -> Outcome<Runner> {
-        let (parts, config) = (Parts::new(), RunnerConfig::default());
+    pub(crate) async fn start_workflows(&self, payments: &Payments) -> Outcome<Runner> {
+        let (parts, config) = (Parts::new().with(payments.clone()), RunnerConfig::default());
         Ok(Runner::start(self.store.clone(), workflows(), parts, config, self.rng.clone()).await?)
     }
 
     /// The HTTP application.
-    pub(crate) async fn web(&self, log: &Log, sagas: &Runner) -> Outcome<web::Web> {
+    pub(crate) fn web(&self, log: &Log, sagas: &Runner, auth: Auth, payments: Payments) -> Outcome<web::Web> {
         let mut registry = prometheus_client::registry::Registry::default();
         self.store.register_metrics(&mut registry);
         log.register(&mut registry);
         sagas.register(&mut registry);
-        let secret = |purpose| self.config.secret.as_ref().map(|secret| derived(secret, purpose).to_vec());
-        let auth = AuthConfig { token_secret: secret("access tokens"), cursor_secret: secret("cursors"), ..AuthConfig::default() };
-        let auth = Auth::start(&self.store, self.rng.clone(), known(), auth).await?;
         let app = web::App::builder(self.store.clone(), Arc::new(auth.clone()))
             .modules(modules())
             .config(self.config.web.clone())
@@ -134,7 +154,8 @@ impl Node {
             .rng(self.rng.clone())
             .cursor_key(CursorKey::new(auth.cursor_secret()))
             .registry(registry)
-            .part(auth);
+            .part(auth)
+            .part(payments);
         Ok(app.build()?)
     }
 

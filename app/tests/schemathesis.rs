@@ -115,7 +115,9 @@ fn things(server: &Server, key: &str, member: &Value) -> String {
     let order = make("/api/v1/orders", json!({ "draft": true, "currency": "EUR", "country": "NL", "lines": line(1_000_000) }));
     let note = |path: &str| make(path, json!({ "currency": "EUR", "country": "NL", "reason": "Broken", "lines": line(-1) }));
     let (credit_note, adjustment) = (note("/api/v1/credit-notes"), note("/api/v1/adjustments"));
+    let payment = make("/api/v1/payments/intents", json!({ "amount_minor": 100, "currency": "EUR" }));
     let named = [
+        ("intent_id", &payment["intent_id"]),
         ("customer_id", &customer["customer_id"]),
         ("address_id", &customer["addresses"][0]["address_id"]),
         ("product_id", &product["product_id"]),

@@ -1,6 +1,7 @@
 //! Load generators and peers. `cargo xtask bench store --help`; every figure is printed with its conditions.
 
 mod http;
+mod ledger_bench;
 mod measure;
 mod overload;
 mod peers;
@@ -21,6 +22,8 @@ struct Options {
 enum Bench {
     /// The store alone, in process: a command is one keyed insert, two guarded updates, two inserts and one event.
     Store(store_bench::Options),
+    /// The ledger alone, in process: single transfers, batches, hot accounts, and a row-lock ledger as the peer.
+    Ledger(ledger_bench::Options),
     /// The order path of a running server over HTTP.
     Http(http::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
@@ -35,6 +38,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be built");
     match Options::parse().bench {
         Bench::Store(options) => runtime.block_on(store_bench::run(options)),
+        Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),

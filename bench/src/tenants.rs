@@ -97,7 +97,9 @@ impl Application {
         let temporary = tempfile::tempdir().expect("a folder");
         let folder = place.folder.as_deref().unwrap_or(temporary.path());
         let (engine, shard) = match &place.postgres {
-            Some(url) => ("PostgreSQL, 4 lanes", ShardConfig::Postgres { url: url.clone(), lanes: 4, prepared: true, replicas: Vec::new() }),
+            Some(url) => {
+                ("PostgreSQL, 4 lanes", ShardConfig::Postgres { url: url.clone(), lanes: 4, prepared: true, replicas: Vec::new() })
+            }
             None => ("SQLite, synchronous=FULL", ShardConfig::Sqlite { path: folder.join("bench-http.db") }),
         };
         let cores = std::thread::available_parallelism().map_or(0, usize::from);

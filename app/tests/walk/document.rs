@@ -135,6 +135,23 @@ impl Document {
         if operation.name() == "POST /api/v1/credit-notes" {
             body["lines"][0]["quantity"] = json!(-1);
         }
+        if matches!(operation.name().as_str(), "POST /api/v1/payments/intents" | "POST /api/v1/payments/intents/{intent_id}/confirm") {
+            // Either a token or a stored method.
+            body.as_object_mut().expect("an object").remove("method_id");
+        }
+        match operation.name().as_str() {
+            "POST /api/v1/ledger/exchanges" => body["buy_minor"] = json!(5),
+            "POST /api/v1/ledger/transactions" => {
+                let mut credit = body["postings"][0].clone();
+                credit["side"] = json!("credit");
+                credit["account_id"] = json!(things.ids["debit"]);
+                body["postings"].as_array_mut().expect("a list").push(credit);
+            }
+            "POST /api/v1/ledger/transactions/bulk" => {
+                body["transactions"][0].as_object_mut().expect("an object").retain(|name, _| name == "transfer");
+            }
+            _ => {}
+        }
         Some(body)
     }
 
@@ -191,7 +208,7 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
     if let Some(fresh) = fresh {
         match name {
             "email" => return Some(json!(format!("walk-{fresh}@walk.example"))),
-            "slug" | "sku" | "external_ref" | "external_id" => return Some(json!(format!("walk-{fresh}"))),
+            "slug" | "sku" | "external_ref" | "external_id" | "code" => return Some(json!(format!("walk-{fresh}"))),
             _ => {}
         }
     }
@@ -210,6 +227,19 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "password" | "current_password" | "new_password" => json!("correct horse battery"),
         "sku" => json!(things.sku),
         "external_ref" => json!(things.reference),
+        "owner" => json!(things.reference),
+        "metadata" => json!({ "some-name": "some value" }),
+        "debit_account_id" | "from_account_id" => json!(things.ids["debit"]),
+        "to_account_id" => json!(things.ids["dollars"]),
+        "hold_id" => json!(things.ids["hold"]),
+        "done" => json!({}),
+        "saga_id" => json!(things.ids["sag"]),
+        // Nobody listens there: a payment that is confirmed finds its provider away.
+        "base_url" => json!("http://127.0.0.1:9"),
+        "api_key" => json!("sk_walk"),
+        "webhook_secrets" => json!(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]),
+        "currencies" => json!(["GBP"]),
+        "countries" => json!(["GB"]),
         "from" => json!("2011-01-01"),
         "to" => json!("2011-12-31"),
         "after" => json!("start"),

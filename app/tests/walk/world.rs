@@ -79,7 +79,7 @@ impl World {
             let poor_keys = ["reports.read", "customers.read"].map(|permission| (permission, key(permission))).to_vec();
             tenants.push((mark, price, Tenant { slug, key: key(""), poor_keys, things }));
         }
-        let server = sandbox.serve(&["serve"]);
+        let server = sandbox.serve(&["serve", "--set", "payments.base_urls=http://127.0.0.1:9"]);
         let mut client = Client::new(server.serving["url"].as_str().unwrap());
         for (mark, price, tenant) in &mut tenants {
             fill(&mut client, mark, price, tenant);
@@ -187,6 +187,33 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
         note("inv", &send("POST", "/api/v1/invitations", invitation)["id"]);
         note("key", &send("POST", "/api/v1/api-keys", json!({ "name": text("key"), "permissions": ["orders.read"] }))["id"]);
     }
+    // Accounts with a transfer between two of them.
+    let account = |code: &str, owner: &str| json!({ "code": format!("{mark}-{code}"), "name": text("account"), "type": "liability", "currency": "GBP", "owner": owner, "may_go_negative": true });
+    let payer = send("POST", "/api/v1/ledger/accounts", account("payer", mark))["account_id"].clone();
+    let payee = send("POST", "/api/v1/ledger/accounts", account("payee", mark))["account_id"].clone();
+    note("acc", &payee);
+    note("debit", &payer);
+    let dollars = json!({ "code": format!("{mark}-dollars"), "type": "liability", "currency": "USD" });
+    note("dollars", &send("POST", "/api/v1/ledger/accounts", dollars)["account_id"]);
+    let details = json!({ "external_ref": format!("{mark}-hold"), "description": text("hold"), "metadata": { mark: text("metadata") } });
+    let transfer = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "details": details });
+    note("txn", &send("POST", "/api/v1/ledger/transfers", transfer)["transaction_id"]);
+    let hold = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "expires_at": "2036-01-31T12:00:00Z" });
+    note("hold", &send("POST", "/api/v1/ledger/holds", hold)["transaction_id"]);
+    // A payment with a task, its provider, and a stored way to pay.
+    let provider =
+        json!({ "name": text("provider"), "kind": "sandbox", "base_url": "http://127.0.0.1:9", "api_key": format!("sk_{mark}") });
+    let provider = send("POST", "/api/v1/payments/providers", provider)["provider_id"].clone();
+    note("psp", &provider);
+    send("PUT", "/api/v1/payments/routing", json!({ "rules": [{ "provider_id": provider, "merchants": [mark] }] }));
+    let method = json!({ "customer": mark, "provider_id": provider, "token": "tok_approve", "label": text("card") });
+    note("pmt", &send("POST", "/api/v1/payments/methods", method)["method_id"]);
+    let payment = json!({ "amount_minor": 100, "currency": "GBP", "merchant": mark, "external_ref": format!("{mark}-r") });
+    let payment = send("POST", "/api/v1/payments/intents", payment)["intent_id"].clone();
+    note("pay", &payment);
+    send("POST", &format!("/api/v1/payments/intents/{}/confirm", payment.as_str().unwrap()), json!({ "token": "tok_approve" }));
+    note("sag", &send("GET", "/api/v1/workflows", Value::Null)["data"][0]["id"]);
+    note("ptk", &send("POST", "/api/v1/payments/tasks", json!({ "intent_id": payment, "detail": text("task") }))["task_id"]);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));

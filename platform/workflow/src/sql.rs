@@ -107,8 +107,7 @@ pub(crate) const DUE_IN_TURN: Sql = Sql::per_engine(
 );
 
 /// `$1` now. Since when the first one is due that has not ended. On the platform's scope.
-pub(crate) const FIRST_DUE: &str =
-    "SELECT next_at FROM workflow_sagas WHERE next_at <= $1 AND ended_at IS NULL ORDER BY next_at LIMIT 1";
+pub(crate) const FIRST_DUE: &str = "SELECT next_at FROM workflow_sagas WHERE next_at <= $1 AND ended_at IS NULL ORDER BY next_at LIMIT 1";
 
 /// When the next one of a shard is due; parked and ended ones are not asked about. Passes by those that have ended, however many: for
 /// tests' clocks. On the platform's scope.

@@ -1,0 +1,71 @@
+//! Payments: intents, the providers that are asked for money, and what becomes of both.
+//!
+//! Promises: a provider is asked under a reference that was written down before, and never under two for one attempt; an outcome that is
+//! unknown is asked about until a person is told, never guessed; only an outage or a soft decline leads to another provider; a final state
+//! is never left; no more is refunded than was captured, because the ledger refuses it; whatever a provider has moved is in the ledger; a
+//! card number is refused before anything keeps or logs it; providers' secrets are sealed.
+//! Must never know: orders, what was bought, and the tables of the ledger.
+
+mod adapter;
+mod audits;
+mod books;
+mod card;
+mod commands;
+mod model;
+mod queries;
+mod routes;
+mod routing;
+mod seal;
+mod service;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod workflows;
+
+use web::{EventInfo, InScope, Module, PermissionInfo, Statement};
+
+pub use card::has_card_number;
+pub use model::{IntentId, MethodId, OperationId, ProviderId, TaskId};
+pub use service::{Payments, PaymentsConfig};
+pub use workflows::{AUTHORIZE, EXPIRE, OPERATE};
+
+const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+
+const PERMISSIONS: &[PermissionInfo] = &[
+    PermissionInfo { name: "payments.read", description: "See payments, stored ways to pay, tasks, providers and routing." },
+    PermissionInfo { name: "payments.write", description: "Make, confirm, capture and void payments; store ways to pay; close tasks." },
+    PermissionInfo { name: "payments.refund", description: "Give payments back." },
+    PermissionInfo { name: "payments.configure", description: "Set up providers with their secrets, and the rules of routing." },
+];
+
+const EVENTS: &[EventInfo] = &[
+    EventInfo { kind: "payment.initiated", version: 1, description: "A payment was made; nobody has been asked yet." },
+    EventInfo { kind: "payment.requires_action", version: 1, description: "The customer has to confirm a payment." },
+    EventInfo { kind: "payment.authorized", version: 1, description: "A provider set a payment's money aside." },
+    EventInfo { kind: "payment.captured", version: 1, description: "Some or all of a payment's money was taken." },
+    EventInfo { kind: "payment.settled", version: 1, description: "A provider paid a payment out." },
+    EventInfo { kind: "payment.refunded", version: 1, description: "Some or all of a payment was given back." },
+    EventInfo { kind: "payment.failed", version: 1, description: "Nobody authorised a payment." },
+    EventInfo { kind: "payment.voided", version: 1, description: "An authorisation was given up." },
+    EventInfo { kind: "payment.expired", version: 1, description: "An authorisation, or the time to confirm, ran out." },
+    EventInfo { kind: "payment.disputed", version: 1, description: "The customer contests a payment." },
+    EventInfo { kind: "payment.operation_failed", version: 1, description: "A provider refused a capture, void or refund." },
+    EventInfo {
+        kind: "payment.needs_attention",
+        version: 1,
+        description: "A payment is in doubt or contradicts itself: a person has to look.",
+    },
+];
+
+/// This module, for the application to put together. [`Payments`] has to be put into both the application and the workflows.
+pub fn module() -> Module {
+    Module {
+        permissions: PERMISSIONS,
+        routes: routes::routes(),
+        workflows: workflows::workflows(),
+        events: EVENTS,
+        statements: sql::STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Tenant)).collect(),
+        audits: audits::audits(),
+        ..Module::new("payments", MIGRATIONS)
+    }
+}

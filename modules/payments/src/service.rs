@@ -1,0 +1,115 @@
+//! What payments need around the store: the sealing key, the HTTP client, which addresses may be called, and the breakers.
+
+use crate::adapter::{Adapter, Secrets};
+use crate::model::ProviderId;
+use crate::queries::{self, Provider};
+use crate::routing::Breakers;
+use crate::seal::SealingKey;
+use client::{Client, ClientConfig};
+use kernel::{Error, Result, Rng, TenantId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::Store;
+
+/// Providers whose opened secrets are kept in memory.
+const MAX_OPEN: usize = 1_024;
+
+/// How payments are set up.
+#[derive(Clone, Debug)]
+pub struct PaymentsConfig {
+    /// Seals providers' secrets in the store: 32 bytes from the configuration. Lost, every provider has to be given its secrets again.
+    pub sealing_key: [u8; 32],
+    /// Beginnings of the addresses at which providers may be called, such as `https://api.stripe.com`. Tenants choose among these.
+    pub base_urls: Vec<String>,
+    /// How long one call to a provider may take, in milliseconds; at most 12 s.
+    pub call_timeout_ms: u64,
+}
+
+/// What the module shares between its routes and its workflows; cheap to clone. The application puts one into both.
+#[derive(Clone)]
+pub struct Payments(Arc<Inner>);
+
+struct Inner {
+    key: SealingKey,
+    client: Client,
+    base_urls: Vec<String>,
+    breakers: Mutex<Breakers>,
+    open: Mutex<HashMap<(TenantId, ProviderId), Opened>>,
+}
+
+/// A provider that can be talked to, and the version of its row that it was made of.
+type Opened = (i64, Arc<Adapter>);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn place(tenant: TenantId, provider_id: ProviderId) -> String {
+    format!("payments/{tenant}/{provider_id}")
+}
+
+impl Payments {
+    /// Sets it up. Errors: `internal` when TLS can't be.
+    pub fn new(config: &PaymentsConfig) -> Result<Payments> {
+        let timeout_ms = config.call_timeout_ms.clamp(10, 12_000);
+        let client = Client::new(ClientConfig { timeout_ms, connect_timeout_ms: timeout_ms.min(3_000), ..ClientConfig::default() })?;
+        Ok(Payments(Arc::new(Inner {
+            key: SealingKey::new(&config.sealing_key),
+            client,
+            base_urls: config.base_urls.clone(),
+            breakers: Mutex::default(),
+            open: Mutex::default(),
+        })))
+    }
+
+    /// The breakers.
+    pub(crate) fn breakers(&self) -> MutexGuard<'_, Breakers> {
+        locked(&self.0.breakers)
+    }
+
+    /// An address as it is stored. Errors: `request.invalid` when it is none at which providers may be called.
+    pub(crate) fn allowed(&self, base_url: &str) -> Result<String> {
+        let url = base_url.trim_end_matches('/');
+        // A prefix counts only up to a boundary: `https://api.stripe.com.evil.example` is another host. Any port of a known host will do.
+        let known = self.0.base_urls.iter().map(|known| known.trim_end_matches('/'));
+        let port = |rest: &str| {
+            rest.strip_prefix(':').map_or(rest.to_owned(), |port| port.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
+        };
+        let fits = |known: &str| url.strip_prefix(known).map(port).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if known.into_iter().any(fits) && !url.contains(['?', '#', '@', '\\']) && url.bytes().all(|b| b.is_ascii_graphic()) {
+            return Ok(url.to_owned());
+        }
+        Err(Error::field("base_url", "not_allowed", "providers may only be called at the addresses of the option payments.base_urls"))
+    }
+
+    /// Seals a provider's secrets.
+    pub(crate) fn seal(&self, tenant: TenantId, provider_id: ProviderId, secrets: &Secrets, rng: &dyn Rng) -> Result<Vec<u8>> {
+        let text = serde_json::to_vec(secrets).map_err(|e| Error::internal("secrets don't serialise").caused_by(e))?;
+        self.0.key.seal(&place(tenant, provider_id), &text, rng)
+    }
+
+    /// Opens a provider's secrets. Errors: `payments.sealed`.
+    pub(crate) fn secrets(&self, tenant: TenantId, provider: &Provider) -> Result<Secrets> {
+        let text = self.0.key.open(&place(tenant, provider.provider_id), &provider.sealed)?;
+        serde_json::from_slice(&text).map_err(|e| Error::internal("sealed secrets can't be read").caused_by(e))
+    }
+
+    /// A provider that can be talked to, as it is set up now. Errors: `payments.provider_not_found`, `payments.sealed`, the store's.
+    pub(crate) async fn adapter(&self, store: &Store, tenant: TenantId, provider_id: ProviderId) -> Result<Arc<Adapter>> {
+        let provider = store.peek(tenant, move |read| queries::provider(read, provider_id)).await?;
+        if let Some((version, adapter)) = locked(&self.0.open).get(&(tenant, provider_id))
+            && *version == provider.version
+        {
+            return Ok(adapter.clone());
+        }
+        let secrets = self.secrets(tenant, &provider)?;
+        let Provider { kind, base_url, honours_keys, version, .. } = provider;
+        let adapter = Arc::new(Adapter { kind, base_url, secrets, honours_keys, client: self.0.client.clone() });
+        let mut open = locked(&self.0.open);
+        if open.len() >= MAX_OPEN {
+            open.clear();
+        }
+        open.insert((tenant, provider_id), (version, adapter.clone()));
+        Ok(adapter)
+    }
+}

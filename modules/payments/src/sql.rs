@@ -1,0 +1,242 @@
+//! Every statement of this module. `$1` is the tenant.
+
+pub(crate) const INTENT: &str = "
+SELECT intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor, capturing_minor, refunded_minor, refunding_minor,
+  fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider, provider_id, provider_charge, attempt, action_url,
+  failure, hold_id, created_at, updated_at, expires_at
+FROM payments_intents WHERE tenant_id = $1 AND intent_id = $2";
+
+pub(crate) const INTENTS_PAGE: &str = "
+SELECT intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor, capturing_minor, refunded_minor, refunding_minor,
+  fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider, provider_id, provider_charge, attempt, action_url,
+  failure, hold_id, created_at, updated_at, expires_at
+FROM payments_intents WHERE tenant_id = $1 AND intent_id < $2 ORDER BY intent_id DESC LIMIT $3";
+
+pub(crate) const INTENT_BY_REF: &str = "SELECT intent_id FROM payments_refs WHERE tenant_id = $1 AND external_ref = $2";
+
+pub(crate) const INSERT_INTENT: &str = "
+INSERT INTO payments_intents (tenant_id, intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor,
+  capturing_minor, refunded_minor, refunding_minor, fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider,
+  provider_id, provider_charge, attempt, action_url, failure, hold_id, created_at, updated_at, expires_at)
+VALUES ($1, $2, 1, 'initiated', $3, FALSE, $4, $5, 0, 0, 0, 0, 0, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, 0, NULL, NULL, NULL, $13, $13, NULL)";
+
+/// Writes what can change of an intent under its next version; `$3` is the version that was read.
+pub(crate) const UPDATE_INTENT: &str = "
+UPDATE payments_intents SET version = $4, state = $5, asking = $6, capture_open = $7, captured_minor = $8, capturing_minor = $9,
+  refunded_minor = $10, refunding_minor = $11, fee_minor = $12, token = $13, token_provider = $14, provider_id = $15, provider_charge = $16,
+  attempt = $17, action_url = $18, failure = $19, hold_id = $20, updated_at = $21, expires_at = $22
+WHERE tenant_id = $1 AND intent_id = $2 AND version = $3";
+
+pub(crate) const INSERT_REF: &str = "
+INSERT INTO payments_refs (tenant_id, external_ref, intent_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+pub(crate) const INSERT_ATTEMPT: &str = "
+INSERT INTO payments_attempts (tenant_id, intent_id, attempt, provider_id, outcome, begun_at) VALUES ($1, $2, $3, $4, 'asking', $5)";
+
+pub(crate) const END_ATTEMPT: &str = "
+UPDATE payments_attempts SET outcome = $4, code = $5, provider_charge = $6, ended_at = $7 WHERE tenant_id = $1 AND intent_id = $2 AND attempt = $3";
+
+pub(crate) const ATTEMPTS: &str = "
+SELECT attempt, provider_id, outcome, code, provider_charge, begun_at, ended_at
+FROM payments_attempts WHERE tenant_id = $1 AND intent_id = $2 ORDER BY attempt LIMIT 100";
+
+pub(crate) const INSERT_OPERATION: &str = "
+INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, begun_at)
+VALUES ($1, $2, $3, $4, 'pending', $5, 0, $6, $7, $8, $9)";
+
+pub(crate) const OPERATION: &str = "
+SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at
+FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2 AND operation_id = $3";
+
+pub(crate) const OPERATIONS: &str = "
+SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at
+FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2 ORDER BY operation_id LIMIT 1000";
+
+pub(crate) const OPERATION_COUNT: &str = "
+SELECT CAST(COUNT(*) AS BIGINT) FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2";
+
+pub(crate) const PENDING_OPERATIONS: &str = "
+SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at
+FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2 AND state = 'pending' ORDER BY operation_id LIMIT 1000";
+
+pub(crate) const END_OPERATION: &str = "
+UPDATE payments_operations SET state = $4, fee_minor = $5, code = $6, ended_at = $7
+WHERE tenant_id = $1 AND intent_id = $2 AND operation_id = $3 AND state = 'pending'";
+
+pub(crate) const INSERT_SOURCE: &str = "
+INSERT INTO payments_sources (tenant_id, intent_id, transaction_id, amount_minor, reversed_minor) VALUES ($1, $2, $3, $4, 0)";
+
+pub(crate) const SOURCES: &str = "
+SELECT transaction_id, amount_minor - reversed_minor FROM payments_sources
+WHERE tenant_id = $1 AND intent_id = $2 AND reversed_minor < amount_minor ORDER BY transaction_id LIMIT 2000";
+
+pub(crate) const REVERSE_SOURCE: &str = "
+UPDATE payments_sources SET reversed_minor = reversed_minor + $4 WHERE tenant_id = $1 AND intent_id = $2 AND transaction_id = $3";
+
+pub(crate) const ACCOUNTS: &str = "
+SELECT receivable_id, clearing_id, fees_id FROM payments_accounts WHERE tenant_id = $1 AND provider_id = $2 AND currency = $3";
+
+pub(crate) const INSERT_ACCOUNTS: &str = "
+INSERT INTO payments_accounts (tenant_id, provider_id, currency, receivable_id, clearing_id, fees_id) VALUES ($1, $2, $3, $4, $5, $6)";
+
+pub(crate) const ALL_ACCOUNTS: &str = "
+SELECT provider_id, currency, receivable_id, fees_id FROM payments_accounts WHERE tenant_id = $1 ORDER BY provider_id, currency LIMIT 10000";
+
+pub(crate) const PROVIDER: &str = "
+SELECT provider_id, version, name, kind, base_url, sealed, honours_keys, enabled, created_at, updated_at
+FROM payments_providers WHERE tenant_id = $1 AND provider_id = $2";
+
+pub(crate) const PROVIDERS: &str = "
+SELECT provider_id, version, name, kind, base_url, sealed, honours_keys, enabled, created_at, updated_at
+FROM payments_providers WHERE tenant_id = $1 ORDER BY provider_id LIMIT 100";
+
+pub(crate) const ENABLED_PROVIDERS: &str = "
+SELECT provider_id FROM payments_providers WHERE tenant_id = $1 AND enabled = TRUE ORDER BY provider_id LIMIT 100";
+
+pub(crate) const INSERT_PROVIDER: &str = "
+INSERT INTO payments_providers (tenant_id, provider_id, version, name, kind, base_url, sealed, honours_keys, enabled, created_at, updated_at)
+VALUES ($1, $2, 1, $3, $4, $5, $6, $7, TRUE, $8, $8)";
+
+pub(crate) const UPDATE_PROVIDER: &str = "
+UPDATE payments_providers SET version = $4, name = $5, sealed = $6, enabled = $7, updated_at = $8
+WHERE tenant_id = $1 AND provider_id = $2 AND version = $3";
+
+pub(crate) const POLICY: &str = "SELECT version, policy FROM payments_policies WHERE tenant_id = $1";
+
+pub(crate) const SET_POLICY: &str = "
+INSERT INTO payments_policies (tenant_id, version, policy) VALUES ($1, $2, $3)
+ON CONFLICT (tenant_id) DO UPDATE SET version = excluded.version, policy = excluded.policy";
+
+pub(crate) const INSERT_METHOD: &str = "
+INSERT INTO payments_methods (tenant_id, method_id, customer, provider_id, token, label, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+pub(crate) const METHOD: &str = "
+SELECT method_id, customer, provider_id, label, created_at, removed_at, token FROM payments_methods WHERE tenant_id = $1 AND method_id = $2";
+
+pub(crate) const METHODS_PAGE: &str = "
+SELECT method_id, customer, provider_id, label, created_at, removed_at, token
+FROM payments_methods WHERE tenant_id = $1 AND method_id < $2 ORDER BY method_id DESC LIMIT $3";
+
+/// The token goes with it: what was removed can't be charged.
+pub(crate) const REMOVE_METHOD: &str = "
+UPDATE payments_methods SET removed_at = $3, token = '' WHERE tenant_id = $1 AND method_id = $2 AND removed_at IS NULL";
+
+pub(crate) const CALLBACK_KNOWN: &str = "
+SELECT received_at FROM payments_callbacks WHERE tenant_id = $1 AND provider_id = $2 AND event_id = $3";
+
+pub(crate) const INSERT_CALLBACK: &str = "
+INSERT INTO payments_callbacks (tenant_id, provider_id, event_id, received_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+
+pub(crate) const OPEN_TASK: &str = "
+INSERT INTO payments_open_tasks (tenant_id, intent_id, kind, task_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+
+pub(crate) const OPEN_TASK_OF: &str = "
+SELECT task_id FROM payments_open_tasks WHERE tenant_id = $1 AND intent_id = $2 AND kind = $3";
+
+pub(crate) const INSERT_TASK: &str = "
+INSERT INTO payments_tasks (tenant_id, task_id, intent_id, kind, detail, opened_at)
+SELECT CAST($1 AS BIGINT), o.task_id, o.intent_id, o.kind, $5, CAST($6 AS BIGINT)
+FROM payments_open_tasks o WHERE o.tenant_id = $1 AND o.intent_id = $2 AND o.kind = $3 AND o.task_id = $4";
+
+pub(crate) const TASK: &str = "
+SELECT task_id, intent_id, kind, detail, opened_at, closed_at, note FROM payments_tasks WHERE tenant_id = $1 AND task_id = $2";
+
+pub(crate) const TASKS_PAGE: &str = "
+SELECT task_id, intent_id, kind, detail, opened_at, closed_at, note
+FROM payments_tasks WHERE tenant_id = $1 AND task_id < $2 ORDER BY task_id DESC LIMIT $3";
+
+pub(crate) const CLOSE_TASK: &str = "
+UPDATE payments_tasks SET closed_at = $3, note = $4 WHERE tenant_id = $1 AND task_id = $2 AND closed_at IS NULL";
+
+pub(crate) const FORGET_OPEN_TASK: &str = "
+DELETE FROM payments_open_tasks WHERE tenant_id = $1 AND intent_id = $2 AND kind = $3 AND task_id = $4";
+
+/// Amounts of an intent that can't be.
+pub(crate) const WRONG_AMOUNTS: &str = "
+SELECT intent_id FROM payments_intents
+WHERE tenant_id = $1 AND (captured_minor < 0 OR capturing_minor < 0 OR refunded_minor < 0 OR refunding_minor < 0
+  OR captured_minor + capturing_minor > amount_minor OR refunded_minor + refunding_minor > captured_minor)
+ORDER BY intent_id LIMIT 1";
+
+/// Intents whose amounts are not the sums of their operations.
+pub(crate) const WRONG_SUMS: &str = "
+SELECT i.intent_id FROM payments_intents i LEFT JOIN (
+  SELECT o.intent_id,
+    CAST(SUM(CASE WHEN o.kind = 'capture' AND o.state = 'succeeded' THEN o.amount_minor ELSE 0 END) AS BIGINT) AS captured,
+    CAST(SUM(CASE WHEN o.kind = 'capture' AND o.state = 'pending' THEN o.amount_minor ELSE 0 END) AS BIGINT) AS capturing,
+    CAST(SUM(CASE WHEN o.kind = 'refund' AND o.state = 'succeeded' THEN o.amount_minor ELSE 0 END) AS BIGINT) AS refunded,
+    CAST(SUM(CASE WHEN o.kind = 'refund' AND o.state = 'pending' THEN o.amount_minor ELSE 0 END) AS BIGINT) AS refunding,
+    CAST(SUM(o.fee_minor) AS BIGINT) AS fees
+  FROM payments_operations o WHERE o.tenant_id = $1 GROUP BY o.intent_id
+) s ON s.intent_id = i.intent_id
+WHERE i.tenant_id = $1 AND (i.captured_minor <> COALESCE(s.captured, 0) OR i.capturing_minor <> COALESCE(s.capturing, 0)
+  OR i.refunded_minor <> COALESCE(s.refunded, 0) OR i.refunding_minor <> COALESCE(s.refunding, 0) OR i.fee_minor <> COALESCE(s.fees, 0))
+ORDER BY i.intent_id LIMIT 1";
+
+/// What each provider owes by our payments: taken less given back less kept; and what it kept.
+pub(crate) const OWED: &str = "
+SELECT provider_id, currency, CAST(SUM(captured_minor - refunded_minor - refunding_minor - fee_minor) AS BIGINT), CAST(SUM(fee_minor) AS BIGINT)
+FROM payments_intents WHERE tenant_id = $1 AND provider_id IS NOT NULL GROUP BY provider_id, currency ORDER BY provider_id, currency";
+
+/// Attempts and operations that are open for longer than any deadline, and no person was told.
+pub(crate) const STUCK: &str = "
+SELECT i.intent_id FROM payments_intents i
+WHERE i.tenant_id = $1 AND i.asking = TRUE AND i.updated_at < $2
+  AND NOT EXISTS (SELECT 1 FROM payments_open_tasks t WHERE t.tenant_id = $1 AND t.intent_id = i.intent_id)
+ORDER BY i.intent_id LIMIT 1";
+
+pub(crate) const STUCK_OPERATION: &str = "
+SELECT o.intent_id FROM payments_operations o
+WHERE o.tenant_id = $1 AND o.state = 'pending' AND o.begun_at < $2
+  AND NOT EXISTS (SELECT 1 FROM payments_open_tasks t WHERE t.tenant_id = $1 AND t.intent_id = o.intent_id)
+ORDER BY o.intent_id LIMIT 1";
+
+/// All of them, for tests that prepare each on both engines.
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[
+    ("INTENT", INTENT),
+    ("INTENTS_PAGE", INTENTS_PAGE),
+    ("INTENT_BY_REF", INTENT_BY_REF),
+    ("INSERT_INTENT", INSERT_INTENT),
+    ("UPDATE_INTENT", UPDATE_INTENT),
+    ("INSERT_REF", INSERT_REF),
+    ("INSERT_ATTEMPT", INSERT_ATTEMPT),
+    ("END_ATTEMPT", END_ATTEMPT),
+    ("ATTEMPTS", ATTEMPTS),
+    ("INSERT_OPERATION", INSERT_OPERATION),
+    ("OPERATION", OPERATION),
+    ("OPERATIONS", OPERATIONS),
+    ("OPERATION_COUNT", OPERATION_COUNT),
+    ("PENDING_OPERATIONS", PENDING_OPERATIONS),
+    ("END_OPERATION", END_OPERATION),
+    ("INSERT_SOURCE", INSERT_SOURCE),
+    ("SOURCES", SOURCES),
+    ("REVERSE_SOURCE", REVERSE_SOURCE),
+    ("ACCOUNTS", ACCOUNTS),
+    ("INSERT_ACCOUNTS", INSERT_ACCOUNTS),
+    ("ALL_ACCOUNTS", ALL_ACCOUNTS),
+    ("PROVIDER", PROVIDER),
+    ("PROVIDERS", PROVIDERS),
+    ("ENABLED_PROVIDERS", ENABLED_PROVIDERS),
+    ("INSERT_PROVIDER", INSERT_PROVIDER),
+    ("UPDATE_PROVIDER", UPDATE_PROVIDER),
+    ("POLICY", POLICY),
+    ("SET_POLICY", SET_POLICY),
+    ("INSERT_METHOD", INSERT_METHOD),
+    ("METHOD", METHOD),
+    ("METHODS_PAGE", METHODS_PAGE),
+    ("REMOVE_METHOD", REMOVE_METHOD),
+    ("CALLBACK_KNOWN", CALLBACK_KNOWN),
+    ("INSERT_CALLBACK", INSERT_CALLBACK),
+    ("OPEN_TASK", OPEN_TASK),
+    ("OPEN_TASK_OF", OPEN_TASK_OF),
+    ("INSERT_TASK", INSERT_TASK),
+    ("TASK", TASK),
+    ("TASKS_PAGE", TASKS_PAGE),
+    ("CLOSE_TASK", CLOSE_TASK),
+    ("FORGET_OPEN_TASK", FORGET_OPEN_TASK),
+    ("WRONG_AMOUNTS", WRONG_AMOUNTS),
+    ("WRONG_SUMS", WRONG_SUMS),
+    ("OWED", OWED),
+    ("STUCK", STUCK),
+    ("STUCK_OPERATION", STUCK_OPERATION),
+];

@@ -1,0 +1,496 @@
+//! What reaches providers: authorisation with its cascade, the customer's confirmation, captures, voids, refunds, and expiry.
+//!
+//! A provider's reference is written down before the call, and stays the same when the call is repeated. An outcome that is unknown is
+//! asked about, or told by a callback; at its deadline a person gets a task, and nothing is guessed.
+
+use crate::adapter::{Adapter, Charge, ChargeStatus, Found, Order, Told};
+use crate::model::*;
+use crate::service::Payments;
+use crate::{books, commands, queries, routing, sql};
+use futures_util::future::BoxFuture;
+use kernel::{Error, Result, Timestamp};
+use log::Backoff;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use store::Tx;
+use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Step, Workflow};
+
+/// Asks providers to authorise an intent; its business key is the intent's id.
+pub const AUTHORIZE: Kind = Kind { name: "payments.authorize", version: 1 };
+/// Asks the provider for a capture, void or refund; its business key is the operation's id.
+pub const OPERATE: Kind = Kind { name: "payments.operate", version: 1 };
+/// Lets go of an authorisation whose time is over; its business key is the intent's id.
+pub const EXPIRE: Kind = Kind { name: "payments.expire", version: 1 };
+
+/// How long we count on an authorisation, in milliseconds: an hour less than the seven days that cards usually give.
+const AUTHORIZATION_MS: i64 = 7 * 86_400_000 - 3_600_000;
+/// How long a customer has to confirm, in milliseconds.
+const CONFIRM_MS: i64 = 3_600_000;
+/// How long it may stay unknown what became of an authorisation, in milliseconds. Then a person gets a task.
+pub(crate) const AUTHORIZE_DEADLINE_MS: i64 = 3_600_000;
+/// The same for a capture, void or refund.
+pub(crate) const OPERATE_DEADLINE_MS: i64 = 24 * 3_600_000;
+/// One call; more than the client's own limit, so that its failure says whether anything was sent.
+const CALL_MS: u32 = 15_000;
+/// An expiry that finds a capture under way looks again so much later, in milliseconds.
+const EXPIRE_AGAIN_MS: i64 = 600_000;
+
+/// The module's workflows.
+pub(crate) fn workflows() -> Vec<Workflow> {
+    let quick = Backoff { base_ms: 500, cap_ms: 60_000, max_attempts: 10 };
+    let patient = Backoff { base_ms: 2_000, cap_ms: 60_000, max_attempts: 10 };
+    let authorize = Action::outside(prepare_authorize, authorize, authorized)
+        .ask(resolve_authorize)
+        .timeout_ms(CALL_MS)
+        .deadline_ms(AUTHORIZE_DEADLINE_MS)
+        .backoff(quick);
+    // The call is a question: after a crash its answer is as good the second time.
+    let confirm = Action::outside(prepare_confirm, ask_confirmed, confirmed)
+        .ask(ask_confirmed)
+        .timeout_ms(CALL_MS)
+        .deadline_ms(CONFIRM_MS)
+        .backoff(patient);
+    let operate = Action::outside(prepare_operate, operate, operated)
+        .ask(resolve_operate)
+        .timeout_ms(CALL_MS)
+        .deadline_ms(OPERATE_DEADLINE_MS)
+        .backoff(quick);
+    vec![
+        Workflow::new(AUTHORIZE).version(1, vec![Step::new("authorize", authorize), Step::new("confirm", confirm)]).on_park(parked),
+        Workflow::new(OPERATE).version(1, vec![Step::new("operate", operate)]).on_park(parked),
+        Workflow::job(EXPIRE, Action::sql(expire)).on_park(parked),
+    ]
+}
+
+/// The state of an authorisation's saga.
+#[derive(Serialize, Deserialize)]
+struct Authorizing {
+    intent_id: IntentId,
+    /// Those who declined for now, or were away.
+    tried: Vec<ProviderId>,
+    /// What the last of them said.
+    said: Option<String>,
+}
+
+/// The state of an operation's saga.
+#[derive(Serialize, Deserialize)]
+struct Operating {
+    intent_id: IntentId,
+    operation_id: OperationId,
+}
+
+/// What is asked of the outside.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    provider_id: ProviderId,
+    order: Order,
+}
+
+/// What was learnt, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    told: Told,
+    cause: Cause,
+}
+
+impl Answer {
+    pub(crate) fn charge(charge: Charge, cause: Cause) -> Answer {
+        Answer { told: Told::Charge { charge: Box::new(charge) }, cause }
+    }
+
+    fn outcome(self) -> Outcome {
+        match serde_json::to_value(&self) {
+            Ok(value) => Outcome::Done(value),
+            Err(error) => Outcome::Unknown(error.to_string()),
+        }
+    }
+
+    fn read(value: Value) -> Result<Answer> {
+        serde_json::from_value(value).map_err(|e| Error::internal("an answer of a provider can't be read").caused_by(e))
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| Error::internal("a request does not serialise").caused_by(e))
+}
+
+/// Begins to ask providers for an intent.
+pub(crate) fn begin_authorization(tx: &mut Tx<'_>, intent_id: IntentId) -> Result<()> {
+    workflow::start(tx, AUTHORIZE, &intent_id.to_string(), &Authorizing { intent_id, tried: Vec::new(), said: None })
+}
+
+/// Begins to ask the provider for an operation.
+pub(crate) fn begin_operation(tx: &mut Tx<'_>, intent_id: IntentId, operation_id: OperationId) -> Result<()> {
+    workflow::start(tx, OPERATE, &operation_id.to_string(), &Operating { intent_id, operation_id })
+}
+
+/// A callback has shown where the intent's charge stands: ends the doubt of whoever waits.
+pub(crate) fn report_authorization(tx: &mut Tx<'_>, intent: &Intent, answer: &Answer) -> Result<()> {
+    let (key, reference) = (intent.intent_id.to_string(), intent.reference());
+    let Told::Charge { charge } = &answer.told else { return Ok(()) };
+    if charge.status == ChargeStatus::Processing {
+        return Ok(());
+    }
+    if intent.state == State::RequiresAction {
+        if charge.status != ChargeStatus::RequiresAction {
+            workflow::report(tx, AUTHORIZE, &key, &confirmation_of(&reference), &answer.clone().outcome())?;
+        }
+        return Ok(());
+    }
+    workflow::report(tx, AUTHORIZE, &key, &reference, &answer.clone().outcome())?;
+    Ok(())
+}
+
+/// A callback has shown that an operation was done.
+pub(crate) fn report_operation(tx: &mut Tx<'_>, operation_id: OperationId, answer: &Answer) -> Result<()> {
+    let key = operation_id.to_string();
+    workflow::report(tx, OPERATE, &key, &key, &answer.clone().outcome())?;
+    Ok(())
+}
+
+fn confirmation_of(reference: &str) -> String {
+    format!("{reference}-confirm")
+}
+
+/// The authorisation that the intent's current attempt asks for.
+fn authorization(intent: &Intent) -> Order {
+    Order::Authorize {
+        reference: intent.reference(),
+        token: intent.token.clone(),
+        amount_minor: intent.amount_minor,
+        currency: intent.currency,
+    }
+}
+
+/// What an operation asks of the intent's provider.
+pub(crate) fn order(intent: &Intent, operation: &Operation) -> Result<Order> {
+    let charge = intent.provider_charge.clone().ok_or_else(|| Error::internal("an operation on a payment that no provider knows"))?;
+    let (reference, amount_minor, currency) = (operation.operation_id.to_string(), operation.amount_minor, intent.currency);
+    Ok(match operation.kind {
+        OperationKind::Capture => Order::Capture { charge, reference, amount_minor, currency, last: operation.last },
+        OperationKind::Void => Order::Void { charge, reference },
+        OperationKind::Refund => Order::Refund { charge, reference, amount_minor, currency },
+    })
+}
+
+/// Chooses the next provider, writes down under which reference it will be asked, and sets the money aside in the ledger.
+fn prepare_authorize(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
+    let state: Authorizing = saga.state()?;
+    let mut intent = queries::intent(tx, state.intent_id)?;
+    if intent.state != State::Initiated {
+        return Ok(Prepared::Next(Next::Finish));
+    }
+    let enabled: Vec<(ProviderId,)> = tx.all(sql::ENABLED_PROVIDERS, ())?;
+    let (_, mut policy) = queries::policy(tx)?;
+    if policy.rules.is_empty() {
+        policy.rules = enabled.iter().map(|(provider_id,)| routing::Rule::always(*provider_id)).collect();
+    }
+    let known = |provider: &ProviderId| enabled.iter().any(|(enabled,)| enabled == provider) && !state.tried.contains(provider);
+    let order = match intent.token_provider {
+        Some(owner) => vec![owner],
+        None => routing::order(&policy, &intent.ask(), intent.intent_id.as_i64() as u64),
+    };
+    let Some(provider_id) = order.into_iter().find(known) else {
+        let said = state.said.unwrap_or_else(|| "no_provider".to_owned());
+        fail(tx, &mut intent, &said, Cause::Routing)?;
+        return Ok(Prepared::Next(Next::Finish));
+    };
+    let now = tx.now();
+    intent.provider_id = Some(provider_id);
+    intent.attempt += 1;
+    books::hold(tx, &mut intent, now.plus_ms(AUTHORIZATION_MS))?;
+    tx.exec(sql::INSERT_ATTEMPT, (intent.intent_id, intent.attempt, provider_id, now))?;
+    commands::save(tx, &mut intent)?;
+    Ok(Prepared::Call { key: intent.reference(), body: json(&Asked { provider_id, order: authorization(&intent) })? })
+}
+
+/// Nobody authorises it.
+fn fail(tx: &mut Tx<'_>, intent: &mut Intent, code: &str, cause: Cause) -> Result<()> {
+    books::release(tx, intent)?;
+    intent.asking = false;
+    intent.failure = Some(commands::short(code));
+    commands::hear(tx, intent, Report::Declined, cause)?;
+    Ok(())
+}
+
+/// The provider that is asked, and what of it.
+async fn asked(request: &Request) -> std::result::Result<(Asked, Arc<Adapter>), String> {
+    let mut asked: Asked = request.body().map_err(|error| error.to_string())?;
+    let tenant = request.tenant.ok_or("a payment without a tenant")?;
+    if let Order::Authorize { reference, token, .. } = &mut asked.order {
+        let (intent_id, _) = intent_of(reference).ok_or("a reference that is none of ours")?;
+        let intent = request.store().peek(tenant, move |read| queries::intent(read, intent_id)).await;
+        *token = intent.map_err(|error| error.to_string())?.token;
+    }
+    let adapter = request.part::<Payments>().adapter(request.store(), tenant, asked.provider_id).await;
+    Ok((asked, adapter.map_err(|error| error.to_string())?))
+}
+
+/// Calls the provider, unless its breaker is open.
+async fn call(request: &Request) -> Told {
+    let (asked, adapter) = match asked(request).await {
+        Ok(found) => found,
+        Err(why) => return Told::Outage { why },
+    };
+    let payments = request.part::<Payments>();
+    let now = request.store().clock().now();
+    if !payments.breakers().admits(asked.provider_id, now) {
+        return Told::Outage { why: "the provider has been away, and is left alone for a while".to_owned() };
+    }
+    let told = adapter.perform(&asked.order).await;
+    match &told {
+        Told::Outage { .. } | Told::Unknown { .. } => payments.breakers().failed(asked.provider_id, now),
+        Told::Charge { .. } | Told::Refused { .. } => payments.breakers().answered(asked.provider_id),
+    }
+    told
+}
+
+/// Learns what became of a call.
+async fn ask(request: &Request) -> Told {
+    match asked(request).await {
+        Ok((asked, adapter)) => adapter.resolve(&asked.order, request.first_called_at).await,
+        Err(why) => Told::Unknown { why },
+    }
+}
+
+fn authorize(request: Request) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        match call(&request).await {
+            Told::Unknown { why } => Outcome::Unknown(why),
+            // An outage is an answer here: another provider may be asked.
+            told => Answer { told, cause: Cause::Answer }.outcome(),
+        }
+    })
+}
+
+fn operate(request: Request) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        match call(&request).await {
+            Told::Unknown { why } => Outcome::Unknown(why),
+            Told::Outage { why } => Outcome::NotDone(why),
+            told => Answer { told, cause: Cause::Answer }.outcome(),
+        }
+    })
+}
+
+fn resolve_authorize(request: Request) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move { resolved(ask(&request).await) })
+}
+
+fn resolve_operate(request: Request) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move { resolved(ask(&request).await) })
+}
+
+fn resolved(told: Told) -> Outcome {
+    match told {
+        Told::Unknown { why } | Told::Outage { why } => Outcome::Unknown(why),
+        told => Answer { told, cause: Cause::Query }.outcome(),
+    }
+}
+
+/// Hears what became of an authorisation.
+fn authorized(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
+    let mut state: Authorizing = saga.state()?;
+    let mut intent = queries::intent(tx, state.intent_id)?;
+    let (told, cause) = match heard {
+        Heard::Done(value) => {
+            let answer = Answer::read(value)?;
+            (answer.told, answer.cause)
+        }
+        Heard::Refused(code) => (Told::Refused { code }, Cause::Answer),
+        Heard::Signal { .. } | Heard::Deadline => return Ok(Next::Park("an authorisation waits for nothing".to_owned())),
+    };
+    match told {
+        Told::Charge { charge } if charge.status == ChargeStatus::Declined => {
+            let (code, soft) = charge.decline.clone().unwrap_or_else(|| ("declined".to_owned(), false));
+            end_attempt(tx, &intent, if soft { "soft_decline" } else { "hard_decline" }, Some(&code), Some(&charge.id))?;
+            if soft {
+                return try_another(tx, saga, &mut state, &mut intent, code);
+            }
+            intent.provider_charge = Some(charge.id);
+            fail(tx, &mut intent, &code, cause)?;
+            Ok(Next::Finish)
+        }
+        Told::Charge { charge } => settle(tx, &mut intent, &charge, cause),
+        Told::Refused { code } => {
+            end_attempt(tx, &intent, "refused", Some(&code), None)?;
+            fail(tx, &mut intent, &code, cause)?;
+            Ok(Next::Finish)
+        }
+        Told::Outage { why } => {
+            end_attempt(tx, &intent, "outage", Some(&commands::short(&why)), None)?;
+            try_another(tx, saga, &mut state, &mut intent, "outage".to_owned())
+        }
+        Told::Unknown { why } => Ok(Next::Park(why)),
+    }
+}
+
+/// The next provider, after a soft decline or an outage; never after a hard decline, and never while an outcome is unknown.
+fn try_another(tx: &mut Tx<'_>, saga: &mut Saga, state: &mut Authorizing, intent: &mut Intent, said: String) -> Result<Next> {
+    books::release(tx, intent)?;
+    commands::save(tx, intent)?;
+    state.tried.extend(intent.provider_id);
+    state.said = Some(said);
+    saga.set_state(state)?;
+    Ok(Next::Step("authorize"))
+}
+
+fn end_attempt(tx: &mut Tx<'_>, intent: &Intent, outcome: &str, code: Option<&str>, charge: Option<&str>) -> Result<()> {
+    let now = tx.now();
+    tx.exec(sql::END_ATTEMPT, (intent.intent_id, intent.attempt, outcome, code.map(commands::short), charge, now))
+}
+
+/// The provider has a charge that was not declined: what follows from where it stands.
+fn settle(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge, cause: Cause) -> Result<Next> {
+    let outcome = match charge.status {
+        ChargeStatus::RequiresAction => "requires_action",
+        ChargeStatus::Voided => "voided",
+        ChargeStatus::Expired => "expired",
+        ChargeStatus::Authorized | ChargeStatus::Captured => "authorized",
+        ChargeStatus::Declined | ChargeStatus::Processing => "unclear",
+    };
+    end_attempt(tx, intent, outcome, None, Some(&charge.id))?;
+    intent.provider_charge = Some(charge.id.clone());
+    intent.asking = false;
+    intent.action_url = None;
+    match charge.status {
+        ChargeStatus::RequiresAction => {
+            intent.action_url = charge.action_url.clone();
+            commands::hear(tx, intent, Report::ActionRequired, cause)?;
+            Ok(Next::Step("confirm"))
+        }
+        ChargeStatus::Authorized | ChargeStatus::Captured => {
+            let at = tx.now().plus_ms(AUTHORIZATION_MS);
+            if !matches!(intent.state, State::Initiated | State::RequiresAction) {
+                // Voided by us while the customer confirmed, or the like: the table decides, and a person looks.
+                commands::hear(tx, intent, Report::Authorized, cause)?;
+                return Ok(Next::Finish);
+            }
+            intent.expires_at = Some(at);
+            intent.capture_open = true;
+            commands::hear(tx, intent, Report::Authorized, cause)?;
+            if intent.capture_mode == CaptureMode::Automatic {
+                commands::begin(tx, intent, OperationKind::Capture, intent.amount_minor, true, Cause::Request, "")?;
+            }
+            workflow::start_at(tx, EXPIRE, &intent.intent_id.to_string(), &intent.intent_id, at)?;
+            Ok(Next::Finish)
+        }
+        ChargeStatus::Voided | ChargeStatus::Expired => {
+            books::release(tx, intent)?;
+            let report = if charge.status == ChargeStatus::Voided { Report::Voided } else { Report::Expired };
+            commands::hear(tx, intent, report, cause)?;
+            Ok(Next::Finish)
+        }
+        ChargeStatus::Declined | ChargeStatus::Processing => Ok(Next::Park("an answer that says nothing".to_owned())),
+    }
+}
+
+/// Waits for the customer, by asking the provider now and then; a callback ends the wait at once.
+fn prepare_confirm(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
+    let state: Authorizing = saga.state()?;
+    let intent = queries::intent(tx, state.intent_id)?;
+    let provider_id = intent.provider_id.ok_or_else(|| Error::internal("a customer confirms at no provider"))?;
+    Ok(Prepared::Call { key: confirmation_of(&intent.reference()), body: json(&Asked { provider_id, order: authorization(&intent) })? })
+}
+
+fn ask_confirmed(request: Request) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        let (asked, adapter) = match asked(&request).await {
+            Ok(found) => found,
+            Err(why) => return Outcome::NotDone(why),
+        };
+        match adapter.find(&asked.order, request.first_called_at).await {
+            Found::Charge(charge) if !matches!(charge.status, ChargeStatus::RequiresAction | ChargeStatus::Processing) => {
+                Answer::charge(*charge, Cause::Query).outcome()
+            }
+            Found::Charge(_) | Found::Absent => Outcome::NotDone("the customer has not confirmed".to_owned()),
+            Found::Unknown(why) => Outcome::Unknown(why),
+        }
+    })
+}
+
+/// Hears what the customer did, or that time ran out.
+fn confirmed(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
+    let state: Authorizing = saga.state()?;
+    let mut intent = queries::intent(tx, state.intent_id)?;
+    let Heard::Done(value) = heard else {
+        // In time the customer did nothing: the charge is given up, whatever it says by then.
+        if intent.state == State::RequiresAction {
+            commands::void(tx, &mut intent, Cause::Expiry, "the customer did not confirm in time")?;
+        }
+        return Ok(Next::Finish);
+    };
+    let Answer { told, cause } = Answer::read(value)?;
+    match told {
+        Told::Charge { charge } if charge.status == ChargeStatus::Declined => {
+            let (code, _) = charge.decline.clone().unwrap_or_else(|| ("declined".to_owned(), false));
+            end_attempt(tx, &intent, "hard_decline", Some(&code), Some(&charge.id))?;
+            intent.action_url = None;
+            fail(tx, &mut intent, &code, cause)?;
+            Ok(Next::Finish)
+        }
+        Told::Charge { charge } => settle(tx, &mut intent, &charge, cause),
+        Told::Refused { .. } | Told::Outage { .. } | Told::Unknown { .. } => Ok(Next::Park("a confirmation without a charge".to_owned())),
+    }
+}
+
+fn prepare_operate(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
+    let state: Operating = saga.state()?;
+    let intent = queries::intent(tx, state.intent_id)?;
+    let operation = queries::operation(tx, state.intent_id, state.operation_id)?;
+    let provider_id = intent.provider_id.ok_or_else(|| Error::internal("an operation on a payment without a provider"))?;
+    Ok(Prepared::Call { key: operation.operation_id.to_string(), body: json(&Asked { provider_id, order: order(&intent, &operation)? })? })
+}
+
+/// Hears what became of an operation.
+fn operated(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
+    let state: Operating = saga.state()?;
+    let mut intent = queries::intent(tx, state.intent_id)?;
+    let operation = queries::operation(tx, state.intent_id, state.operation_id)?;
+    match heard {
+        Heard::Done(value) => match Answer::read(value)? {
+            Answer { told: Told::Charge { charge }, cause } => commands::operation_done(tx, &mut intent, &operation, &charge, cause)?,
+            Answer { told: Told::Refused { code }, cause } => commands::operation_failed(tx, &mut intent, &operation, &code, cause)?,
+            Answer { told: Told::Outage { why } | Told::Unknown { why }, .. } => return Ok(Next::Park(why)),
+        },
+        // The deadline of what was certainly never done.
+        Heard::Refused(_) => commands::operation_failed(tx, &mut intent, &operation, "provider_away", Cause::Expiry)?,
+        Heard::Signal { .. } | Heard::Deadline => return Ok(Next::Park("an operation waits for nothing".to_owned())),
+    }
+    Ok(Next::Finish)
+}
+
+/// An authorisation's time is over: what was not captured is let go.
+fn expire(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
+    let intent_id: IntentId = saga.state()?;
+    let mut intent = queries::intent(tx, intent_id)?;
+    if !intent.capture_open {
+        return Ok(Prepared::Done(Value::Null));
+    }
+    if intent.capturing_minor > 0 {
+        let again: Timestamp = tx.now().plus_ms(EXPIRE_AGAIN_MS);
+        return Ok(Prepared::Next(Next::StepAt("run", again)));
+    }
+    if intent.captured_minor == 0 {
+        commands::void(tx, &mut intent, Cause::Expiry, "the authorisation ran out")?;
+    } else {
+        intent.capture_open = false;
+        books::release(tx, &mut intent)?;
+        let all_back = intent.refunded_minor == intent.captured_minor;
+        commands::hear(tx, &mut intent, if all_back { Report::RefundedAll } else { Report::Expired }, Cause::Expiry)?;
+    }
+    Ok(Prepared::Done(Value::Null))
+}
+
+/// Nobody could learn in time what became of it: a person has to.
+fn parked(tx: &mut Tx<'_>, saga: &Saga, reason: &str) -> Result<()> {
+    let intent_id = match saga.kind() {
+        "payments.authorize" => saga.state::<Authorizing>()?.intent_id,
+        "payments.operate" => saga.state::<Operating>()?.intent_id,
+        _ => saga.state::<IntentId>()?,
+    };
+    let intent = queries::intent(tx, intent_id)?;
+    let detail = format!("{} at step {}: {reason}", saga.kind(), saga.step());
+    commands::open_task(tx, &intent, "in_doubt", &detail, Cause::Expiry)
+}

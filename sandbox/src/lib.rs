@@ -1,0 +1,20 @@
+//! A payment provider of our own, for tests, demos and benchmarks: a card provider's HTTP API that misbehaves on demand.
+//!
+//! Promises: it keeps its own books, which `GET /books` shows whole, and with a file they survive being killed at any moment; it does
+//! exactly what a token or the seed says, the same for the same seed; it honours idempotency keys, and nothing else makes a request
+//! happen once (two keys with one reference are two charges); everything it holds is bounded.
+//! Must never know: BrandOS. It is the other side, and shares no table, type or secret with it but the two configured ones.
+
+mod behaviour;
+mod books;
+mod callbacks;
+mod disk;
+mod routes;
+mod server;
+mod settlement;
+#[cfg(test)]
+mod tests;
+
+pub use behaviour::{Fault, Rates, Verdict};
+pub use books::{Charge, Decline, Movement, Status};
+pub use server::{Sandbox, SandboxConfig, serve};
