@@ -227,7 +227,6 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "metadata" => json!({ "some-name": "some value" }),
         "debit_account_id" | "from_account_id" => json!(things.ids["debit"]),
         "to_account_id" => json!(things.ids["dollars"]),
-        "hold_id" => json!(things.ids["hold"]),
         "from" => json!("2011-01-01"),
         "to" => json!("2011-12-31"),
         "after" => json!("start"),
