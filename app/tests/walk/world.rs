@@ -187,7 +187,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
         note("inv", &send("POST", "/api/v1/invitations", invitation)["id"]);
         note("key", &send("POST", "/api/v1/api-keys", json!({ "name": text("key"), "permissions": ["orders.read"] }))["id"]);
     }
-    // Accounts with a transfer between two of them.
+    // Accounts with a hold between two of them, which is a transaction too.
     let account = |code: &str, owner: &str| json!({ "code": format!("{mark}-{code}"), "name": text("account"), "type": "liability", "currency": "GBP", "owner": owner, "may_go_negative": true });
     let payer = send("POST", "/api/v1/ledger/accounts", account("payer", mark))["account_id"].clone();
     let payee = send("POST", "/api/v1/ledger/accounts", account("payee", mark))["account_id"].clone();
