@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Check that what is stored is consistent: every check of every module, tenant and shard
     Audit,
+    /// Rate limits: who is limited, and whether a file of rules is right
+    #[command(subcommand)]
+    Limits(Limits),
     /// Let a consumer of the log handle its events again
     Replay(Replay),
     /// Events that a consumer gave up on
@@ -232,6 +235,25 @@ pub(crate) struct Migrate {
     /// Change nothing; say what is pending, and exit with 1 when something is
     #[arg(long)]
     pub(crate) status: bool,
+}
+
+/// `limits ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Limits {
+    /// Who was refused by a running server, those refused last first
+    List {
+        /// The server [default: the configured web.listen]
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// File with an access token of an administrator of the platform; - for stdin
+        #[arg(long, value_name = "FILE")]
+        token_file: String,
+    },
+    /// Check a file of rules, and show what it says
+    Check {
+        /// The file, or default or generous for those that are shipped
+        file: String,
+    },
 }
 
 /// `replay`.

@@ -11,6 +11,7 @@ mod demo_catalog;
 mod doctor;
 mod exit;
 mod import;
+mod limits;
 mod lock;
 mod logging;
 mod migrate;
@@ -107,6 +108,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Import(Import::OnlineRetail(import)) => import::online_retail(config, import, out).await,
             Command::Migrate(cli::Migrate { status: true }) => migrate::status(config, out).await,
             Command::Migrate(_) => migrate::migrate(config, out).await,
+            Command::Limits(command) => limits::limits(config, command, out).await,
             Command::Audit => audit::audit(config, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(config, command, out).await,

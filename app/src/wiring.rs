@@ -13,7 +13,7 @@ use store::{Environment, ShardConfig, Store, StoreConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
 pub(crate) fn modules() -> Vec<web::Module> {
-    vec![identity::module(), catalog::module(), orders::module(), web::events_module(), crate::import::module()]
+    vec![identity::module(), catalog::module(), orders::module(), web::events_module(), web::limits_module(), crate::import::module()]
 }
 
 /// The tables of every part.
@@ -109,7 +109,11 @@ impl Node {
         let secret = |purpose| self.config.secret.as_ref().map(|secret| derived(secret, purpose).to_vec());
         let auth = AuthConfig { token_secret: secret("access tokens"), cursor_secret: secret("cursors"), ..AuthConfig::default() };
         let auth = Auth::start(&self.store, self.rng.clone(), known(), auth).await?;
-        let app = web::App::builder(self.store.clone(), Arc::new(auth.clone()))
+        let mut app = web::App::builder(self.store.clone(), Arc::new(auth.clone()));
+        if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng)? {
+            app = app.limits(limits);
+        }
+        let app = app
             .modules(modules())
             .config(self.config.web.clone())
             .clock(self.clock.clone())

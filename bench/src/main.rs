@@ -1,6 +1,7 @@
 //! Load generators and peers. `cargo xtask bench store --help`; every figure is printed with its conditions.
 
 mod http;
+mod limits;
 mod measure;
 mod overload;
 mod peers;
@@ -25,6 +26,8 @@ enum Bench {
     Http(http::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
     Tenants(tenants::Options),
+    /// Rate limits in process: a check of four levels on a million keys, with governor as the peer.
+    Limits(limits::Options),
     /// What one tenant's flood of orders costs nine others, through the whole HTTP path in process.
     Fairness(overload::FairnessOptions),
     /// What three times as many orders as can be placed cost those that are, through the whole HTTP path in process.
@@ -37,6 +40,7 @@ fn main() {
         Bench::Store(options) => runtime.block_on(store_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
+        Bench::Limits(options) => limits::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),
         Bench::Overload(options) => runtime.block_on(overload::overload(options)),
     }

@@ -114,6 +114,14 @@ impl Quota {
         self.burst
     }
 
+    /// What an unused key may do at once, and the time, in microseconds, in which it may do so again.
+    pub fn allowance(&self) -> (u32, u64) {
+        match self.algorithm {
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => (self.burst.max(1), self.full.0.max(self.token.0)),
+            _ => (self.limit, self.per_us),
+        }
+    }
+
     /// The most that one request may cost: one that costs more never passes.
     pub fn most(&self) -> u32 {
         match self.algorithm {

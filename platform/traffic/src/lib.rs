@@ -7,6 +7,7 @@
 mod address;
 mod algorithm;
 mod limiter;
+pub mod resilience;
 mod rules;
 mod table;
 mod watch;

@@ -72,7 +72,6 @@ pub(crate) struct ActiveRule {
     anonymous: bool,
     refused: Counter,
     would_refuse: Counter,
-    policy: String,
 }
 
 /// What is asked.
@@ -144,7 +143,7 @@ impl Decision {
         if let Outcome::Limited { rule, .. } = self.outcome {
             return self.levels.iter().find(|level| level.rule == rule);
         }
-        let share = |level: &&Level| (u64::from(self.left(level).0) << 32) / u64::from(whole(&level.quota));
+        let share = |level: &&Level| (u64::from(self.left(level).0) << 32) / u64::from(level.quota.allowance().0);
         self.levels.iter().min_by_key(share)
     }
 
@@ -156,14 +155,6 @@ impl Decision {
     /// When it was made, in microseconds since 1970.
     pub fn now_us(&self) -> u64 {
         self.now_us
-    }
-}
-
-/// What is left of an unused quota.
-fn whole(quota: &Quota) -> u32 {
-    match quota.algorithm() {
-        Algorithm::TokenBucket | Algorithm::LeakyBucket => quota.burst().max(1),
-        _ => quota.limit(),
     }
 }
 
@@ -269,6 +260,16 @@ impl Limiter {
         self.rules.load()
     }
 
+    /// Whether the address is on the block list.
+    pub fn blocks(&self, ip: IpAddr) -> bool {
+        let rules = self.rules.load();
+        let blocked = rules.file.block.contains(ip);
+        if blocked {
+            self.metrics.blocked.inc();
+        }
+        blocked
+    }
+
     /// Puts other rules in their place, for every request that comes from now on. A rule of the same name and key keeps what was counted;
     /// if its quota is another one, each key keeps the share that it has left.
     pub fn replace(&self, file: RuleFile) {
@@ -298,10 +299,7 @@ impl Limiter {
             }
         }
         let label = RuleLabel { rule: rule.name.to_string() };
-        let quota = &rule.quotas.base;
-        let window_s = (quota.per_us() / 1_000_000).max(1);
         ActiveRule {
-            policy: format!("\"{}\";q={};w={window_s}", rule.name, quota.limit()),
             refused: self.metrics.refused.get_or_create_owned(&label),
             would_refuse: self.metrics.would_refuse.get_or_create_owned(&label),
             anonymous: rule.is_anonymous(),
@@ -572,11 +570,6 @@ impl Rules {
     /// The name of a rule.
     pub fn name(&self, rule: u16) -> &str {
         self.rules.get(rule as usize).map_or("", |active| &active.rule.name)
-    }
-
-    /// How the IETF's `RateLimit-Policy` field names a rule: `"ip";q=100;w=60`.
-    pub fn policy(&self, rule: u16) -> &str {
-        self.rules.get(rule as usize).map_or("", |active| &active.policy)
     }
 }
 

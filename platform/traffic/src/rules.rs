@@ -498,6 +498,20 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_documentation_are_valid() {
+        let text = include_str!("../../../docs/traffic.md");
+        let mut examples = 0;
+        for block in text.split("```toml\n").skip(1) {
+            let example = block.split("```").next().unwrap();
+            if example.contains("[[rule]]") {
+                examples += 1;
+                assert!(!RuleFile::parse("docs/traffic.md", example).unwrap().rules.is_empty());
+            }
+        }
+        assert_eq!(examples, 1);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_with_its_line() {
         let with = |line: &str| format!("{GOOD}{line}\n");
         for (text, line, words) in [

@@ -33,7 +33,7 @@ fn a_refusal_says_how_much_is_left_and_when_to_come_again() {
     let decision = limiter.check(&from_ip(1));
     let level = decision.tightest().unwrap();
     assert_eq!((limiter.rules().name(level.rule), decision.left(level)), ("ip", (4, 100_000)));
-    assert_eq!(limiter.rules().policy(0), "\"ip\";q=10;w=1");
+    assert_eq!(level.quota.allowance(), (5, 500_000));
     assert_eq!(passing(&limiter, &from_ip(1), 10), 4);
     let decision = limiter.check(&from_ip(1));
     assert_eq!(decision.outcome, Outcome::Limited { rule: 0, retry_us: 100_000 });
