@@ -161,6 +161,19 @@ const OPTIONS: &[OptionInfo] = &[
         "262144",
         "Keys (addresses, users, tenants by rule) whose use is remembered, in 26 bytes each; when there are more, the least used is forgotten.",
     ),
+    OptionInfo {
+        key: "limits.redis",
+        kind: Kind::Text,
+        default: "\"\"",
+        shown: Shown::Urls,
+        doc: "Redis 7+ in which all nodes count together: redis://:password@host:6379/. Empty: each node counts by itself.",
+    },
+    option(
+        "limits.nodes",
+        Kind::Number(1, 1_000),
+        "1",
+        "How many nodes share limits.redis: while it is away, a rule with when_away = local gives each its part.",
+    ),
     option(
         "log.format",
         Kind::Word(&["auto", "pretty", "json"]),
@@ -276,6 +289,8 @@ pub(crate) struct StoreOptions {
 pub(crate) struct LimitOptions {
     pub(crate) rules: String,
     pub(crate) keys: usize,
+    pub(crate) redis: Option<String>,
+    pub(crate) nodes: u32,
 }
 
 /// How logs look.
@@ -380,7 +395,12 @@ impl Config {
                     tls_key: filled("web.tls_key").map(PathBuf::from),
                     shutdown_ms: number("web.shutdown_ms") as u64,
                 },
-                limits: LimitOptions { rules: text("limits.rules"), keys: number("limits.keys") as usize },
+                limits: LimitOptions {
+                    rules: text("limits.rules"),
+                    keys: number("limits.keys") as usize,
+                    redis: filled("limits.redis"),
+                    nodes: number("limits.nodes") as u32,
+                },
                 log: LogOptions {
                     format: match text("log.format").as_str() {
                         "json" => LogFormat::Json,
@@ -421,6 +441,9 @@ impl Config {
         }
         if let Some(wrong_one) = self.web.trusted_proxies.iter().find(|text| text.parse::<traffic::Network>().is_err()) {
             wrong("web.trusted_proxies", &format!("holds {wrong_one:?}, which is no network such as 10.0.0.0/8"));
+        }
+        if self.limits.redis.as_ref().is_some_and(|url| !url.starts_with("redis://")) {
+            wrong("limits.redis", "must be a URL such as redis://:password@host:6379/");
         }
         if self.log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
             wrong("log.level", "is not a level (error, warn, info, debug, trace) or a filter such as info,brandos_store=debug");
@@ -475,6 +498,7 @@ fn variable(key: &str) -> String {
 fn masked(info: &OptionInfo, setting: &Setting) -> String {
     match (info.shown, setting) {
         (Shown::Secret, Setting::Text(text)) if !text.is_empty() => "\"***\"".to_owned(),
+        (Shown::Urls, Setting::Text(url)) if !url.is_empty() => Setting::Text(without_password(url)).to_string(),
         (Shown::Urls, Setting::List(urls)) => Setting::List(urls.iter().map(|url| without_password(url)).collect()).to_string(),
         _ => setting.to_string(),
     }

@@ -14,7 +14,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use traffic::{DEFAULT_RULES, GENEROUS_RULES, Limiter, LimiterConfig, RuleFile};
+use traffic::{DEFAULT_RULES, GENEROUS_RULES, Limiter, LimiterConfig, RuleFile, SharedConfig};
 
 /// A token is no longer than this.
 const MAX_TOKEN: u64 = 8 * 1024;
@@ -23,13 +23,16 @@ const MAX_ANSWER: usize = 4 << 20;
 /// How long the server may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// The limiter of a server, watching its file of rules; none when limits are off. Errors: wrong rules, with the line.
-pub(crate) fn start(options: &LimitOptions, clock: Arc<dyn Clock>, rng: &dyn Rng) -> Outcome<Option<Arc<Limiter>>> {
+/// The limiter of a server, watching its file of rules and sharing its state as configured; none when limits are off. Errors: wrong rules, with the line.
+pub(crate) async fn start(options: &LimitOptions, clock: Arc<dyn Clock>, rng: &dyn Rng) -> Outcome<Option<Arc<Limiter>>> {
     if options.rules == "off" {
         return Ok(None);
     }
     let config = LimiterConfig { keys: options.keys, ..LimiterConfig::default() };
     let limiter = Arc::new(Limiter::new(read(&options.rules)?, config, clock, rng));
+    if let Some(url) = &options.redis {
+        limiter.share(SharedConfig { nodes: options.nodes, ..SharedConfig::new(url.as_str()) }).await?;
+    }
     if !matches!(options.rules.as_str(), "default" | "generous") {
         tokio::spawn(traffic::watch(Arc::downgrade(&limiter), PathBuf::from(&options.rules)));
     }

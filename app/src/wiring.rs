@@ -110,7 +110,7 @@ impl Node {
         let auth = AuthConfig { token_secret: secret("access tokens"), cursor_secret: secret("cursors"), ..AuthConfig::default() };
         let auth = Auth::start(&self.store, self.rng.clone(), known(), auth).await?;
         let mut app = web::App::builder(self.store.clone(), Arc::new(auth.clone()));
-        if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng)? {
+        if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng).await? {
             app = app.limits(limits);
         }
         let app = app

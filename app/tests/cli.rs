@@ -321,7 +321,7 @@ fn rules_of_rate_limits_are_checked_listed_and_changed_while_a_server_runs() {
     std::fs::write(&file, rule(2)).unwrap();
     let admin = sandbox.run(&["user", "create", "admin@limits.example", "--platform-admin", "--json"]).expect(0).json();
     let server = sandbox.serve(&["serve", "--set", &set]);
-    let sign_in = json!({ "email": "admin@limits.example", "password": admin["password"] }).to_string();
+    let sign_in = json!({ "email": "admin@limits.example", "password": admin["password"], "platform": true }).to_string();
     let (status, tokens) = server.request("POST", "/api/v1/auth/sign-in", None, &sign_in);
     assert_eq!(status, 200, "{tokens}");
     let token = serde_json::from_str::<Value>(&tokens).unwrap()["access_token"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! `engines up|down`: a private PostgreSQL and a PgBouncer on loopback, for tests. Ends exactly what it started.
+//! `engines up|down`: a private PostgreSQL, a PgBouncer and a Redis on loopback, for tests. Ends exactly what it started.
 
 use crate::{Outcome, say};
 use std::fs;
@@ -51,19 +51,23 @@ struct Running {
     folder: PathBuf,
     postgres_pid: u32,
     pgbouncer_pid: u32,
+    redis_pid: u32,
     postgres_url: String,
     pgbouncer_url: String,
+    redis_url: String,
 }
 
 impl Running {
     fn to_env(&self) -> String {
         format!(
-            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
+            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\nexport BRANDOS_TEST_REDIS={}\nexport BRANDOS_ENGINES_REDIS_PID={}\n",
             self.postgres_url,
             self.pgbouncer_url,
             self.folder.display(),
             self.postgres_pid,
-            self.pgbouncer_pid
+            self.pgbouncer_pid,
+            self.redis_url,
+            self.redis_pid
         )
     }
 
@@ -75,6 +79,9 @@ impl Running {
             pgbouncer_pid: value("BRANDOS_ENGINES_PGBOUNCER_PID")?.parse().ok()?,
             postgres_url: value("BRANDOS_TEST_POSTGRES")?.to_owned(),
             pgbouncer_url: value("BRANDOS_TEST_PGBOUNCER")?.to_owned(),
+            // Engines that an earlier version started have none.
+            redis_pid: value("BRANDOS_ENGINES_REDIS_PID").and_then(|pid| pid.parse().ok()).unwrap_or_default(),
+            redis_url: value("BRANDOS_TEST_REDIS").unwrap_or_default().to_owned(),
         })
     }
 
@@ -85,7 +92,7 @@ impl Running {
     }
 
     fn is_whole(&self) -> bool {
-        self.owns(self.postgres_pid) && self.owns(self.pgbouncer_pid)
+        self.owns(self.postgres_pid) && self.owns(self.pgbouncer_pid) && self.owns(self.redis_pid)
     }
 }
 
@@ -168,18 +175,18 @@ fn start() -> Outcome<Running> {
     let owner = Owner::find()?;
     let folder = private_folder(owner)?;
     let mut running = Running { folder: folder.clone(), ..Running::default() };
-    match start_both(&bin, owner, &folder, &mut running) {
+    match start_all(&bin, owner, &folder, &mut running) {
         Ok(()) => Ok(running),
         Err(error) => {
             let logs: String =
-                ["postgres.log", "pgbouncer.log"].iter().filter_map(|log| fs::read_to_string(folder.join(log)).ok()).collect();
+                ["postgres.log", "pgbouncer.log", "redis.log"].iter().filter_map(|log| fs::read_to_string(folder.join(log)).ok()).collect();
             end(&running);
             Err(format!("{error}\n{logs}"))
         }
     }
 }
 
-fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> Outcome {
+fn start_all(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) -> Outcome {
     let password = random_word()?;
     let data = folder.join("data");
     let (port, bouncer_port) = (free_port()?, free_port()?);
@@ -218,6 +225,14 @@ fn start_both(bin: &Path, owner: Owner, folder: &Path, running: &mut Running) ->
     wait_for_port(bouncer_port)?;
     running.pgbouncer_pid = read_pid(&folder.join("pgbouncer.pid"))?;
     running.pgbouncer_url = format!("postgres://brandos:{password}@127.0.0.1:{bouncer_port}/brandos");
+
+    let redis_port = free_port()?;
+    let config = folder.join("redis.conf");
+    owner.write(&config, &redis_config(folder, redis_port, &password))?;
+    run(owner.command(on_path("redis-server").ok_or("no redis-server was found")?, folder).arg(&config))?;
+    wait_for_port(redis_port)?;
+    running.redis_pid = read_pid(&folder.join("redis.pid"))?;
+    running.redis_url = format!("redis://:{password}@127.0.0.1:{redis_port}/");
     Ok(())
 }
 
@@ -230,10 +245,19 @@ fn pgbouncer_config(folder: &Path, port: u16, bouncer_port: u16) -> String {
     )
 }
 
+/// Keeps nothing on disk. The command line stays what it was, so that the process is known by its folder.
+fn redis_config(folder: &Path, port: u16, password: &str) -> String {
+    let folder = folder.display();
+    format!(
+        "bind 127.0.0.1\nport {port}\nrequirepass {password}\ndaemonize yes\nset-proc-title no\nsave \"\"\nappendonly no\n\
+         dir {folder}\nlogfile {folder}/redis.log\npidfile {folder}/redis.pid\n"
+    )
+}
+
 /// Ends what is ours, waits for it, and removes the folder.
 fn end(running: &Running) {
     // PgBouncer first, so that it holds no connection; then a fast shutdown: sessions are cut, nothing that was committed is lost.
-    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.postgres_pid, "-INT")] {
+    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.redis_pid, "-TERM"), (running.postgres_pid, "-INT")] {
         if pid == 0 || !running.owns(pid) {
             continue;
         }
@@ -260,10 +284,14 @@ fn install_missing() -> Outcome {
     if pgbouncer().is_none() {
         missing.push("pgbouncer");
     }
+    if on_path("redis-server").is_none() {
+        missing.push("redis-server");
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    let by_hand = format!("install PostgreSQL {OLDEST_POSTGRES} or newer and PgBouncer (Debian: apt-get install {})", missing.join(" "));
+    let by_hand =
+        format!("install PostgreSQL {OLDEST_POSTGRES} or newer, PgBouncer and Redis 7 (Debian: apt-get install {})", missing.join(" "));
     let apt = |arguments: &[&str]| {
         let mut command = if matches!(user_id(), Ok(0)) { Command::new("apt-get") } else { Command::new("sudo") };
         if command.get_program() == "sudo" {
@@ -384,8 +412,10 @@ mod tests {
             folder: "/tmp/brandos-engines-1".into(),
             postgres_pid: 12,
             pgbouncer_pid: 34,
+            redis_pid: 56,
             postgres_url: "postgres://brandos:x@127.0.0.1:1/brandos".into(),
             pgbouncer_url: "postgres://brandos:x@127.0.0.1:2/brandos".into(),
+            redis_url: "redis://:x@127.0.0.1:3/".into(),
         };
         assert_eq!(Running::from_env(&running.to_env()), Some(running));
         assert_eq!(Running::from_env("export BRANDOS_TEST_POSTGRES=x\n"), None);

@@ -114,6 +114,11 @@ impl Quota {
         self.burst
     }
 
+    /// The bucket's length: microseconds, and a numerator over the limit.
+    pub(crate) fn full(&self) -> (u64, u32) {
+        self.full
+    }
+
     /// What an unused key may do at once, and the time, in microseconds, in which it may do so again.
     pub fn allowance(&self) -> (u32, u64) {
         match self.algorithm {
@@ -157,7 +162,7 @@ impl Quota {
 
     /// `at` and `cost` tokens, as whole microseconds and a numerator over the limit.
     #[inline]
-    fn plus(&self, at: (u64, u32), cost: u32) -> (u64, u32) {
+    pub(crate) fn plus(&self, at: (u64, u32), cost: u32) -> (u64, u32) {
         let limit = u64::from(self.limit);
         let (whole, part) = if cost == 1 {
             (self.token.0, u64::from(self.token.1))

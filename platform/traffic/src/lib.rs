@@ -9,6 +9,7 @@ mod algorithm;
 mod limiter;
 pub mod resilience;
 mod rules;
+mod shared;
 mod table;
 mod watch;
 
@@ -16,4 +17,5 @@ pub use address::{Network, Networks, client, owner, plain};
 pub use algorithm::{Algorithm, Log, MAX_DELAY_US, MAX_LOG, MAX_PER_US, Quota, State, Verdict};
 pub use limiter::{Decision, Level, LimitedKey, Limiter, LimiterConfig, OpenConnection, Outcome, Rules, Take};
 pub use rules::{DEFAULT_RULES, GENEROUS_RULES, Rule, RuleFile, Subject, WhenAway};
+pub use shared::SharedConfig;
 pub use watch::watch;

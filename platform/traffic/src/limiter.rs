@@ -3,6 +3,7 @@
 use crate::address::owner;
 use crate::algorithm::{Algorithm, Quota, State, Verdict};
 use crate::rules::{KeyPart, Quotas, Rule, RuleFile, Subject};
+use crate::shared::{Shared, SharedMetrics};
 use crate::table::{Held, NO_PLACE, Place, Table};
 use arc_swap::ArcSwap;
 use kernel::{Clock, Rng, Timestamp};
@@ -12,11 +13,12 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128 as _, SipHasher13 as SipHasher13x128};
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use std::hash::Hasher as _;
+use std::hash::Hasher;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Versions of a rule's quota that are known: a key not seen during as many changes begins anew.
 const PAST_VERSIONS: usize = 16;
@@ -51,6 +53,7 @@ pub struct Limiter {
     limited: Mutex<HashMap<(u64, u64), LimitedKey>>,
     connections: Mutex<HashMap<IpAddr, u32>>,
     metrics: Metrics,
+    shared: OnceLock<Arc<Shared>>,
 }
 
 /// The rules of the moment.
@@ -133,6 +136,10 @@ impl Decision {
         Decision { outcome, delay_us: 0, levels: SmallVec::new(), now_us }
     }
 
+    pub(crate) fn push_level(&mut self, lookup: &Lookup, state: State) {
+        self.levels.push(Level { rule: lookup.rule, quota: lookup.quota, state });
+    }
+
     /// Whether it may pass.
     pub fn admitted(&self) -> bool {
         self.outcome == Outcome::Admitted
@@ -185,6 +192,7 @@ struct Metrics {
     blocked: Counter,
     connections_refused: Counter,
     rule_changes: Counter,
+    shared: SharedMetrics,
 }
 
 /// Figures that the table keeps itself.
@@ -235,6 +243,7 @@ impl Limiter {
             limited: Mutex::default(),
             connections: Mutex::default(),
             metrics: Metrics::default(),
+            shared: OnceLock::new(),
         };
         limiter.replace(file);
         limiter
@@ -252,6 +261,8 @@ impl Limiter {
             metrics.connections_refused.clone(),
         );
         registry.register("limits_rule_changes", "Times that the rules were replaced", metrics.rule_changes.clone());
+        registry.register("limits_shared_up", "1 while the shared state answers", metrics.shared.up.clone());
+        registry.register("limits_shared_away", "Decisions made without the shared state", metrics.shared.away.clone());
         registry.register_collector(Box::new(TableFigures(self.table.clone())));
     }
 
@@ -317,9 +328,8 @@ impl Limiter {
 
     /// Decides by these rules.
     pub fn decide(&self, rules: &Rules, subject: &Subject<'_>, take: Take) -> Decision {
-        if subject.ip.is_some_and(|ip| rules.file.block.contains(ip)) {
-            self.metrics.blocked.inc();
-            return Decision::new(Outcome::Blocked, self.now_us());
+        if let Some(blocked) = self.blocked(rules, subject) {
+            return blocked;
         }
         if take != Take::All && !rules.any_anonymous {
             return Decision::new(Outcome::Admitted, 0);
@@ -331,12 +341,64 @@ impl Limiter {
         self.decide_all(rules, subject, take, &mut lookups)
     }
 
+    pub(crate) fn blocked(&self, rules: &Rules, subject: &Subject<'_>) -> Option<Decision> {
+        if !subject.ip.is_some_and(|ip| rules.file.block.contains(ip)) {
+            return None;
+        }
+        self.metrics.blocked.inc();
+        Some(Decision::new(Outcome::Blocked, self.now_us()))
+    }
+
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.get()
+    }
+
+    /// Whether decisions are made with other nodes, so that they take a round trip: [`Limiter::decide_shared`].
+    pub fn is_shared(&self) -> bool {
+        self.shared.get().is_some()
+    }
+
+    /// Once: a second shared state would be another truth.
+    pub(crate) fn set_shared(&self, shared: Arc<Shared>) {
+        let _ = self.shared.set(shared);
+    }
+
+    pub(crate) fn shared_metrics(&self) -> &SharedMetrics {
+        &self.metrics.shared
+    }
+
+    pub(crate) fn count_trial(&self, active: &ActiveRule) {
+        active.would_refuse.inc();
+    }
+
+    pub(crate) fn count_refusal(&self, active: &ActiveRule, hash: u64, subject: &Subject<'_>, now_us: u64, retry_us: u64) {
+        active.refused.inc();
+        self.note(active, hash, subject, now_us, retry_us);
+    }
+
+    /// The key in the shared state: the same on every node. 128 bits, because its hash has no secret.
+    pub(crate) fn shared_key(&self, rules: &Rules, lookup: &Lookup, subject: &Subject<'_>) -> String {
+        let active = &rules.rules[lookup.rule as usize];
+        let mut hasher = SipHasher13x128::new();
+        hasher.write(format!("{:?}", active.rule.key).as_bytes());
+        // It was fed without a gap when the lookup was made.
+        let _ = feed(&mut hasher, active, subject);
+        let hash = hasher.finish128();
+        format!(
+            "brandos:limit:{}:{}:{:016x}{:016x}",
+            active.rule.name,
+            u8::from(lookup.quota.algorithm() == Algorithm::SlidingLog),
+            hash.h1,
+            hash.h2
+        )
+    }
+
     pub(crate) fn now_us(&self) -> u64 {
         self.clock.now().micros().max(0) as u64
     }
 
     /// The rules that are about this request, in the order of their places.
-    fn lookups(&self, rules: &Rules, subject: &Subject<'_>, take: Take) -> SmallVec<[Lookup; 6]> {
+    pub(crate) fn lookups(&self, rules: &Rules, subject: &Subject<'_>, take: Take) -> SmallVec<[Lookup; 6]> {
         let mut lookups: SmallVec<[Lookup; 6]> = SmallVec::new();
         for (index, active) in rules.rules.iter().enumerate() {
             if (take != Take::All && !active.anonymous) || !active.rule.matches(subject) {
@@ -365,7 +427,7 @@ impl Limiter {
     }
 
     /// Locks every key's set, decides each, and writes all or none.
-    fn decide_all(&self, rules: &Rules, subject: &Subject<'_>, take: Take, lookups: &mut [Lookup]) -> Decision {
+    pub(crate) fn decide_all(&self, rules: &Rules, subject: &Subject<'_>, take: Take, lookups: &mut [Lookup]) -> Decision {
         let mut held: SmallVec<[(Held<'_>, u8); 6]> = SmallVec::new();
         let mut last = None;
         for lookup in lookups.iter_mut() {
@@ -386,7 +448,11 @@ impl Limiter {
                 *taken |= 1 << found.slot;
             }
             lookup.verdict = match set.log(lookup.slot, lookup.hash) {
-                Some(log) => log.decide(&lookup.quota, lookup.cost, now_us),
+                Some(log) => {
+                    let verdict = log.decide(&lookup.quota, lookup.cost, now_us);
+                    lookup.state = log.state(&lookup.quota);
+                    verdict
+                }
                 None if lookup.quota.algorithm() == Algorithm::SlidingLog => {
                     crate::Log::default().decide(&lookup.quota, lookup.cost, now_us)
                 }
@@ -419,14 +485,7 @@ impl Limiter {
                 held[lookup.held as usize].0.put(lookup.slot, lookup.hash, active.version, lookup.quota.used(next, now_us), next);
             }
             if !active.rule.dry_run {
-                // A log's verdict holds its state whatever it says; that of a request which is refused elsewhere was not entered.
-                let state = match (taking, lookup.quota.algorithm()) {
-                    (false, Algorithm::SlidingLog) if lookup.verdict.admitted => {
-                        State { word: lookup.verdict.next.word - u64::from(lookup.cost), ..lookup.verdict.next }
-                    }
-                    (false, Algorithm::SlidingLog) | (true, _) => lookup.verdict.next,
-                    (false, _) => lookup.state,
-                };
+                let state = if taking { lookup.verdict.next } else { lookup.state };
                 decision.levels.push(Level { rule: lookup.rule, quota: lookup.quota, state });
             }
         }
@@ -533,32 +592,39 @@ impl Limiter {
     #[inline]
     pub(crate) fn hash(&self, active: &ActiveRule, subject: &Subject<'_>) -> Option<u64> {
         let mut hasher = SipHasher13::new_with_keys(self.seed.0 ^ active.id, self.seed.1);
-        if subject.service.is_some() {
-            hasher.write_i64(subject.tenant.map_or(0, kernel::TenantId::as_i64));
-        }
-        for part in &active.rule.key {
-            let mut text = |text: &str| {
-                hasher.write_usize(text.len());
-                hasher.write(text.as_bytes());
-            };
-            match part {
-                KeyPart::Ip => match owner(subject.ip?) {
-                    IpAddr::V4(ip) => hasher.write_u64(u64::from(ip.to_bits())),
-                    IpAddr::V6(ip) => hasher.write_u64((ip.to_bits() >> 64) as u64),
-                },
-                KeyPart::User => hasher.write_i64(subject.user?),
-                KeyPart::ApiKey => hasher.write_i64(subject.api_key?),
-                KeyPart::Tenant => hasher.write_i64(subject.tenant?.as_i64()),
-                KeyPart::Route => text(subject.route),
-                KeyPart::Method => text(subject.method),
-                KeyPart::Plan => text(subject.plan?),
-                KeyPart::Country => text(subject.country?),
-                KeyPart::Name => text(subject.name?),
-                KeyPart::Header(name) => text(subject.headers.and_then(|headers| headers(name))?),
-            }
-        }
+        feed(&mut hasher, active, subject)?;
         Some(hasher.finish())
     }
+}
+
+/// Everything that makes a key what it is; none when a part of it is not known.
+#[inline]
+fn feed(hasher: &mut impl Hasher, active: &ActiveRule, subject: &Subject<'_>) -> Option<()> {
+    if subject.service.is_some() {
+        hasher.write_i64(subject.tenant.map_or(0, kernel::TenantId::as_i64));
+    }
+    for part in &active.rule.key {
+        let mut text = |text: &str| {
+            hasher.write_usize(text.len());
+            hasher.write(text.as_bytes());
+        };
+        match part {
+            KeyPart::Ip => match owner(subject.ip?) {
+                IpAddr::V4(ip) => hasher.write_u64(u64::from(ip.to_bits())),
+                IpAddr::V6(ip) => hasher.write_u64((ip.to_bits() >> 64) as u64),
+            },
+            KeyPart::User => hasher.write_i64(subject.user?),
+            KeyPart::ApiKey => hasher.write_i64(subject.api_key?),
+            KeyPart::Tenant => hasher.write_i64(subject.tenant?.as_i64()),
+            KeyPart::Route => text(subject.route),
+            KeyPart::Method => text(subject.method),
+            KeyPart::Plan => text(subject.plan?),
+            KeyPart::Country => text(subject.country?),
+            KeyPart::Name => text(subject.name?),
+            KeyPart::Header(name) => text(subject.headers.and_then(|headers| headers(name))?),
+        }
+    }
+    Some(())
 }
 
 impl Rules {

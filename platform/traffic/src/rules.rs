@@ -44,7 +44,7 @@ pub struct Subject<'a> {
     /// ISO 3166 code of the client's country.
     pub country: Option<&'a str>,
     /// The request's headers, asked by lower-case name.
-    pub headers: Option<&'a dyn Fn(&str) -> Option<&'a str>>,
+    pub headers: Option<&'a (dyn Fn(&str) -> Option<&'a str> + Sync)>,
     /// A limit of the business or of another program, which only rules that match this service count.
     pub service: Option<&'a str>,
     /// What the service's limit is about, in its own words.

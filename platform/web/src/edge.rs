@@ -460,7 +460,7 @@ fn out_of_time(method: &Method) -> Error {
 async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<Told>) -> Result<()> {
     let asking = if rules.in_tenant { Asking::new(app, &rules.path, parts) } else { None };
     if let Some(asking) = &asking {
-        asking.enter(told)?;
+        asking.enter(told).await?;
     }
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
     if announced > rules.body_limit_bytes {
@@ -473,7 +473,7 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<To
             Ok(identity) => Some(identity),
             Err(error) => {
                 if let Some(asking) = &asking {
-                    asking.unknown(told)?;
+                    asking.unknown(told).await?;
                 }
                 return Err(error);
             }

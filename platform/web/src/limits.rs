@@ -72,7 +72,7 @@ impl<'a> Asking<'a> {
         Some(Asking { app, route, parts, ip })
     }
 
-    fn decide(&self, identity: Option<&Identity>, take: Take) -> (Result<Duration>, Option<Told>) {
+    async fn decide(&self, identity: Option<&Identity>, take: Take) -> (Result<Duration>, Option<Told>) {
         let Some(limiter) = self.app.limits() else { return (Ok(Duration::ZERO), None) };
         let header = |name: &str| self.parts.headers.get(name).and_then(|value| value.to_str().ok());
         let id_of = |kind: ActorKind| identity.filter(|identity| identity.actor.kind == kind).map(|identity| identity.actor.id);
@@ -89,14 +89,14 @@ impl<'a> Asking<'a> {
             ..Subject::default()
         };
         let rules = limiter.rules();
-        let decision = limiter.decide(&rules, &subject, take);
+        let decision = limiter.decide_shared(&rules, &subject, take).await;
         let told = (take != Take::Peek || !decision.admitted()).then(|| told(&rules, &decision)).flatten();
         (verdict(&rules, &decision), told)
     }
 
     /// Before anything is looked up: refuses whom the rules that need no identity refuse already. Takes nothing.
-    pub(crate) fn enter(&self, told: &mut Option<Told>) -> Result<()> {
-        let (verdict, say) = self.decide(None, Take::Peek);
+    pub(crate) async fn enter(&self, told: &mut Option<Told>) -> Result<()> {
+        let (verdict, say) = self.decide(None, Take::Peek).await;
         if verdict.is_err() {
             *told = say;
         }
@@ -104,15 +104,15 @@ impl<'a> Asking<'a> {
     }
 
     /// Whoever was not recognised pays by its address.
-    pub(crate) fn unknown(&self, told: &mut Option<Told>) -> Result<()> {
-        let (verdict, say) = self.decide(None, Take::Anonymous);
+    pub(crate) async fn unknown(&self, told: &mut Option<Told>) -> Result<()> {
+        let (verdict, say) = self.decide(None, Take::Anonymous).await;
         *told = say;
         verdict.map(|_| ())
     }
 
     /// All rules at once, all or none; waits as long as a queue says.
     pub(crate) async fn take(&self, identity: Option<&Identity>, told: &mut Option<Told>) -> Result<()> {
-        let (verdict, say) = self.decide(identity, Take::All);
+        let (verdict, say) = self.decide(identity, Take::All).await;
         *told = say;
         let delay = verdict?;
         if !delay.is_zero() {
@@ -354,7 +354,7 @@ async fn decide(State(app): State<App>, caller: Caller, Body(question): Body<Que
     let unknown = || Error::not_found("limits.unknown_service", "no rule is about this service, or none with these attributes");
     let limiter: &Limiter = app.limits().ok_or_else(unknown)?;
     let rules = limiter.rules();
-    let decision = limiter.decide(&rules, &subject, Take::All);
+    let decision = limiter.decide_shared(&rules, &subject, Take::All).await;
     if decision.levels.is_empty() && decision.admitted() {
         return Err(unknown().into());
     }
