@@ -247,7 +247,7 @@ impl Quota {
             return Verdict { admitted: true, next, delay_us: 0, retry_us: 0 };
         }
         // In this window, when enough of the one before has slid out; or else in the next one, when enough of this one has.
-        let slides_to = |count: u64, room: u64| if count == 0 { per } else { (room * per / count).min(per) };
+        let slides_to = |count: u64, room: u64| (room * per).checked_div(count).map_or(per, |slides| slides.min(per));
         let retry_us = match limit.checked_sub(this + cost) {
             Some(room) => left - slides_to(before, room).min(left),
             None => left + (per - slides_to(this, limit.saturating_sub(cost))),

@@ -16,6 +16,6 @@ mod watch;
 pub use address::{Network, Networks, client, owner, plain};
 pub use algorithm::{Algorithm, Log, MAX_DELAY_US, MAX_LOG, MAX_PER_US, Quota, State, Verdict};
 pub use limiter::{Decision, Level, LimitedKey, Limiter, LimiterConfig, OpenConnection, Outcome, Rules, Take};
-pub use rules::{DEFAULT_RULES, GENEROUS_RULES, Rule, RuleFile, Subject, WhenAway};
+pub use rules::{DEFAULT_RULES, GENEROUS_RULES, Headers, Rule, RuleFile, Subject, WhenAway};
 pub use shared::SharedConfig;
 pub use watch::watch;

@@ -24,6 +24,9 @@ const MAX_BLOCKED: usize = 1_000_000;
 /// The longest file, in bytes.
 pub(crate) const MAX_FILE: u64 = 64 * 1024 * 1024;
 
+/// A request's headers: the value of one by its lower-case name.
+pub type Headers<'a> = dyn Fn(&str) -> Option<&'a str> + Sync + 'a;
+
 /// Who asks for what: everything that a rule can look at. What is not known is none, and no rule that needs it applies.
 #[derive(Clone, Copy, Default)]
 pub struct Subject<'a> {
@@ -44,7 +47,7 @@ pub struct Subject<'a> {
     /// ISO 3166 code of the client's country.
     pub country: Option<&'a str>,
     /// The request's headers, asked by lower-case name.
-    pub headers: Option<&'a (dyn Fn(&str) -> Option<&'a str> + Sync)>,
+    pub headers: Option<&'a Headers<'a>>,
     /// A limit of the business or of another program, which only rules that match this service count.
     pub service: Option<&'a str>,
     /// What the service's limit is about, in its own words.
