@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// The books of a tenant
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Rate limits: who is limited, and whether a file of rules is right
+    #[command(subcommand)]
+    Limits(Limits),
     /// Let a consumer of the log handle its events again
     Replay(Replay),
     /// Events that a consumer gave up on
@@ -275,6 +278,25 @@ pub(crate) enum ExportFormat {
     Hledger,
     /// One JSON object a line
     Json,
+}
+
+/// `limits ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Limits {
+    /// Who was refused by a running server, those refused last first
+    List {
+        /// The server [default: the configured web.listen]
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// File with an access token of an administrator of the platform; - for stdin
+        #[arg(long, value_name = "FILE")]
+        token_file: String,
+    },
+    /// Check a file of rules, and show what it says
+    Check {
+        /// The file, or default or generous for those that are shipped
+        file: String,
+    },
 }
 
 /// `replay`.

@@ -144,6 +144,12 @@ const OPTIONS: &[OptionInfo] = &[
         "Origins whose pages may call the API, such as [\"https://shop.example\"], or [\"*\"] for all. Empty: none but its own.",
     ),
     option(
+        "web.trusted_proxies",
+        Kind::List,
+        "[]",
+        "Networks of the proxies whose X-Forwarded-For tells the client's address, such as [\"10.0.0.0/8\"]. Empty: none is believed.",
+    ),
+    option(
         "web.body_limit_bytes",
         Kind::Number(1_024, 67_108_864),
         "1048576",
@@ -162,6 +168,32 @@ const OPTIONS: &[OptionInfo] = &[
     option("web.connections", Kind::Number(1, 1_000_000), "16384", "The most connections open; more wait to be accepted."),
     option("web.event_streams", Kind::Number(0, 1_000_000), "1024", "The most event streams open."),
     option("web.shutdown_ms", Kind::Number(0, 600_000), "20000", "How long a shutdown waits for the requests in flight."),
+    option(
+        "limits.rules",
+        Kind::Text,
+        "\"default\"",
+        "The rules of rate limits: default (those that are shipped), generous (nobody meets them by hand; what the demo runs with),\n\
+         off, or a file, which is read again within 50 ms of a change. `brandos limits check FILE` says what is wrong with one.",
+    ),
+    option(
+        "limits.keys",
+        Kind::Number(1_000, 100_000_000),
+        "262144",
+        "Keys (addresses, users, tenants by rule) whose use is remembered, in 26 bytes each; when there are more, the least used is forgotten.",
+    ),
+    OptionInfo {
+        key: "limits.redis",
+        kind: Kind::Text,
+        default: "\"\"",
+        shown: Shown::Urls,
+        doc: "Redis 7+ in which all nodes count together: redis://:password@host:6379/. Empty: each node counts by itself.",
+    },
+    option(
+        "limits.nodes",
+        Kind::Number(1, 1_000),
+        "1",
+        "How many nodes share limits.redis: while it is away, a rule with when_away = local gives each its part.",
+    ),
     option(
         "log.format",
         Kind::Word(&["auto", "pretty", "json"]),
@@ -256,6 +288,8 @@ pub(crate) struct Config {
     pub(crate) payments: PaymentOptions,
     /// `web.*`.
     pub(crate) web: web::WebConfig,
+    /// `limits.*`.
+    pub(crate) limits: LimitOptions,
     /// `log.*`.
     pub(crate) log: LogOptions,
     settings: BTreeMap<&'static str, (Setting, Source)>,
@@ -279,6 +313,15 @@ pub(crate) struct StoreOptions {
 pub(crate) struct PaymentOptions {
     pub(crate) base_urls: Vec<String>,
     pub(crate) call_timeout_ms: u64,
+}
+
+/// The options of section `limits`.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitOptions {
+    pub(crate) rules: String,
+    pub(crate) keys: usize,
+    pub(crate) redis: Option<String>,
+    pub(crate) nodes: u32,
 }
 
 /// How logs look.
@@ -383,9 +426,16 @@ impl Config {
                     connections: number("web.connections") as usize,
                     event_streams: number("web.event_streams") as u32,
                     cors_origins: list("web.cors_origins"),
+                    trusted_proxies: list("web.trusted_proxies"),
                     tls_cert: filled("web.tls_cert").map(PathBuf::from),
                     tls_key: filled("web.tls_key").map(PathBuf::from),
                     shutdown_ms: number("web.shutdown_ms") as u64,
+                },
+                limits: LimitOptions {
+                    rules: text("limits.rules"),
+                    keys: number("limits.keys") as usize,
+                    redis: filled("limits.redis"),
+                    nodes: number("limits.nodes") as u32,
                 },
                 log: LogOptions {
                     format: match text("log.format").as_str() {
@@ -437,6 +487,12 @@ impl Config {
         }
         if self.web.cors_origins.iter().any(|origin| origin != "*" && !origin.starts_with("https://") && !origin.starts_with("http://")) {
             wrong("web.cors_origins", "must be origins such as https://shop.example, or *");
+        }
+        if let Some(wrong_one) = self.web.trusted_proxies.iter().find(|text| text.parse::<traffic::Network>().is_err()) {
+            wrong("web.trusted_proxies", &format!("holds {wrong_one:?}, which is no network such as 10.0.0.0/8"));
+        }
+        if self.limits.redis.as_ref().is_some_and(|url| !url.starts_with("redis://")) {
+            wrong("limits.redis", "must be a URL such as redis://:password@host:6379/");
         }
         if self.log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
             wrong("log.level", "is not a level (error, warn, info, debug, trace) or a filter such as info,brandos_store=debug");
@@ -514,6 +570,7 @@ fn variable(key: &str) -> String {
 fn masked(info: &OptionInfo, setting: &Setting) -> String {
     match (info.shown, setting) {
         (Shown::Secret, Setting::Text(text)) if !text.is_empty() => "\"***\"".to_owned(),
+        (Shown::Urls, Setting::Text(url)) if !url.is_empty() => Setting::Text(without_password(url)).to_string(),
         (Shown::Urls, Setting::List(urls)) => Setting::List(urls.iter().map(|url| without_password(url)).collect()).to_string(),
         _ => setting.to_string(),
     }

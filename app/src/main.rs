@@ -12,6 +12,7 @@ mod doctor;
 mod exit;
 mod import;
 mod ledger;
+mod limits;
 mod lock;
 mod logging;
 mod migrate;
@@ -110,6 +111,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Import(Import::OnlineRetail(import)) => import::online_retail(config, import, out).await,
             Command::Migrate(cli::Migrate { status: true }) => migrate::status(config, out).await,
             Command::Migrate(_) => migrate::migrate(config, out).await,
+            Command::Limits(command) => limits::limits(config, command, out).await,
             Command::Audit => audit::audit(config, out).await,
             Command::Ledger(command) => ledger::ledger(config, command, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,

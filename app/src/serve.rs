@@ -33,7 +33,7 @@ impl Running {
         let auth = node.auth().await?;
         let payments = node.payments(&auth)?;
         let sagas = node.start_workflows(&payments).await?;
-        let server = Server::bind(node.web(&log, &sagas, auth, payments)?).await?;
+        let server = Server::bind(node.web(&log, &sagas, auth, payments).await?).await?;
         let upkeep = crate::upkeep::start(&node);
         Ok(Running { node, log, sagas, server, upkeep, stop })
     }

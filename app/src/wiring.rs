@@ -23,6 +23,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         payments::module(),
         web::events_module(),
         web::workflows_module(),
+        web::limits_module(),
         crate::import::module(),
     ]
 }
@@ -142,12 +143,16 @@ impl Node {
     }
 
     /// The HTTP application.
-    pub(crate) fn web(&self, log: &Log, sagas: &Runner, auth: Auth, payments: Payments) -> Outcome<web::Web> {
+    pub(crate) async fn web(&self, log: &Log, sagas: &Runner, auth: Auth, payments: Payments) -> Outcome<web::Web> {
         let mut registry = prometheus_client::registry::Registry::default();
         self.store.register_metrics(&mut registry);
         log.register(&mut registry);
         sagas.register(&mut registry);
-        let app = web::App::builder(self.store.clone(), Arc::new(auth.clone()))
+        let mut app = web::App::builder(self.store.clone(), Arc::new(auth.clone()));
+        if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng).await? {
+            app = app.limits(limits);
+        }
+        let app = app
             .modules(modules())
             .config(self.config.web.clone())
             .clock(self.clock.clone())

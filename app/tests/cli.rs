@@ -322,3 +322,45 @@ fn a_tenant_is_moved_to_another_shard() {
     common::assert_holds(&run(&import).expect(0).json(), &expected);
     run(&["tenant", "move", "acme", "--to-shard", "7"]).expect(4);
 }
+
+#[test]
+fn rules_of_rate_limits_are_checked_listed_and_changed_while_a_server_runs() {
+    let sandbox = Sandbox::new();
+    for shipped in ["default", "generous"] {
+        assert!(sandbox.run_bare(&["limits", "check", shipped]).expect(0).stdout.contains("tenant"));
+    }
+    let rule =
+        |limit: u32| format!("[[rule]]\nname = \"ip\"\nkey = [\"ip\"]\nalgorithm = \"fixed_window\"\nlimit = {limit}\nper = \"1d\"\n");
+    let file = sandbox.write("rules.toml", rule(0));
+    let wrong = sandbox.run_bare(&["limits", "check", file.to_str().unwrap()]).expect(2);
+    assert!(wrong.stderr.contains("rules.toml:5: a limit of 0 can never pass"), "{}", wrong.stderr);
+    let set = format!("limits.rules={}", file.display());
+    assert!(sandbox.run(&["serve", "--set", &set]).expect(2).stderr.contains("rules.toml:5"));
+
+    std::fs::write(&file, rule(2)).unwrap();
+    let admin = sandbox.run(&["user", "create", "admin@limits.example", "--platform-admin", "--json"]).expect(0).json();
+    let server = sandbox.serve(&["serve", "--set", &set]);
+    let sign_in = json!({ "email": "admin@limits.example", "password": admin["password"], "platform": true }).to_string();
+    let (status, tokens) = server.request("POST", "/api/v1/auth/sign-in", None, &sign_in);
+    assert_eq!(status, 200, "{tokens}");
+    let token = serde_json::from_str::<Value>(&tokens).unwrap()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(server.request("GET", "/api/v1/me", Some(&token), "").0, 200);
+    let (status, problem) = server.request("GET", "/api/v1/me", Some(&token), "");
+    assert_eq!(status, 429, "{problem}");
+    assert!(problem.contains("\"retry_after_seconds\""), "{problem}");
+    // The share that is left stays: nothing of two is nothing of four, and the operator raises the limit for good by another name.
+    std::fs::write(&file, rule(400).replace("\"ip\"\nkey", "\"address\"\nkey")).unwrap();
+    let told = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        server.request("GET", "/api/v1/me", Some(&token), "").0 == 200
+    });
+    assert!(told, "the changed rules are in force");
+    let token_file = sandbox.write("token", &token);
+    let url = server.serving["url"].as_str().unwrap().to_owned();
+    let listed = sandbox.run_bare(&["limits", "list", "--url", &url, "--token-file", token_file.to_str().unwrap()]).expect(0);
+    assert!(listed.stdout.contains("ip=127.0.0.1"), "{}", listed.stdout);
+    let nobody = sandbox.write("nobody", "x");
+    sandbox.run_bare(&["limits", "list", "--url", &url, "--token-file", nobody.to_str().unwrap()]).expect(4);
+    assert_eq!(server.stop(), Some(0));
+    sandbox.run_bare(&["limits", "list", "--url", &url, "--token-file", token_file.to_str().unwrap()]).expect(3);
+}

@@ -2,6 +2,7 @@
 
 mod http;
 mod ledger_bench;
+mod limits;
 mod measure;
 mod overload;
 mod peers;
@@ -28,6 +29,8 @@ enum Bench {
     Http(http::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
     Tenants(tenants::Options),
+    /// Rate limits in process: a check of four levels on a million keys, with governor as the peer.
+    Limits(limits::Options),
     /// What one tenant's flood of orders costs nine others, through the whole HTTP path in process.
     Fairness(overload::FairnessOptions),
     /// What three times as many orders as can be placed cost those that are, through the whole HTTP path in process.
@@ -41,6 +44,7 @@ fn main() {
         Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
+        Bench::Limits(options) => limits::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),
         Bench::Overload(options) => runtime.block_on(overload::overload(options)),
     }

@@ -1,4 +1,4 @@
-//! `engines up|down`: a private PostgreSQL with a replica and a PgBouncer on loopback, for tests. Ends exactly what it started.
+//! `engines up|down`: a private PostgreSQL with a replica, a PgBouncer and a Redis on loopback, for tests. Ends exactly what it started.
 
 use crate::{Outcome, say};
 use std::fs;
@@ -52,9 +52,11 @@ struct Running {
     postgres_pid: u32,
     pgbouncer_pid: u32,
     replica_pid: u32,
+    redis_pid: u32,
     postgres_url: String,
     pgbouncer_url: String,
     replica_url: String,
+    redis_url: String,
     /// The certificate of whoever vouches for the servers' own.
     ca: String,
 }
@@ -62,15 +64,17 @@ struct Running {
 impl Running {
     fn to_env(&self) -> String {
         format!(
-            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_POSTGRES_REPLICA={}\nexport BRANDOS_TEST_POSTGRES_CA={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_REPLICA_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\n",
+            "export BRANDOS_TEST_POSTGRES={}\nexport BRANDOS_TEST_POSTGRES_REPLICA={}\nexport BRANDOS_TEST_POSTGRES_CA={}\nexport BRANDOS_TEST_PGBOUNCER={}\nexport BRANDOS_TEST_REDIS={}\nexport BRANDOS_ENGINES_FOLDER={}\nexport BRANDOS_ENGINES_POSTGRES_PID={}\nexport BRANDOS_ENGINES_REPLICA_PID={}\nexport BRANDOS_ENGINES_PGBOUNCER_PID={}\nexport BRANDOS_ENGINES_REDIS_PID={}\n",
             self.postgres_url,
             self.replica_url,
             self.ca,
             self.pgbouncer_url,
+            self.redis_url,
             self.folder.display(),
             self.postgres_pid,
             self.replica_pid,
-            self.pgbouncer_pid
+            self.pgbouncer_pid,
+            self.redis_pid
         )
     }
 
@@ -80,12 +84,14 @@ impl Running {
             folder: value("BRANDOS_ENGINES_FOLDER")?.into(),
             postgres_pid: value("BRANDOS_ENGINES_POSTGRES_PID")?.parse().ok()?,
             pgbouncer_pid: value("BRANDOS_ENGINES_PGBOUNCER_PID")?.parse().ok()?,
-            // Engines that were started by an earlier version have no replica and no TLS; `up` adds them.
+            // Engines that were started by an earlier version have no replica, no TLS and no Redis; `up` adds them.
             replica_pid: value("BRANDOS_ENGINES_REPLICA_PID").map_or(Some(0), |pid| pid.parse().ok())?,
             postgres_url: value("BRANDOS_TEST_POSTGRES")?.to_owned(),
             pgbouncer_url: value("BRANDOS_TEST_PGBOUNCER")?.to_owned(),
             replica_url: value("BRANDOS_TEST_POSTGRES_REPLICA").unwrap_or_default().to_owned(),
             ca: value("BRANDOS_TEST_POSTGRES_CA").unwrap_or_default().to_owned(),
+            redis_pid: value("BRANDOS_ENGINES_REDIS_PID").map_or(Some(0), |pid| pid.parse().ok())?,
+            redis_url: value("BRANDOS_TEST_REDIS").unwrap_or_default().to_owned(),
         })
     }
 
@@ -101,7 +107,7 @@ impl Running {
     }
 
     fn is_whole(&self) -> bool {
-        self.can_be_completed() && self.owns(self.replica_pid) && !self.ca.is_empty()
+        self.can_be_completed() && self.owns(self.replica_pid) && self.owns(self.redis_pid) && !self.ca.is_empty()
     }
 }
 
@@ -196,7 +202,7 @@ fn start() -> Outcome<Running> {
     match start_all(&bin, owner, &folder, &mut running) {
         Ok(()) => Ok(running),
         Err(error) => {
-            let logs: String = ["postgres.log", "pgbouncer.log", "replica.log"]
+            let logs: String = ["postgres.log", "pgbouncer.log", "replica.log", "redis.log"]
                 .iter()
                 .filter_map(|log| fs::read_to_string(folder.join(log)).ok())
                 .collect();
@@ -245,7 +251,7 @@ fn psql(bin: &Path, owner: Owner, folder: &Path, password: &str, port: u16, data
     run(command.arg(format!("--dbname={database}")).arg(format!("--port={port}")).args(["--command", statement]))
 }
 
-/// Adds what is missing to a running PostgreSQL: TLS, and a streaming replica.
+/// Adds what is missing to running engines: TLS, a Redis, and a streaming replica.
 fn complete(running: &mut Running) -> Outcome {
     let bin = postgres_bin().ok_or("no PostgreSQL 15 or newer was found")?;
     let owner = Owner::find()?;
@@ -268,7 +274,22 @@ fn complete(running: &mut Running) -> Outcome {
         psql(&bin, owner, &folder, &password, port, "postgres", "SELECT pg_reload_conf()")?;
         running.ca = folder.join("ca.crt").display().to_string();
     }
+    if !running.owns(running.redis_pid) {
+        start_redis(owner, &password, running)?;
+    }
     if running.owns(running.replica_pid) { Ok(()) } else { start_replica(&bin, owner, &password, port, running) }
+}
+
+fn start_redis(owner: Owner, password: &str, running: &mut Running) -> Outcome {
+    let folder = &running.folder;
+    let port = free_port()?;
+    let config = folder.join("redis.conf");
+    owner.write(&config, &redis_config(folder, port, password))?;
+    run(owner.command(on_path("redis-server").ok_or("no redis-server was found")?, folder).arg(&config))?;
+    wait_for_port(port)?;
+    running.redis_pid = read_pid(&folder.join("redis.pid"))?;
+    running.redis_url = format!("redis://:{password}@127.0.0.1:{port}/");
+    Ok(())
 }
 
 /// An authority, and a certificate of it for servers on loopback.
@@ -328,10 +349,21 @@ fn pgbouncer_config(folder: &Path, port: u16, bouncer_port: u16) -> String {
     )
 }
 
+/// Keeps nothing on disk. The command line stays what it was, so that the process is known by its folder.
+fn redis_config(folder: &Path, port: u16, password: &str) -> String {
+    let folder = folder.display();
+    format!(
+        "bind 127.0.0.1\nport {port}\nrequirepass {password}\ndaemonize yes\nset-proc-title no\nsave \"\"\nappendonly no\n\
+         dir {folder}\nlogfile {folder}/redis.log\npidfile {folder}/redis.pid\n"
+    )
+}
+
 /// Ends what is ours, waits for it, and removes the folder.
 fn end(running: &Running) {
     // PgBouncer first, so that it holds no connection; then a fast shutdown: sessions are cut, nothing that was committed is lost.
-    for (pid, signal) in [(running.pgbouncer_pid, "-TERM"), (running.replica_pid, "-INT"), (running.postgres_pid, "-INT")] {
+    for (pid, signal) in
+        [(running.pgbouncer_pid, "-TERM"), (running.redis_pid, "-TERM"), (running.replica_pid, "-INT"), (running.postgres_pid, "-INT")]
+    {
         if pid == 0 || !running.owns(pid) {
             continue;
         }
@@ -361,11 +393,16 @@ fn install_missing() -> Outcome {
     if on_path("openssl").is_none() {
         missing.push("openssl");
     }
+    if on_path("redis-server").is_none() {
+        missing.push("redis-server");
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    let by_hand =
-        format!("install PostgreSQL {OLDEST_POSTGRES} or newer, PgBouncer and OpenSSL (Debian: apt-get install {})", missing.join(" "));
+    let by_hand = format!(
+        "install PostgreSQL {OLDEST_POSTGRES} or newer, PgBouncer, Redis 7 and OpenSSL (Debian: apt-get install {})",
+        missing.join(" ")
+    );
     let apt = |arguments: &[&str]| {
         let mut command = if matches!(user_id(), Ok(0)) { Command::new("apt-get") } else { Command::new("sudo") };
         if command.get_program() == "sudo" {
@@ -488,19 +525,22 @@ mod tests {
             postgres_pid: 12,
             pgbouncer_pid: 34,
             replica_pid: 56,
+            redis_pid: 78,
             postgres_url: "postgres://brandos:x@127.0.0.1:1/brandos".into(),
             pgbouncer_url: "postgres://brandos:x@127.0.0.1:2/brandos".into(),
             replica_url: "postgres://brandos:x@127.0.0.1:3/brandos".into(),
+            redis_url: "redis://:x@127.0.0.1:4/".into(),
             ca: "/tmp/brandos-engines-1/ca.crt".into(),
         };
         assert_eq!(Running::from_env(&running.to_env()).as_ref(), Some(&running));
         let of_an_earlier_version: String = running
             .to_env()
             .lines()
-            .filter(|line| !line.contains("REPLICA") && !line.contains("_CA="))
+            .filter(|line| !["REPLICA", "_CA=", "REDIS"].iter().any(|new| line.contains(new)))
             .map(|line| format!("{line}\n"))
             .collect();
-        let without = Running { replica_pid: 0, replica_url: String::new(), ca: String::new(), ..running };
+        let (replica_url, redis_url, ca) = (String::new(), String::new(), String::new());
+        let without = Running { replica_pid: 0, redis_pid: 0, replica_url, redis_url, ca, ..running };
         assert_eq!(Running::from_env(&of_an_earlier_version), Some(without));
         assert_eq!(Running::from_env("export BRANDOS_TEST_POSTGRES=x\n"), None);
     }

@@ -237,7 +237,8 @@ impl Auth {
             }
         };
         let actor = Actor { kind: ActorKind::User, id: access.user.as_i64() };
-        let identity = Identity { actor, tenant: access.tenant, permissions, platform: access.tenant.is_none() };
+        let plan = access.plan.map(|plan| plan.word());
+        let identity = Identity { actor, tenant: access.tenant, permissions, platform: access.tenant.is_none(), plan };
         Ok(Entry { identity, stamps, loaded_at: now, ends_at })
     }
 
@@ -265,7 +266,13 @@ impl Auth {
         }
         let actor = Actor { kind: ActorKind::ApiKey, id: id.as_i64() };
         let permissions = Arc::new(access.permissions.into_iter().collect());
-        Ok(Entry { identity: Identity { actor, tenant: Some(tenant), permissions, platform: false }, stamps, loaded_at: now, ends_at })
+        let plan = Some(home.plan.word());
+        Ok(Entry {
+            identity: Identity { actor, tenant: Some(tenant), permissions, platform: false, plan },
+            stamps,
+            loaded_at: now,
+            ends_at,
+        })
     }
 
     async fn stamps(&self, store: &Store, now: Timestamp, first: i64, tenant: Option<TenantId>) -> Result<Stamps> {

@@ -122,12 +122,15 @@ pub(crate) struct SessionAccess {
     /// None when the session has no tenant.
     pub(crate) tenant_status: Option<TenantStatus>,
     pub(crate) platform_admin: bool,
+    /// None when the session has no tenant.
+    pub(crate) plan: Option<Plan>,
 }
 
 pub(crate) fn session_access(read: &mut Read<'_>, session: SessionId) -> Result<Option<SessionAccess>> {
-    type Columns = (UserId, Option<TenantId>, Timestamp, Option<Timestamp>, UserStatus, i64, Option<TenantStatus>, Option<i64>);
+    type Columns =
+        (UserId, Option<TenantId>, Timestamp, Option<Timestamp>, UserStatus, i64, Option<TenantStatus>, Option<i64>, Option<Plan>);
     Ok(read.opt::<Columns>(sql::SESSION_ACCESS, (session,))?.map(
-        |(user, tenant, expires_at, revoked_at, user_status, token_version, tenant_status, admin)| SessionAccess {
+        |(user, tenant, expires_at, revoked_at, user_status, token_version, tenant_status, admin, plan)| SessionAccess {
             user,
             tenant,
             expires_at,
@@ -136,6 +139,7 @@ pub(crate) fn session_access(read: &mut Read<'_>, session: SessionId) -> Result<
             token_version,
             tenant_status,
             platform_admin: admin.is_some(),
+            plan,
         },
     ))
 }

@@ -101,7 +101,7 @@ statements! {
         );
         /// Everything on the home shard that decides what an access token allows, in one round trip.
         SESSION_ACCESS = both(
-            "SELECT s.user_id, s.tenant, s.expires_at, s.revoked_at, u.status, u.token_version, t.status, a.user_id
+            "SELECT s.user_id, s.tenant, s.expires_at, s.revoked_at, u.status, u.token_version, t.status, a.user_id, t.plan
              FROM identity_sessions s
              JOIN identity_users u ON u.id = s.user_id
              LEFT JOIN identity_tenants t ON t.id = s.tenant

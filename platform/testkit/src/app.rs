@@ -126,7 +126,10 @@ impl TestApp {
         let all = setup.modules.iter().flat_map(|module| module.permissions.iter().map(|p| p.name.to_owned())).collect();
         let fake = Arc::new(FakeAuthenticator::new(all));
         let authenticator = setup.authenticator.unwrap_or_else(|| fake.clone());
-        let builder = App::builder(store, authenticator).modules(setup.modules).rng(rng).registry(registry);
+        let rules = traffic::RuleFile::parse("generous", traffic::GENEROUS_RULES).expect("the shipped rules are valid");
+        let small = traffic::LimiterConfig { keys: 1_000, log_keys: 64 };
+        let limits = Arc::new(traffic::Limiter::new(rules, small, clock.clone(), &*rng));
+        let builder = App::builder(store, authenticator).modules(setup.modules).rng(rng).registry(registry).limits(limits);
         let web = setup.customise.into_iter().fold(builder, |builder, change| change(builder)).build().expect("the modules fit together");
         Some(TestApp(Arc::new(Running {
             web,

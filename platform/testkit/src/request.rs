@@ -39,7 +39,8 @@ impl Client {
     }
     /// Any method.
     pub fn request(&self, method: Method, path: impl Into<String>) -> TestRequest {
-        let request = TestRequest { web: self.web.clone(), method, path: path.into(), headers: HeaderMap::new(), body: Vec::new() };
+        let request =
+            TestRequest { web: self.web.clone(), method, path: path.into(), headers: HeaderMap::new(), body: Vec::new(), peer: None };
         match &self.token {
             Some(token) => request.bearer(token),
             None => request,
@@ -55,9 +56,16 @@ pub struct TestRequest {
     path: String,
     headers: HeaderMap,
     body: Vec<u8>,
+    peer: Option<std::net::IpAddr>,
 }
 
 impl TestRequest {
+    /// From this address.
+    pub fn from_ip(mut self, ip: &str) -> TestRequest {
+        self.peer = Some(ip.parse().unwrap_or_else(|_| panic!("{ip} is no address")));
+        self
+    }
+
     /// With this token, instead of the client's.
     pub fn bearer(self, token: impl AsRef<str>) -> TestRequest {
         let value = format!("Bearer {}", token.as_ref());
@@ -107,6 +115,9 @@ impl TestRequest {
         }
         let mut request = request.body(Body::from(self.body)).unwrap_or_else(|error| panic!("{} is no path: {error}", self.path));
         request.headers_mut().extend(self.headers);
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(web::Peer(peer));
+        }
         let response = match self.web.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -34,6 +34,8 @@ pub struct Identity {
     pub permissions: Arc<PermissionSet>,
     /// Whether the permissions are the platform's.
     pub platform: bool,
+    /// The tenant's plan, for limits by plan.
+    pub plan: Option<&'static str>,
 }
 
 /// A set of permissions.
@@ -86,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) metrics: HttpMetrics,
     pub(crate) stopping: watch::Sender<bool>,
+    limits: Option<Arc<traffic::Limiter>>,
+    trusted_proxies: traffic::Networks,
     parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
@@ -105,6 +109,7 @@ impl App {
             rng: None,
             cursor_key: None,
             registry: Registry::default(),
+            limits: None,
             parts: HashMap::new(),
         }
     }
@@ -122,6 +127,16 @@ impl App {
     /// Randomness fit for secrets (repeatable in tests).
     pub fn rng(&self) -> &Arc<dyn Rng> {
         &self.0.rng
+    }
+
+    /// The rate limits, if there are any.
+    pub fn limits(&self) -> Option<&Arc<traffic::Limiter>> {
+        self.0.limits.as_ref()
+    }
+
+    /// The proxies whose word on the client's address is believed.
+    pub(crate) fn trusted_proxies(&self) -> &traffic::Networks {
+        &self.0.trusted_proxies
     }
 
     /// The key that signs cursors.
@@ -219,6 +234,7 @@ pub struct AppBuilder {
     rng: Option<Arc<dyn Rng>>,
     cursor_key: Option<CursorKey>,
     registry: Registry,
+    limits: Option<Arc<traffic::Limiter>>,
     parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
@@ -258,6 +274,13 @@ impl AppBuilder {
         self
     }
 
+    /// The rate limits of every route under `/api/`. Without them nothing is limited.
+    #[must_use]
+    pub fn limits(mut self, limits: Arc<traffic::Limiter>) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
     /// The registry in which the store and the log have already put their metrics.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
@@ -282,6 +305,11 @@ impl AppBuilder {
             CursorKey::new(&secret)
         });
         check(&self.config)?;
+        let trusted_proxies =
+            self.config.trusted_proxies.iter().map(|text| text.parse::<traffic::Network>()).collect::<Result<traffic::Networks>>()?;
+        if let Some(limits) = &self.limits {
+            limits.register(&mut self.registry);
+        }
         let metrics = HttpMetrics::register(&mut self.registry);
         let clock = self.clock.unwrap_or_else(|| self.store.clock().clone());
         let inner = Inner {
@@ -294,6 +322,8 @@ impl AppBuilder {
             registry: self.registry,
             metrics,
             stopping: watch::Sender::new(false),
+            limits: self.limits,
+            trusted_proxies,
             parts: self.parts,
         };
         Web::new(App(Arc::new(inner)), self.modules)

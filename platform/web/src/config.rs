@@ -31,6 +31,8 @@ pub struct WebConfig {
     pub event_streams: u32,
     /// Origins of web pages that may call the API, such as `https://shop.example`, or `*` for all. Default none.
     pub cors_origins: Vec<String>,
+    /// Networks of the proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`. Default none: the client is whoever holds the connection.
+    pub trusted_proxies: Vec<String>,
     /// PEM file with the certificate chain; TLS is on when both files are given. Default none.
     pub tls_cert: Option<PathBuf>,
     /// PEM file with the private key. Default none.
@@ -54,6 +56,7 @@ impl Default for WebConfig {
             connections: 16_384,
             event_streams: 1024,
             cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             tls_cert: None,
             tls_key: None,
             shutdown_ms: 20_000,

@@ -5,6 +5,7 @@ use crate::app::{App, Credential, Identity};
 use crate::builtin;
 use crate::caller::Caller;
 use crate::extract::{IDEMPOTENCY_KEY, too_large};
+use crate::limits::{self, Asking, Peer, Told};
 use crate::metrics::RouteMetrics;
 use crate::module::{Access, Module, Route};
 use crate::problem::{Problem, finish, render};
@@ -36,6 +37,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use store::CommitPosition;
 use tower::{Layer, Service};
+use traffic::resilience::Deadline;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -97,6 +99,7 @@ impl Web {
             caller.replayed = Some(Arc::default());
         }
         let replayed = caller.replayed.clone();
+        let mut told = None;
         let mut response = match self.enter(&mut request, &mut caller) {
             Some(answer) => finish(answer, &request_id),
             None => {
@@ -111,10 +114,11 @@ impl Web {
                     )
                 } else {
                     request.extensions_mut().insert(caller);
-                    let response = match edge.router.clone().call(request).await {
+                    let mut response = match edge.router.clone().call(request).await {
                         Ok(response) => response,
                         Err(never) => match never {},
                     };
+                    told = response.extensions_mut().remove::<Told>();
                     let lost = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
                     if lost && response.extensions().get::<Problem>().is_none() {
                         metrics.unmatched.inc();
@@ -124,14 +128,24 @@ impl Web {
             }
         };
         response.headers_mut().insert(X_REQUEST_ID, id_header);
+        if let Some(told) = told {
+            told.write(response.headers_mut());
+        }
         if replayed.is_some_and(|replayed: Arc<AtomicBool>| replayed.load(Relaxed)) {
             response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         }
         back.finish(response, &edge.app).await
     }
 
-    /// What comes before routing: preflights, and the path form of the tenant.
+    /// What comes before routing: the block list, preflights, and the path form of the tenant.
     fn enter(&self, request: &mut Request, caller: &mut Caller) -> Option<Response> {
+        if let Some(limiter) = self.0.app.limits() {
+            let peer = request.extensions().get::<Peer>();
+            let ip = limits::client_ip(request.headers(), peer, self.0.app.trusted_proxies());
+            if ip.is_some_and(|ip| limiter.blocks(ip)) {
+                return Some(Problem(limits::blocked()).into_response());
+            }
+        }
         if request.method() == Method::OPTIONS
             && !self.0.app.config().cors_origins.is_empty()
             && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
@@ -323,6 +337,7 @@ fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue
     } else {
         let names = "brandos-position, etag, idempotency-replayed, location, retry-after, x-request-id";
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(names));
+        headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(limits::EXPOSED));
     }
 }
 
@@ -335,6 +350,7 @@ fn mount(router: Router<App>, route: Route, app: &App) -> Router<App> {
         access: route.access,
         body_limit_bytes: route.body_limit_bytes.unwrap_or(config.body_limit_bytes),
         time: Duration::from_millis(route.timeout_ms.unwrap_or(config.request_timeout_ms)),
+        path: path.as_str().into(),
         in_tenant: path.starts_with("/api/"),
         metrics: crate::openapi::methods(item).into_iter().map(|m| (app.0.metrics.of_route(&m, path), m)).map(|(r, m)| (m, r)).collect(),
     };
@@ -345,6 +361,7 @@ fn mount(router: Router<App>, route: Route, app: &App) -> Router<App> {
 /// What a route demands.
 struct Rules {
     access: Access,
+    path: Box<str>,
     body_limit_bytes: usize,
     time: Duration,
     /// Whether the request's tenant matters: not to health checks and the like.
@@ -392,9 +409,10 @@ where
         Box::pin(async move {
             let begun = Instant::now();
             let method = request.method().clone();
+            let mut told = None;
             let work = AssertUnwindSafe(async {
                 let (mut parts, body) = request.into_parts();
-                if let Err(error) = admit(&app, &rules, &mut parts).await {
+                if let Err(error) = admit(&app, &rules, &mut parts, &mut told).await {
                     return Problem(error).into_response();
                 }
                 // A body of unknown length is cut off whichever way the handler reads it.
@@ -414,7 +432,7 @@ where
                 response
             });
             // The timer costs nothing when the handler answers at once: it is armed only when it has to wait.
-            let response = match tokio::time::timeout(rules.time, work.catch_unwind()).await {
+            let mut response = match tokio::time::timeout(rules.time, Deadline::within(rules.time).scope(work.catch_unwind())).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(panic)) => Problem(Error::internal(format!("a handler panicked: {}", panic_text(&*panic)))).into_response(),
                 Err(_) => Problem(out_of_time(&method)).into_response(),
@@ -426,6 +444,9 @@ where
             let counted = if method == Method::HEAD { &Method::GET } else { &method };
             if let Some((_, metrics)) = rules.metrics.iter().find(|(m, _)| m == counted) {
                 metrics.record(status, begun.elapsed());
+            }
+            if let Some(told) = told {
+                response.extensions_mut().insert(told);
             }
             Ok(response)
         })
@@ -462,8 +483,12 @@ fn out_of_time(method: &Method) -> Error {
     Error::unknown("server.timeout", "the answer took too long; it may have happened or not: ask again with the same Idempotency-Key")
 }
 
-/// Finds out tenant and actor, and lets them in or not.
-async fn admit(app: &App, rules: &Rules, parts: &mut Parts) -> Result<()> {
+/// Finds out tenant and actor, and lets them in or not. `told` is what the answer says of the caller's limits.
+async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<Told>) -> Result<()> {
+    let asking = if rules.in_tenant { Asking::new(app, &rules.path, parts) } else { None };
+    if let Some(asking) = &asking {
+        asking.enter(told).await?;
+    }
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
     if announced > rules.body_limit_bytes {
         return Err(too_large(rules.body_limit_bytes));
@@ -472,8 +497,19 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts) -> Result<()> {
     let named = if rules.in_tenant { named_tenant(app, parts).await? } else { None };
     let identity = match rules.access {
         Access::Public => None,
-        _ => Some(authenticate(app, parts, named).await?),
+        _ => match authenticate(app, parts, named).await {
+            Ok(identity) => Some(identity),
+            Err(error) => {
+                if let Some(asking) = &asking {
+                    asking.unknown(told).await?;
+                }
+                return Err(error);
+            }
+        },
     };
+    if let Some(asking) = &asking {
+        asking.take(identity.as_ref(), told).await?;
+    }
     let caller = parts.extensions.get_mut::<Caller>().ok_or_else(|| Error::internal("a handler was called around the edge"))?;
     caller.tenant = named;
     caller.position = position;

@@ -12,6 +12,7 @@ mod config;
 mod edge;
 mod events;
 mod extract;
+mod limits;
 mod metrics;
 mod module;
 mod openapi;
@@ -28,6 +29,7 @@ pub use config::WebConfig;
 pub use edge::Web;
 pub use events::events_module;
 pub use extract::{Body, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody};
+pub use limits::{Peer, limits_module};
 pub use module::{
     Access, Audit, AuditCheck, AuditOutcome, EventInfo, InScope, Module, PermissionInfo, Route, RouteInfo, Statement, routes,
 };

@@ -49,6 +49,9 @@ pub(crate) struct ProblemBody<'a> {
     /// The offending fields of the input.
     #[schema(value_type = Vec<ProblemField>)]
     errors: &'a [FieldError],
+    /// After so many seconds the same request may succeed, as in the `Retry-After` header; not there when waiting does not help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u32>,
 }
 
 /// What is wrong with one field of the input.
@@ -102,6 +105,9 @@ pub(crate) fn render(error: &Error, request_id: &str) -> Response {
         ErrorKind::Unavailable | ErrorKind::Unknown => tracing::warn!(request_id, error = ?error, "a request could not be served"),
         _ => tracing::debug!(request_id, error = ?error, "a request was refused"),
     }
+    let retry_after_ms =
+        error.retry_after().or((status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS).then_some(1000));
+    let retry_after_seconds = retry_after_ms.map(|ms| ms.div_ceil(1000).max(1));
     let body = ProblemBody {
         kind: format!("/problems/{}", error.code()),
         title: status.canonical_reason().unwrap_or("Error").into(),
@@ -110,6 +116,7 @@ pub(crate) fn render(error: &Error, request_id: &str) -> Response {
         code: error.code().into(),
         request_id: request_id.into(),
         errors: error.field_errors(),
+        retry_after_seconds,
     };
     let json = serde_json::to_vec(&body).expect("a problem is plain strings and numbers");
     let mut response = (status, [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))], json).into_response();
@@ -117,10 +124,8 @@ pub(crate) fn render(error: &Error, request_id: &str) -> Response {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    let retry_after_ms =
-        error.retry_after().or((status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS).then_some(1000));
-    if let Some(ms) = retry_after_ms {
-        headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
+    if let Some(seconds) = retry_after_seconds {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

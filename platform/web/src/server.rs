@@ -1,6 +1,7 @@
 //! The serving loop: HTTP/1.1 over TCP or TLS, with every wait bounded, and a shutdown that finishes what is in flight.
 
 use crate::edge::Web;
+use crate::limits::Peer;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -100,16 +101,24 @@ impl Server {
                     (listener.accept().await, permit)
                 } => accepted,
             };
-            let (Ok((stream, _)), Ok(permit)) = accepted else {
+            let (Ok((stream, peer)), Ok(permit)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 continue;
+            };
+            // An address with too many connections finds this one closed. Behind a proxy they are all the proxy's, and the rules count.
+            let held = match web.app().limits() {
+                Some(limits) if !web.app().trusted_proxies().contains(peer.ip()) => match limits.connection(peer.ip()) {
+                    Some(held) => Some(held),
+                    None => continue,
+                },
+                _ => None,
             };
             let (web, builder, tls, watcher) = (web.clone(), builder.clone(), tls.clone(), graceful.watcher());
             let patience = Duration::from_millis(config.header_timeout_ms);
             connections.spawn(async move {
                 let open = OpenConnection::new(&web.app().0.metrics.connections);
-                connection(stream, web, &builder, tls, watcher, patience).await;
-                drop((open, permit));
+                connection(stream, Peer(peer.ip()), web, &builder, tls, watcher, patience).await;
+                drop((open, permit, held));
             });
         }
         drop(listener);
@@ -134,20 +143,34 @@ impl Drop for OpenConnection {
     }
 }
 
-async fn connection(stream: TcpStream, web: Web, builder: &http1::Builder, tls: Option<TlsAcceptor>, watcher: Watcher, patience: Duration) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    web: Web,
+    builder: &http1::Builder,
+    tls: Option<TlsAcceptor>,
+    watcher: Watcher,
+    patience: Duration,
+) {
     // Answers are written whole; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => speak(stream, web, builder, watcher).await,
+        None => speak(stream, peer, web, builder, watcher).await,
         Some(tls) => match tokio::time::timeout(patience, tls.accept(stream)).await {
-            Ok(Ok(stream)) => speak(stream, web, builder, watcher).await,
+            Ok(Ok(stream)) => speak(stream, peer, web, builder, watcher).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         },
     }
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, web: Web, builder: &http1::Builder, watcher: Watcher) {
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    web: Web,
+    builder: &http1::Builder,
+    watcher: Watcher,
+) {
     let unread = Arc::new(AtomicBool::new(false));
     let stream = Lingering { stream, unread: unread.clone(), deadline: None, bytes: 0 };
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -157,7 +180,9 @@ async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, web
         let request = if rest { request.map(|body| Body::new(Watched { body, unread: unread.clone() })) } else { request.map(Body::new) };
         let unread = rest.then(|| unread.clone());
         async move {
-            let mut response = web.handle(Request::from(request)).await;
+            let mut request = Request::from(request);
+            request.extensions_mut().insert(peer);
+            let mut response = web.handle(request).await;
             // What is left of the body stands between this request and the next one: the client is told not to send that here.
             if unread.is_some_and(|unread| unread.load(Relaxed)) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

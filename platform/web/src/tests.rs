@@ -18,6 +18,8 @@ use store::{Environment, Migration, NewEvent, Store, StoreConfig, Tx};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use utoipa_axum::routes;
 
+mod limits;
+
 const ACME: TenantId = TenantId::from_i64(1001);
 const GLOBEX: TenantId = TenantId::from_i64(1002);
 
@@ -169,6 +171,7 @@ impl Authenticator for Fake {
                     _ => None,
                 },
                 permissions: Arc::new(permissions.split(',').collect()),
+                plan: None,
                 platform: tenant == "platform",
             }),
             _ => Err(Error::unauthenticated("identity.invalid_token", "unknown token")),

@@ -1,0 +1,133 @@
+//! Rate limits in process: a check of four levels on a million keys, with governor's check of one level in the same run.
+
+use crate::measure::median;
+use clap::Args;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use kernel::{Rng as _, SeededRng, SystemClock, TenantId};
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use traffic::{Limiter, LimiterConfig, RuleFile, Subject};
+
+/// Four levels, each with its own million keys. Bursts are such that the heaviest keys are refused now and then.
+const RULES: &str = r#"
+    [[rule]]
+    name = "ip"
+    key = ["ip"]
+    algorithm = "token_bucket"
+    limit = 10_000
+    per = "1s"
+    [[rule]]
+    name = "user"
+    key = ["user"]
+    algorithm = "sliding_counter"
+    limit = 1_000_000
+    per = "1m"
+    [[rule]]
+    name = "api_key"
+    key = ["api_key"]
+    algorithm = "fixed_window"
+    limit = 1_000_000
+    per = "1m"
+    [[rule]]
+    name = "tenant"
+    key = ["tenant"]
+    algorithm = "token_bucket"
+    limit = 100_000
+    per = "1s"
+"#;
+
+/// `limits`.
+#[derive(Args)]
+pub struct Options {
+    /// Keys of each level.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u64,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Runs of each kind; the median is told.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+}
+
+/// Runs and prints.
+pub fn run(options: &Options) {
+    // Zipf with exponent 1: the rank of a draw is N to the power of a uniform number.
+    let rng = SeededRng::new(7);
+    let zipf = || {
+        let uniform = rng.below(1 << 53) as f64 / (1_u64 << 53) as f64;
+        ((options.keys as f64).powf(uniform) as u64).min(options.keys - 1)
+    };
+    // Each level has its own order of ranks, or one line of the cache would serve all four.
+    let scatter = |rank: u64, level: u64| (rank.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(level as u32 * 16)) >> 24;
+    let draws: Vec<[u64; 4]> = (0..1_u64 << 20).map(|_| std::array::from_fn(|level| scatter(zipf(), level as u64))).collect();
+
+    let config = LimiterConfig { keys: (options.keys * 5) as usize, ..LimiterConfig::default() };
+    let rules = RuleFile::parse("bench", RULES).expect("the rules are valid");
+    let limiter = Limiter::new(rules, config, Arc::new(SystemClock), &rng);
+    let ours = |draw: &[u64; 4]| {
+        let subject = Subject {
+            ip: Some(Ipv4Addr::from_bits(draw[0] as u32).into()),
+            user: Some(draw[1] as i64),
+            api_key: Some(draw[2] as i64),
+            tenant: Some(TenantId::from_i64(draw[3] as i64 + 1)),
+            cost: 1,
+            ..Subject::default()
+        };
+        limiter.check(&subject).admitted()
+    };
+    let peer: DefaultKeyedRateLimiter<u64> = RateLimiter::keyed(Quota::per_second(NonZeroU32::new(10_000).expect("above 0")));
+    let peers = |draw: &[u64; 4]| peer.check_key(&draw[0]).is_ok();
+
+    println!("{} keys a level, Zipf (exponent 1), {} runs of {} s, times with the clock read", options.keys, options.runs, options.seconds);
+    for threads in [1, 2] {
+        tell("four levels", threads, options, &draws, &ours);
+        tell("governor, one level", threads, options, &draws, &peers);
+    }
+    println!("keys remembered {}, forgotten early {}", limiter.live_keys(), limiter.evictions());
+}
+
+fn tell(name: &str, threads: usize, options: &Options, draws: &[[u64; 4]], check: &(impl Fn(&[u64; 4]) -> bool + Sync)) {
+    // Every key is met once before it counts.
+    for draw in draws {
+        black_box(check(draw));
+    }
+    let mut admitted_share = 0.0;
+    let rates = (0..options.runs)
+        .map(|_| {
+            let time = Duration::from_secs_f64(options.seconds);
+            let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
+                let runners: Vec<_> = (0..threads)
+                    .map(|thread| {
+                        scope.spawn(move || {
+                            let (begun, mut done, mut admitted) = (Instant::now(), 0, 0);
+                            let mut at = thread * draws.len() / threads;
+                            while begun.elapsed() < time {
+                                for _ in 0..1_000 {
+                                    admitted += u64::from(black_box(check(&draws[at])));
+                                    at = (at + 1) % draws.len();
+                                }
+                                done += 1_000;
+                            }
+                            (done, admitted)
+                        })
+                    })
+                    .collect();
+                runners.into_iter().map(|runner| runner.join().expect("a check does not panic")).collect()
+            });
+            let done: u64 = counts.iter().map(|(done, _)| done).sum();
+            admitted_share = counts.iter().map(|(_, admitted)| admitted).sum::<u64>() as f64 / done as f64;
+            done as f64 / options.seconds
+        })
+        .collect();
+    let rate = median(rates);
+    println!(
+        "{name:<22} {threads} threads {:>7.2} M/s  {:>6.0} ns each  admitted {:.1} %",
+        rate / 1e6,
+        threads as f64 * 1e9 / rate,
+        admitted_share * 100.0
+    );
+}

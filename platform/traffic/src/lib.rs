@@ -1,0 +1,21 @@
+//! Rate limits, and what keeps one slow neighbour from stopping everybody.
+//!
+//! Promises: a decision is exact where its algorithm is; several rules decide about one request all or none; what is remembered never grows
+//! beyond what was set, whoever asks; rules change while requests run, and keep what was counted.
+//! Must never know: HTTP, a route's meaning, a shop. Who asks is told by whoever calls.
+
+mod address;
+mod algorithm;
+mod limiter;
+pub mod resilience;
+mod rules;
+mod shared;
+mod table;
+mod watch;
+
+pub use address::{Network, Networks, client, owner, plain};
+pub use algorithm::{Algorithm, Log, MAX_DELAY_US, MAX_LOG, MAX_PER_US, Quota, State, Verdict};
+pub use limiter::{Decision, Level, LimitedKey, Limiter, LimiterConfig, OpenConnection, Outcome, Rules, Take};
+pub use rules::{DEFAULT_RULES, GENEROUS_RULES, Headers, Rule, RuleFile, Subject, WhenAway};
+pub use shared::SharedConfig;
+pub use watch::watch;

@@ -1,0 +1,60 @@
+//! Watches the file of rules, so that a change is in force within 50 ms.
+
+use crate::limiter::Limiter;
+use crate::rules::{MAX_FILE, RuleFile};
+use kernel::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::{Duration, SystemTime};
+
+/// How often the file is looked at: one question to the file system each time.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl RuleFile {
+    /// Reads a file. Errors: `limits.invalid_rules`, with the line; unavailable with `limits.unreadable_rules`.
+    pub fn read(path: &Path) -> Result<RuleFile> {
+        let wrong = |error: std::io::Error| {
+            Error::unavailable("limits.unreadable_rules", format!("cannot read the rules in {}: {error}", path.display())).caused_by(error)
+        };
+        let name = path.display().to_string();
+        if std::fs::metadata(path).map_err(wrong)?.len() > MAX_FILE {
+            return Err(Error::invalid("limits.invalid_rules", format!("{name}:1: the file is larger than 64 MB")));
+        }
+        RuleFile::parse(&name, &std::fs::read_to_string(path).map_err(wrong)?)
+    }
+}
+
+/// What tells one content of a file from another without reading it.
+type Stamp = (SystemTime, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.modified().ok()?, data.len()))
+}
+
+/// Replaces the limiter's rules whenever the file changes, until the limiter is gone. Wrong rules are told once in the log, and the ones
+/// before stay.
+pub async fn watch(limiter: Weak<Limiter>, path: PathBuf) {
+    let mut seen = stamp(&path);
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if limiter.strong_count() == 0 {
+            return;
+        }
+        let now = stamp(&path);
+        if now == seen || now.is_none() {
+            continue;
+        }
+        let Some(limiter) = limiter.upgrade() else { return };
+        match RuleFile::read(&path) {
+            Ok(file) => {
+                tracing::info!(path = %path.display(), rules = file.rules().len(), "the rules of rate limits were replaced");
+                limiter.replace(file);
+            }
+            Err(error) => tracing::error!(%error, "the changed rules of rate limits are wrong; the ones before stay"),
+        }
+        seen = now;
+    }
+}
