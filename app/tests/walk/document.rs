@@ -227,7 +227,7 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "password" | "current_password" | "new_password" => json!("correct horse battery"),
         "sku" => json!(things.sku),
         "external_ref" => json!(things.reference),
-        "owner" => json!(things.reference),
+        "owner" => json!("somebody"),
         "metadata" => json!({ "some-name": "some value" }),
         "debit_account_id" | "from_account_id" => json!(things.ids["debit"]),
         "to_account_id" => json!(things.ids["dollars"]),
