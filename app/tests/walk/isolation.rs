@@ -219,8 +219,8 @@ impl Walk<'_> {
                 *field = Value::from(a.ids[&prefix].clone());
                 let request = Request::new(&operation.method, &own.path).bearer(&world.b.key).json(&foreign);
                 let answer = self.send(&request);
-                // A line's variant is a note that leads nowhere: the orders never look it up.
-                let accepted = answer.status < 300 && !path.ends_with("variant_id");
+                // A line's variant is a note that leads nowhere: the orders never look it up. A bulk says what of it was done.
+                let accepted = answer.status < 300 && !path.ends_with("variant_id") && answer.json()["done"] != 0;
                 assert!(!accepted, "{} with A's {path} was accepted: {}", request.shown(), answer.text());
             }
         }

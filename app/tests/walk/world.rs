@@ -187,7 +187,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
         note("inv", &send("POST", "/api/v1/invitations", invitation)["id"]);
         note("key", &send("POST", "/api/v1/api-keys", json!({ "name": text("key"), "permissions": ["orders.read"] }))["id"]);
     }
-    // Accounts with a transfer between two of them.
+    // Accounts with a hold between two of them, which is a transaction too.
     let account = |code: &str, owner: &str| json!({ "code": format!("{mark}-{code}"), "name": text("account"), "type": "liability", "currency": "GBP", "owner": owner, "may_go_negative": true });
     let payer = send("POST", "/api/v1/ledger/accounts", account("payer", mark))["account_id"].clone();
     let payee = send("POST", "/api/v1/ledger/accounts", account("payee", mark))["account_id"].clone();
@@ -196,10 +196,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
     let dollars = json!({ "code": format!("{mark}-dollars"), "type": "liability", "currency": "USD" });
     note("dollars", &send("POST", "/api/v1/ledger/accounts", dollars)["account_id"]);
     let details = json!({ "external_ref": format!("{mark}-hold"), "description": text("hold"), "metadata": { mark: text("metadata") } });
-    let transfer = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "details": details });
-    note("txn", &send("POST", "/api/v1/ledger/transfers", transfer)["transaction_id"]);
-    let hold = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "expires_at": "2036-01-31T12:00:00Z" });
-    note("hold", &send("POST", "/api/v1/ledger/holds", hold)["transaction_id"]);
+    let hold = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "expires_at": "2036-01-31T12:00:00Z", "details": details });
+    note("txn", &send("POST", "/api/v1/ledger/holds", hold)["transaction_id"]);
     // A payment with a task, its provider, and a stored way to pay.
     let provider =
         json!({ "name": text("provider"), "kind": "sandbox", "base_url": "http://127.0.0.1:9", "api_key": format!("sk_{mark}") });
