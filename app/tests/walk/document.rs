@@ -209,6 +209,7 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         match name {
             "email" => return Some(json!(format!("walk-{fresh}@walk.example"))),
             "slug" | "sku" | "external_ref" | "external_id" | "code" => return Some(json!(format!("walk-{fresh}"))),
+            "owner" => return Some(json!("walk-owner")),
             // In a path it is the id of one of ours.
             "api_key" => return Some(json!("sk_walk")),
             _ => {}
