@@ -209,6 +209,9 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         match name {
             "email" => return Some(json!(format!("walk-{fresh}@walk.example"))),
             "slug" | "sku" | "external_ref" | "external_id" | "code" => return Some(json!(format!("walk-{fresh}"))),
+            "owner" => return Some(json!("walk-owner")),
+            // In a path it is the id of one of ours.
+            "api_key" => return Some(json!("sk_walk")),
             _ => {}
         }
     }
@@ -236,7 +239,6 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "saga_id" => json!(things.ids["sag"]),
         // Nobody listens there: a payment that is confirmed finds its provider away.
         "base_url" => json!("http://127.0.0.1:9"),
-        "api_key" => json!("sk_walk"),
         "webhook_secrets" => json!(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]),
         "currencies" => json!(["GBP"]),
         "countries" => json!(["GB"]),

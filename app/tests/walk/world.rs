@@ -200,20 +200,22 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
     note("txn", &send("POST", "/api/v1/ledger/transfers", transfer)["transaction_id"]);
     let hold = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "expires_at": "2036-01-31T12:00:00Z" });
     note("hold", &send("POST", "/api/v1/ledger/holds", hold)["transaction_id"]);
-    // A payment with a task, its provider, and a stored way to pay.
-    let provider =
-        json!({ "name": text("provider"), "kind": "sandbox", "base_url": "http://127.0.0.1:9", "api_key": format!("sk_{mark}") });
-    let provider = send("POST", "/api/v1/payments/providers", provider)["provider_id"].clone();
-    note("psp", &provider);
-    send("PUT", "/api/v1/payments/routing", json!({ "rules": [{ "provider_id": provider, "merchants": [mark] }] }));
-    let method = json!({ "customer": mark, "provider_id": provider, "token": "tok_approve", "label": text("card") });
-    note("pmt", &send("POST", "/api/v1/payments/methods", method)["method_id"]);
-    let payment = json!({ "amount_minor": 100, "currency": "GBP", "merchant": mark, "external_ref": format!("{mark}-r") });
-    let payment = send("POST", "/api/v1/payments/intents", payment)["intent_id"].clone();
-    note("pay", &payment);
-    send("POST", &format!("/api/v1/payments/intents/{}/confirm", payment.as_str().unwrap()), json!({ "token": "tok_approve" }));
-    note("sag", &send("GET", "/api/v1/workflows", Value::Null)["data"][0]["id"]);
-    note("ptk", &send("POST", "/api/v1/payments/tasks", json!({ "intent_id": payment, "detail": text("task") }))["task_id"]);
+    // Payments with a task, their providers, and stored ways to pay.
+    for n in ["r", "s"] {
+        let provider =
+            json!({ "name": text("provider"), "kind": "sandbox", "base_url": "http://127.0.0.1:9", "api_key": format!("sk_{mark}") });
+        let provider = send("POST", "/api/v1/payments/providers", provider)["provider_id"].clone();
+        note("psp", &provider);
+        send("PUT", "/api/v1/payments/routing", json!({ "rules": [{ "provider_id": provider, "merchants": [mark] }] }));
+        let method = json!({ "customer": mark, "provider_id": provider, "token": "tok_approve", "label": text("card") });
+        note("pmt", &send("POST", "/api/v1/payments/methods", method)["method_id"]);
+        let payment = json!({ "amount_minor": 100, "currency": "GBP", "merchant": mark, "external_ref": format!("{mark}-{n}") });
+        let payment = send("POST", "/api/v1/payments/intents", payment)["intent_id"].clone();
+        note("pay", &payment);
+        send("POST", &format!("/api/v1/payments/intents/{}/confirm", payment.as_str().unwrap()), json!({ "token": "tok_approve" }));
+        note("sag", &send("GET", "/api/v1/workflows", Value::Null)["data"][0]["id"]);
+        note("ptk", &send("POST", "/api/v1/payments/tasks", json!({ "intent_id": payment, "detail": text("task") }))["task_id"]);
+    }
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));

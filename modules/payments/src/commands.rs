@@ -164,7 +164,12 @@ pub(crate) enum PayWith {
 /// The token, and whose it is.
 fn token(tx: &mut Tx<'_>, pay_with: &PayWith) -> Result<(String, Option<ProviderId>)> {
     match pay_with {
-        PayWith::Token(token, provider) => Ok((token.clone(), *provider)),
+        PayWith::Token(token, provider) => {
+            if let Some(provider_id) = provider {
+                queries::provider(tx, *provider_id)?;
+            }
+            Ok((token.clone(), *provider))
+        }
         PayWith::Stored(method_id) => {
             let method = queries::method(tx, *method_id)?;
             if method.view.removed_at.is_some() {
@@ -176,7 +181,7 @@ fn token(tx: &mut Tx<'_>, pay_with: &PayWith) -> Result<(String, Option<Provider
 }
 
 /// Writes an intent down and, if asked to, confirms it. Errors: `payments.external_ref_taken`, `payments.method_not_found`,
-/// `payments.method_removed`, `payments.token_required`.
+/// `payments.method_removed`, `payments.provider_not_found`, `payments.token_required`.
 pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
     let (token, token_provider) = match &new.pay_with {
         Some(pay_with) => token(tx, pay_with)?,
