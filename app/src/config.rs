@@ -171,9 +171,9 @@ const OPTIONS: &[OptionInfo] = &[
     option(
         "limits.rules",
         Kind::Text,
-        "\"default\"",
-        "The rules of rate limits: default (those that are shipped), generous (nobody meets them by hand; what the demo runs with),\n\
-         off, or a file, which is read again within 50 ms of a change. `brandos limits check FILE` says what is wrong with one.",
+        "\"generous\"",
+        "The rules of rate limits: generous (nobody meets them by hand), default (for a server that strangers reach), off,\n\
+         or a file, which is read again within 50 ms of a change. `brandos limits check FILE` says what is wrong with one.",
     ),
     option(
         "limits.keys",

@@ -58,9 +58,6 @@ pub(crate) async fn demo(mut config: Config, demo: &cli::Demo, out: Output) -> O
     if config.web.tls_cert.is_some() {
         return Err(Failure::usage("the demo serves plain HTTP; `brandos serve` takes web.tls_cert"));
     }
-    if config.is_default("limits.rules") {
-        config.limits.rules = "generous".to_owned();
-    }
     // Without a folder of one's own the demo's data goes with the process.
     let temporary = if config.is_default("data") && config.database.is_empty() { Some(TemporaryFolder::make()?) } else { None };
     if let Some(folder) = &temporary {

@@ -1,6 +1,7 @@
 //! Rate limits in process: a check of four levels on a million keys, with governor's check of one level in the same run.
 
 use crate::measure::median;
+use crate::tenants::tell;
 use clap::Args;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use kernel::{Rng as _, SeededRng, SystemClock, TenantId};
@@ -82,12 +83,15 @@ pub fn run(options: &Options) {
     let peer: DefaultKeyedRateLimiter<u64> = RateLimiter::keyed(Quota::per_second(NonZeroU32::new(10_000).expect("above 0")));
     let peers = |draw: &[u64; 4]| peer.check_key(&draw[0]).is_ok();
 
-    println!("{} keys a level, Zipf (exponent 1), {} runs of {} s, times with the clock read", options.keys, options.runs, options.seconds);
+    tell(&format!(
+        "{} keys a level, Zipf (exponent 1), {} runs of {} s, times with the clock read",
+        options.keys, options.runs, options.seconds
+    ));
     for threads in [1, 2] {
         tell("four levels", threads, options, &draws, &ours);
         tell("governor, one level", threads, options, &draws, &peers);
     }
-    println!("keys remembered {}, forgotten early {}", limiter.live_keys(), limiter.evictions());
+    tell(&format!("keys remembered {}, forgotten early {}", limiter.live_keys(), limiter.evictions()));
 }
 
 fn tell(name: &str, threads: usize, options: &Options, draws: &[[u64; 4]], check: &(impl Fn(&[u64; 4]) -> bool + Sync)) {
@@ -124,10 +128,10 @@ fn tell(name: &str, threads: usize, options: &Options, draws: &[[u64; 4]], check
         })
         .collect();
     let rate = median(rates);
-    println!(
+    tell(&format!(
         "{name:<22} {threads} threads {:>7.2} M/s  {:>6.0} ns each  admitted {:.1} %",
         rate / 1e6,
         threads as f64 * 1e9 / rate,
         admitted_share * 100.0
-    );
+    ));
 }

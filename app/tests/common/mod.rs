@@ -153,7 +153,6 @@ impl Sandbox {
                 command.env_remove(name);
             }
         }
-        command.env("BRANDOS_LIMITS_RULES", "generous");
         command
     }
 
