@@ -1,6 +1,6 @@
 //! The order path over HTTP: a closed loop on kept-alive connections, cheap enough to share two cores with the server.
 
-use crate::measure::{Outcome, callers, median};
+use crate::measure::{Outcome, callers, median, tell};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,9 +166,4 @@ pub async fn run(mut options: Options) {
         rates.push(outcome.per_second());
     }
     tell(&format!("median {:.0}/s with {} connections, load generator on the same machine", median(rates), options.connections));
-}
-
-fn tell(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,6 +1,6 @@
 //! The ledger in process: single transfers by many callers, batches, hot accounts, and on PostgreSQL a row-lock ledger in PL/pgSQL as the peer.
 
-use crate::measure::{Outcome, callers, fsyncs_per_second, median};
+use crate::measure::{Outcome, callers, fsyncs_per_second, median, tell};
 use clap::Args;
 use kernel::{Clock as _, Currency, IdGenerator, SystemClock, TenantId};
 use ledger::api::{self, NewAccount};
@@ -43,11 +43,6 @@ pub struct Options {
 }
 
 const TENANT: TenantId = TenantId::from_i64(1);
-
-fn tell(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
 
 fn open(shard: ShardConfig) -> Store {
     let clock = Arc::new(SystemClock);

@@ -1,7 +1,7 @@
 //! Rate limits in process: a check of four levels on a million keys, with governor's check of one level in the same run.
 
 use crate::measure::median;
-use crate::tenants::tell;
+use crate::measure::tell;
 use clap::Args;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use kernel::{Rng as _, SeededRng, SystemClock, TenantId};
@@ -88,13 +88,13 @@ pub fn run(options: &Options) {
         options.keys, options.runs, options.seconds
     ));
     for threads in [1, 2] {
-        tell("four levels", threads, options, &draws, &ours);
-        tell("governor, one level", threads, options, &draws, &peers);
+        measure("four levels", threads, options, &draws, &ours);
+        measure("governor, one level", threads, options, &draws, &peers);
     }
     tell(&format!("keys remembered {}, forgotten early {}", limiter.live_keys(), limiter.evictions()));
 }
 
-fn tell(name: &str, threads: usize, options: &Options, draws: &[[u64; 4]], check: &(impl Fn(&[u64; 4]) -> bool + Sync)) {
+fn measure(name: &str, threads: usize, options: &Options, draws: &[[u64; 4]], check: &(impl Fn(&[u64; 4]) -> bool + Sync)) {
     // Every key is met once before it counts.
     for draw in draws {
         black_box(check(draw));

@@ -1,7 +1,7 @@
 //! More than can be done: what one tenant's flood costs the others, and what overload costs those who are accepted.
 
-use crate::measure::{callers, median};
-use crate::tenants::{Answer, Application, Class, Place, Tenant, open_loop, tell};
+use crate::measure::{callers, median, tell};
+use crate::tenants::{Answer, Application, Class, Place, Tenant, open_loop};
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use clap::Args;

@@ -1,6 +1,6 @@
 //! The store alone: 512 callers in process.
 
-use crate::measure::{Outcome, callers, fsyncs_per_second, median};
+use crate::measure::{Outcome, callers, fsyncs_per_second, median, tell};
 use crate::peers::postgres_one_each;
 use clap::Args;
 use kernel::{Error, IdGenerator, Result, SystemClock, TenantId};
@@ -134,11 +134,6 @@ pub async fn run(options: Options) {
         Some(url) => postgres(&options, &url).await,
         None => sqlite(&options).await,
     }
-}
-
-fn tell(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 async fn several(options: &Options, name: &str, mut once: impl AsyncFnMut() -> Outcome) -> f64 {

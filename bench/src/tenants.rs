@@ -1,5 +1,6 @@
 //! Many tenants under a steady mixed load; and what the benches through the whole HTTP path share: the application in this process, without sockets, and a load that does not wait for answers.
 
+use crate::measure::tell;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -293,11 +294,6 @@ where
         }
     }
     made
-}
-
-pub fn tell(line: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 // ---- open-loop load -------------------------------------------------------------------------------------------------
