@@ -234,7 +234,7 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "metadata" => json!({ "some-name": "some value" }),
         "debit_account_id" | "from_account_id" => json!(things.ids["debit"]),
         "to_account_id" => json!(things.ids["dollars"]),
-        "hold_id" => json!(things.ids["hold"]),
+        "ip" => json!("203.0.113.7"),
         "done" => json!({}),
         "saga_id" => json!(things.ids["sag"]),
         // Nobody listens there: a payment that is confirmed finds its provider away.

@@ -196,10 +196,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
     let dollars = json!({ "code": format!("{mark}-dollars"), "type": "liability", "currency": "USD" });
     note("dollars", &send("POST", "/api/v1/ledger/accounts", dollars)["account_id"]);
     let details = json!({ "external_ref": format!("{mark}-hold"), "description": text("hold"), "metadata": { mark: text("metadata") } });
-    let transfer = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "details": details });
-    note("txn", &send("POST", "/api/v1/ledger/transfers", transfer)["transaction_id"]);
-    let hold = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "expires_at": "2036-01-31T12:00:00Z" });
-    note("hold", &send("POST", "/api/v1/ledger/holds", hold)["transaction_id"]);
+    let hold = json!({ "debit_account_id": payer, "credit_account_id": payee, "amount_minor": 7, "expires_at": "2036-01-31T12:00:00Z", "details": details });
+    note("txn", &send("POST", "/api/v1/ledger/holds", hold)["transaction_id"]);
     // Payments with a task, their providers, and stored ways to pay.
     for n in ["r", "s"] {
         let provider =

@@ -61,8 +61,8 @@ pub type TaskId = Id<TaskEntity>;
 /// Gives an enum its words: as JSON, in the store, and back.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        $(#[$meta])*
         #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$doc])* $variant,)+
@@ -98,6 +98,7 @@ macro_rules! words {
 
 words! {
     /// Where an intent stands.
+    #[schema(as = PaymentState)]
     State {
         /// Nobody has been asked for money, or nobody has answered yet.
         Initiated = "initiated",
@@ -210,6 +211,7 @@ impl State {
 
 words! {
     /// Where an intent stands, in the few words that a customer needs.
+    #[schema(as = PaymentStatus)]
     Status {
         /// Nothing has been asked yet, or the customer has to act.
         Pending = "pending",

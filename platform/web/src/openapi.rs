@@ -115,6 +115,8 @@ pub fn openapi(modules: &[Module]) -> Value {
 fn add_schemas(all: &mut Map<String, Value>, new: &[(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)]) {
     for (name, schema) in new {
         if let Ok(schema) = serde_json::to_value(schema) {
+            // One would take the other's place, and the document would lie. `#[schema(as = ...)]` gives a type another name.
+            debug_assert!(all.get(name).is_none_or(|known| *known == schema), "two types are called {name} in the API's description");
             all.insert(name.clone(), schema);
         }
     }

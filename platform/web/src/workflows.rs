@@ -89,13 +89,13 @@ async fn list(
 }
 
 /// A saga with all that it knows: its state, what it asked, what it was answered, what it has done that can be undone.
-#[utoipa::path(get, path = "/api/v1/workflows/{saga_id}", tag = "workflows", params(("saga_id" = String, Path)), responses((status = 200, body = SagaView)))]
+#[utoipa::path(get, path = "/api/v1/workflows/{saga_id}", tag = "workflows", params(("saga_id" = SagaId, Path)), responses((status = 200, body = SagaView)))]
 async fn inspect(State(app): State<App>, caller: Caller, Params(id): Params<SagaId>) -> Result<Json<SagaView>> {
     Ok(Json(app.store().read(caller.tenant()?, move |read| workflow::inspect(read, id)).await?))
 }
 
 /// Tries a saga again where it stopped, with its attempts and its time anew.
-#[utoipa::path(post, path = "/api/v1/workflows/{saga_id}/retry", tag = "workflows", params(("saga_id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/workflows/{saga_id}/retry", tag = "workflows", params(("saga_id" = SagaId, Path)),
     responses((status = 200, body = SagaView), (status = 409, description = "`workflow.not_retryable`")))]
 async fn retry(State(app): State<App>, caller: Caller, Params(id): Params<SagaId>) -> Result<Json<SagaView>> {
     let command = |tx: &mut Tx<'_>, id: &SagaId| workflow::retry(tx, *id);
@@ -104,7 +104,7 @@ async fn retry(State(app): State<App>, caller: Caller, Params(id): Params<SagaId
 }
 
 /// Cancels a saga: what it has done is undone. While a call is under way or in doubt, its outcome is awaited first.
-#[utoipa::path(post, path = "/api/v1/workflows/{saga_id}/cancel", tag = "workflows", params(("saga_id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/workflows/{saga_id}/cancel", tag = "workflows", params(("saga_id" = SagaId, Path)),
     responses((status = 200, body = SagaView), (status = 409, description = "`workflow.not_cancellable`")))]
 async fn cancel(State(app): State<App>, caller: Caller, Params(id): Params<SagaId>) -> Result<Json<SagaView>> {
     let command = |tx: &mut Tx<'_>, id: &SagaId| workflow::cancel_saga(tx, *id);
@@ -114,7 +114,7 @@ async fn cancel(State(app): State<App>, caller: Caller, Params(id): Params<SagaI
 
 /// Tells what a person has found out about the call that a saga is parked for: that it has happened, with its answer, or that it has
 /// not and will not.
-#[utoipa::path(post, path = "/api/v1/workflows/{saga_id}/decide", tag = "workflows", params(("saga_id" = String, Path)), request_body = Decision,
+#[utoipa::path(post, path = "/api/v1/workflows/{saga_id}/decide", tag = "workflows", params(("saga_id" = SagaId, Path)), request_body = Decision,
     responses((status = 200, body = SagaView), (status = 409, description = "`workflow.not_in_doubt`")))]
 async fn decide(
     State(app): State<App>,

@@ -24,6 +24,7 @@ pub(crate) const MAX_KEY: usize = 200;
 /// Where a saga stands, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = SagaStatus)]
 pub enum Status {
     /// It has something to do.
     Running,
@@ -291,10 +292,8 @@ impl Saga {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SagaView {
     /// Its id.
-    #[schema(value_type = String, example = "sag_0ABCDEFGHIJ")]
     pub id: SagaId,
     /// Whose it is; null for the platform's own.
-    #[schema(value_type = Option<String>)]
     pub tenant_id: Option<TenantId>,
     /// The name of its kind.
     pub kind: String,
@@ -331,13 +330,13 @@ pub struct SagaView {
     /// The signals that it waits for.
     pub awaits: Vec<String>,
     /// Its own state. Null in lists.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub state: Value,
     /// What the last call asked for. Null in lists.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub body: Value,
     /// An answer that could not be resolved yet. Null in lists.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub answer: Value,
     /// What was done that can be undone. Empty in lists.
     pub trail: Vec<Did>,
