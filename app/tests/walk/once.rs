@@ -13,7 +13,8 @@ pub fn walk(sandbox: &Sandbox) {
     sandbox.run(&["tenant", "create", "once"]).expect(0);
     let key = sandbox.run(&["api-key", "create", "--tenant", "once", "--json"]).expect(0).json();
     let key = key["key"].as_str().unwrap();
-    let server = sandbox.serve(&["serve"]);
+    // However slow the machine is, nobody is refused for it.
+    let server = sandbox.serve(&["serve", "--set", "store.queue_wait_ms=0"]);
     let url = server.serving["url"].as_str().unwrap();
     let order = |quantity: i64| {
         let line = json!({ "sku": "TEA-1", "description": "Tea", "quantity": quantity, "unit_price": "4.955", "tax_minor": 10 });

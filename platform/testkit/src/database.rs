@@ -26,13 +26,18 @@ pub(crate) enum Database {
     },
 }
 
+/// Nobody is refused because the machine is slow.
+fn patient(config: StoreConfig) -> StoreConfig {
+    StoreConfig { queue_wait_ms: 0, ..config }
+}
+
 impl Database {
     /// A new one; none when the engine is not there, which is said loudly, and is a failure in CI.
     pub(crate) async fn create(engine: Engine) -> Option<(Database, StoreConfig)> {
         match engine {
             Engine::Sqlite => {
                 let folder = tempfile::tempdir().expect("a temporary folder can be made");
-                let config = StoreConfig::sqlite(folder.path().join("test.db"));
+                let config = patient(StoreConfig::sqlite(folder.path().join("test.db")));
                 Some((Database::Folder { _folder: folder }, config))
             }
             Engine::Postgres => {
@@ -46,7 +51,7 @@ impl Database {
                 };
                 let name = format!("brandos_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
                 execute(&server, &[format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")]).await;
-                let mut config = StoreConfig::postgres(with_database(&server, &name));
+                let mut config = patient(StoreConfig::postgres(with_database(&server, &name)));
                 if let (Ok(replica), [ShardConfig::Postgres { replicas, .. }]) = (std::env::var(REPLICA_URL), &mut config.shards[..]) {
                     replicas.push(with_database(&replica, &name));
                 }

@@ -67,7 +67,8 @@ impl Place {
     }
 
     pub fn node_with(&self, node: u16, change: impl FnOnce(&mut StoreConfig)) -> Store {
-        let mut config = StoreConfig::with_shards(vec![self.shard.clone()]);
+        // However slow the machine is, nobody is refused for it unless a test is about that.
+        let mut config = StoreConfig { queue_wait_ms: 0, ..StoreConfig::with_shards(vec![self.shard.clone()]) };
         change(&mut config);
         let clock = Arc::new(SystemClock);
         let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock, node)) };

@@ -2,7 +2,7 @@
 
 use crate::common::{Place, Transfer, UNLUCKY, balance, open_account, tenant, transfer, transfers};
 use crate::store;
-use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store, StoreConfig, Tx};
+use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store, Tx};
 use kernel::{Error, ErrorKind, Scope};
 use std::collections::HashSet;
 
@@ -221,10 +221,8 @@ on_both! {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_lose_nothing() {
     let Some(place) = Place::new(Engine::Postgres) else { return };
-    // However slow the machine is: what is refused says nothing about what is lost.
-    let patient = |config: &mut StoreConfig| config.queue_wait_ms = 0;
-    drop(bank(&place).await);
-    let (first, second) = (place.node_with(1, patient), place.node_with(2, patient));
+    let first = bank(&place).await;
+    let second = place.node(2);
     let mut calls = tokio::task::JoinSet::new();
     for n in 0..2_000_i64 {
         let store = if n % 2 == 0 { first.clone() } else { second.clone() };
