@@ -495,9 +495,16 @@ fn wait_for_port(port: u16) -> Outcome {
     Err(format!("nothing listens on port {port} after five seconds"))
 }
 
+/// The process id in a file that its server writes; a server may answer before it has written it (Redis does), so this waits a while.
 fn read_pid(path: &Path) -> Outcome<u32> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    text.lines().next().and_then(|line| line.trim().parse().ok()).ok_or_else(|| format!("{} holds no process id", path.display()))
+    for _ in 0..200 {
+        let pid = fs::read_to_string(path).ok().and_then(|text| text.lines().next()?.trim().parse().ok());
+        if let Some(pid) = pid {
+            return Ok(pid);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(format!("{} holds no process id", path.display()))
 }
 
 /// Runs it to its end; what it said is the error when it failed. Output goes through a file, because a daemon that inherits a pipe
