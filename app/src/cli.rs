@@ -60,6 +60,8 @@ pub(crate) enum Command {
     /// The books of a tenant
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Compare a payment provider's settlement file with the payments; exits with 1 when something differs
+    Reconcile(Reconcile),
     /// Rate limits: who is limited, and whether a file of rules is right
     #[command(subcommand)]
     Limits(Limits),
@@ -269,6 +271,22 @@ pub(crate) enum Ledger {
         #[arg(long)]
         tenant: String,
     },
+}
+
+/// `reconcile`.
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// The file: CSV, read as the provider's settlement format says
+    pub(crate) file: PathBuf,
+    /// Tenant: slug or id
+    #[arg(long)]
+    pub(crate) tenant: String,
+    /// The provider's id
+    #[arg(long, value_name = "PSP")]
+    pub(crate) provider: String,
+    /// The day that the file is of; what happened later is not expected in it
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) day: String,
 }
 
 /// How a journal is written.

@@ -127,6 +127,19 @@ const OPTIONS: &[OptionInfo] = &[
         "10000",
         "How long one call to a payment provider may take, in milliseconds.",
     ),
+    option(
+        "payments.rates",
+        Kind::Text,
+        "\"\"",
+        "Where exchange rates for display come from each minute: the path of a JSON file, or an http(s) address. Empty: no rates.",
+    ),
+    option(
+        "webhooks.allow_private",
+        Kind::Switch,
+        "false",
+        "Whether webhooks may go over plain HTTP and to addresses beside the server: loopback, private networks. For tests.",
+    ),
+    option("webhooks.timeout_ms", Kind::Number(10, 15_000), "10000", "How long one attempt to deliver a webhook may take, in milliseconds."),
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),
     option(
         "web.base_domain",
@@ -286,6 +299,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreOptions,
     /// `payments.*`.
     pub(crate) payments: PaymentOptions,
+    /// `webhooks.*`.
+    pub(crate) webhooks: WebhookOptions,
     /// `web.*`.
     pub(crate) web: web::WebConfig,
     /// `limits.*`.
@@ -313,6 +328,14 @@ pub(crate) struct StoreOptions {
 pub(crate) struct PaymentOptions {
     pub(crate) base_urls: Vec<String>,
     pub(crate) call_timeout_ms: u64,
+    pub(crate) rates: Option<String>,
+}
+
+/// The options of section `webhooks`.
+#[derive(Clone, Debug)]
+pub(crate) struct WebhookOptions {
+    pub(crate) allow_private: bool,
+    pub(crate) timeout_ms: u64,
 }
 
 /// The options of section `limits`.
@@ -412,6 +435,11 @@ impl Config {
                 payments: PaymentOptions {
                     base_urls: list("payments.base_urls"),
                     call_timeout_ms: number("payments.call_timeout_ms") as u64,
+                    rates: filled("payments.rates"),
+                },
+                webhooks: WebhookOptions {
+                    allow_private: switch("webhooks.allow_private"),
+                    timeout_ms: number("webhooks.timeout_ms") as u64,
                 },
                 web: web::WebConfig {
                     listen: text("web.listen").parse().expect("an address was checked"),

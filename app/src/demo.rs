@@ -1,9 +1,11 @@
-//! `brandos demo`: serves a made-up brand, and places orders for it through the HTTP API, so that there is something to see.
+//! `brandos demo`: serves a made-up brand, and places orders for it through the HTTP API and has them paid, so that there is something to
+//! see.
 
 use crate::admin::made_password;
 use crate::cli;
 use crate::config::Config;
 use crate::demo_catalog::{COUNTRIES, CURRENCY, DemoProduct, NAME, PRODUCTS, SLUG};
+use crate::demo_payments::{self, Checkout, DemoProvider};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::serve::Running;
@@ -63,16 +65,20 @@ pub(crate) async fn demo(mut config: Config, demo: &cli::Demo, out: Output) -> O
     if let Some(folder) = &temporary {
         config.data.clone_from(&folder.0);
     }
+    let listening = demo_payments::listen().await?;
+    config.payments.base_urls.push(listening.1.clone());
     let running = Running::start(config, "demo").await?;
     let url = running.url();
-    let key = prepare(&running.node, &url, out).await?;
+    let (provider, serving) = DemoProvider::serve(listening, &running.node)?;
+    let key = prepare(&running.node, &url, &provider.url, out).await?;
 
     let bar = out.progress(0, "{spinner} {msg}");
     bar.enable_steady_tick(Duration::from_millis(200));
     let shopper = Shopper { client: Client::builder(TokioExecutor::new()).build_http(), url, key, rng: running.node.rng.clone() };
-    let shopping = tokio::spawn(shopper.run(demo.rate, bar.clone()));
+    let shopping = tokio::spawn(shopper.run(demo.rate, provider, bar.clone()));
     let ended = running.run(out).await;
     shopping.abort();
+    serving.stop().await;
     bar.finish_and_clear();
     ended
 }
@@ -97,7 +103,7 @@ impl Drop for TemporaryFolder {
 }
 
 /// Makes tenant, user and API key, and says how to use them.
-async fn prepare(node: &Node, url: &str, out: Output) -> Outcome<String> {
+async fn prepare(node: &Node, url: &str, provider_url: &str, out: Output) -> Outcome<String> {
     let known: Arc<Known> = Arc::new(wiring::known());
     let tenant = NewTenant { slug: SLUG.to_owned(), name: NAME.to_owned(), plan: Plan::Premium };
     let (tenant, _) = api::ensure_tenant(&node.store, By::SYSTEM, tenant).await?;
@@ -122,17 +128,19 @@ async fn prepare(node: &Node, url: &str, out: Output) -> Outcome<String> {
 
     out.line(format!("{NAME}, the demo's brand, is open: {url}/docs"));
     out.line(format!("  data      {}", node.config.data.display()));
+    out.line(format!("  provider  {provider_url}, a payment provider of our own"));
     out.line(format!("  user      {EMAIL}{}", if made { format!(", password {password}") } else { String::new() }));
     out.line(format!("  API key   {key}"));
     out.line("Try:");
     out.line(format!("  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/orders?limit=3'"));
+    out.line(format!("  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/payments/intents?limit=3'"));
     let today = node.clock.now().to_string();
     let today = today.get(..10).unwrap_or_default();
     out.line(format!(
         "  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/reports/daily-sales?from={today}&to={today}&group_by=product'"
     ));
     out.line("Stop with Ctrl-C.");
-    out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "pid": std::process::id() }));
+    out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "provider_url": provider_url, "pid": std::process::id() }));
     Ok(key)
 }
 
@@ -157,21 +165,25 @@ fn variant_title(title: &str, value: &str) -> String {
 }
 
 /// The client that fills the catalog and then buys.
-struct Shopper {
+pub(crate) struct Shopper {
     client: Client<HttpConnector, Full<Bytes>>,
-    url: String,
+    pub(crate) url: String,
     key: String,
-    rng: Arc<dyn Rng>,
+    pub(crate) rng: Arc<dyn Rng>,
 }
 
 impl Shopper {
-    async fn run(self, rate: f64, bar: ProgressBar) {
+    async fn run(self, rate: f64, provider: DemoProvider, bar: ProgressBar) {
         if let Err(why) = self.fill_catalog().await {
             tracing::error!(why, "the demo's catalog could not be made");
         }
         let customers = self.make_customers().await.unwrap_or_else(|why| {
             tracing::error!(why, "the demo's customers could not be made");
             Vec::new()
+        });
+        let mut checkout = Checkout::open(&self, provider).await.unwrap_or_else(|why| {
+            tracing::error!(why, "the demo's payment provider could not be set up");
+            Checkout::closed()
         });
         let wares = wares();
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
@@ -180,9 +192,12 @@ impl Shopper {
         loop {
             ticks.tick().await;
             match self.buy(&wares, &customers).await {
-                Ok(total_minor) => {
+                Ok(order) => {
                     placed += 1;
-                    revenue_minor += total_minor;
+                    revenue_minor += order["total_minor"].as_i64().unwrap_or_default();
+                    if let Err(why) = checkout.pay(&self, &order).await {
+                        tracing::warn!(why, "an order of the demo was not paid");
+                    }
                 }
                 Err(why) => {
                     refused += 1;
@@ -238,8 +253,8 @@ impl Shopper {
         Ok(customers)
     }
 
-    /// Places an order of one to four lines, and says what it came to.
-    async fn buy(&self, wares: &[Ware], customers: &[(String, &'static str)]) -> Result<i64, String> {
+    /// Places an order of one to four lines.
+    async fn buy(&self, wares: &[Ware], customers: &[(String, &'static str)]) -> Result<Value, String> {
         let below = |bound: usize| self.rng.below(bound as u64) as usize;
         let guest = customers.is_empty() || below(4) == 0;
         let (customer_id, country) = if guest {
@@ -262,19 +277,19 @@ impl Shopper {
         let body = json!({ "customer_id": customer_id, "country": country, "currency": CURRENCY, "lines": lines });
         let mut key = [0; 16];
         self.rng.fill(&mut key);
-        let order = self.post("/api/v1/orders", &format!("demo-{:032x}", u128::from_be_bytes(key)), &body).await?;
-        order["total_minor"].as_i64().ok_or_else(|| format!("no total_minor in {order}"))
+        self.post("/api/v1/orders", &format!("demo-{:032x}", u128::from_be_bytes(key)), &body).await
     }
 
     /// Posts under an idempotency key. What is there already (409) answers null.
-    async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value, String> {
+    pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value, String> {
         match self.send("POST", path, Some(key), Bytes::from(body.to_string())).await? {
             (409, _) => Ok(Value::Null),
             (_, answer) => Ok(answer),
         }
     }
 
-    async fn send(&self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Result<(u16, Value), String> {
+    /// Status and body of a request. Errors: whatever is neither a success nor 409.
+    pub(crate) async fn send(&self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Result<(u16, Value), String> {
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))

@@ -8,8 +8,10 @@ mod config;
 mod dead_letters;
 mod demo;
 mod demo_catalog;
+mod demo_payments;
 mod doctor;
 mod exit;
+mod flows;
 mod import;
 mod ledger;
 mod limits;
@@ -18,6 +20,7 @@ mod logging;
 mod migrate;
 mod openapi;
 mod output;
+mod reconcile;
 mod sandbox_psp;
 mod serve;
 mod upkeep;
@@ -114,6 +117,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Limits(command) => limits::limits(config, command, out).await,
             Command::Audit => audit::audit(config, out).await,
             Command::Ledger(command) => ledger::ledger(config, command, out).await,
+            Command::Reconcile(given) => reconcile::run(config, given, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(config, command, out).await,
             Command::Workflow(command) => workflows::workflow(config, command, out).await,

@@ -31,9 +31,9 @@ impl Running {
         crate::upkeep::prepare(&node).await;
         let log = node.start_log().await?;
         let auth = node.auth().await?;
-        let payments = node.payments(&auth)?;
-        let sagas = node.start_workflows(&payments).await?;
-        let server = Server::bind(node.web(&log, &sagas, auth, payments).await?).await?;
+        let outside = node.outside(&auth)?;
+        let sagas = node.start_workflows(&outside).await?;
+        let server = Server::bind(node.web(&log, &sagas, auth, outside).await?).await?;
         let upkeep = crate::upkeep::start(&node);
         Ok(Running { node, log, sagas, server, upkeep, stop })
     }

@@ -11,6 +11,7 @@ use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Environment, ShardConfig, Store, StoreConfig};
+use webhooks::{Webhooks, WebhooksConfig};
 use workflow::{Parts, Runner, RunnerConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
@@ -21,6 +22,8 @@ pub(crate) fn modules() -> Vec<web::Module> {
         orders::module(),
         ledger::module(),
         payments::module(),
+        webhooks::module(),
+        crate::flows::module(),
         web::events_module(),
         web::workflows_module(),
         web::limits_module(),
@@ -65,6 +68,12 @@ pub(crate) enum Use {
     Write(&'static str),
     /// It only reads, beside a running server too.
     Read(&'static str),
+}
+
+/// What modules need to reach outside, for routes and workflows alike.
+pub(crate) struct Outside {
+    payments: Payments,
+    webhooks: Webhooks,
 }
 
 /// An open store with what is needed around it.
@@ -125,25 +134,34 @@ impl Node {
         Ok(Auth::start(&self.store, self.rng.clone(), known(), auth).await?)
     }
 
-    /// What payments need. Without a configured secret the key that seals providers' secrets follows from one that the database holds.
-    pub(crate) fn payments(&self, auth: &Auth) -> Outcome<Payments> {
+    /// What reaches outside. Without a configured secret the keys that seal others' secrets follow from one that the database holds.
+    pub(crate) fn outside(&self, auth: &Auth) -> Outcome<Outside> {
         let secret = self.config.secret.as_ref().map_or(auth.cursor_secret(), |secret| secret.as_bytes());
         let options = &self.config.payments;
-        Ok(Payments::new(&PaymentsConfig {
+        let payments = Payments::new(&PaymentsConfig {
             sealing_key: derived(secret, "payments' secrets"),
             base_urls: options.base_urls.clone(),
             call_timeout_ms: options.call_timeout_ms,
-        })?)
+            rates: options.rates.clone(),
+        })?;
+        let options = &self.config.webhooks;
+        let webhooks = Webhooks::new(&WebhooksConfig {
+            sealing_key: derived(secret, "webhooks' secrets"),
+            allow_private: options.allow_private,
+            timeout_ms: options.timeout_ms,
+        })?;
+        Ok(Outside { payments, webhooks })
     }
 
     /// Starts running sagas in this process.
-    pub(crate) async fn start_workflows(&self, payments: &Payments) -> Outcome<Runner> {
-        let (parts, config) = (Parts::new().with(payments.clone()), RunnerConfig::default());
+    pub(crate) async fn start_workflows(&self, outside: &Outside) -> Outcome<Runner> {
+        let parts = Parts::new().with(outside.payments.clone()).with(outside.webhooks.clone());
+        let config = RunnerConfig { on_outcome: Some(outside.payments.on_outcome()), ..RunnerConfig::default() };
         Ok(Runner::start(self.store.clone(), workflows(), parts, config, self.rng.clone()).await?)
     }
 
     /// The HTTP application.
-    pub(crate) async fn web(&self, log: &Log, sagas: &Runner, auth: Auth, payments: Payments) -> Outcome<web::Web> {
+    pub(crate) async fn web(&self, log: &Log, sagas: &Runner, auth: Auth, outside: Outside) -> Outcome<web::Web> {
         let mut registry = prometheus_client::registry::Registry::default();
         self.store.register_metrics(&mut registry);
         log.register(&mut registry);
@@ -160,7 +178,8 @@ impl Node {
             .cursor_key(CursorKey::new(auth.cursor_secret()))
             .registry(registry)
             .part(auth)
-            .part(payments);
+            .part(outside.payments)
+            .part(outside.webhooks);
         Ok(app.build()?)
     }
 

@@ -214,6 +214,24 @@ fn the_demo_shows_something_within_seconds_and_starts_again() {
         assert!(began.elapsed() < Duration::from_secs(30), "no orders after {:?}", began.elapsed());
         std::thread::sleep(Duration::from_millis(100));
     }
+    // Orders are paid, and one shows it; some are given back.
+    let get = |server: &common::Server, path: &str| {
+        let (status, body) = server.request("GET", path, server.serving["api_key"].as_str(), "");
+        assert_eq!(status, 200, "{path} {body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let paid = loop {
+        let payments = get(&server, "/api/v1/payments/intents?limit=100");
+        let payments = payments["data"].as_array().unwrap();
+        let has = |state: &str| payments.iter().find(|payment| payment["state"] == state).cloned();
+        if let (Some(paid), true) = (has("captured"), has("refunded").or(has("partly_refunded")).or(has("disputed")).is_some()) {
+            break paid;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing paid and given back after {:?}", began.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let order = get(&server, &format!("/api/v1/orders/{}/payments", paid["order_id"].as_str().unwrap()));
+    assert_eq!((&order["captured_minor"], &order["total_minor"]), (&paid["amount_minor"], &paid["amount_minor"]), "{order}");
     let (_, products) = server.request("GET", "/api/v1/products?limit=100", server.serving["api_key"].as_str(), "");
     assert!(serde_json::from_str::<Value>(&products).unwrap()["data"].as_array().unwrap().len() >= 40, "{products}");
     let first_key = server.serving["api_key"].as_str().unwrap().to_owned();
@@ -223,9 +241,17 @@ fn the_demo_shows_something_within_seconds_and_starts_again() {
     assert_eq!(again.serving["password"], Value::Null, "the user is there already");
     assert_eq!(again.request("GET", "/api/v1/orders", Some(&first_key), "").0, 401, "the key of the first start has ended");
     assert!(orders(&again) >= 5);
+    // The provider is at another port now, and what was paid before can still be given back.
+    let back = format!("/api/v1/payments/intents/{}/refund", paid["intent_id"].as_str().unwrap());
+    while again.request("POST", &back, again.serving["api_key"].as_str(), r#"{"wait_ms":5000}"#).0 != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing can be given back");
+        std::thread::sleep(Duration::from_millis(200));
+    }
     assert_eq!(again.stop(), Some(0));
     let report = sandbox.run(&["audit", "--json"]).expect(0).json();
     assert_eq!(report["ok"], json!(true), "{report}");
+    let agree = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "flows.orders_payments_and_books_agree").unwrap();
+    assert!(!agree["detail"].as_str().unwrap().starts_with("0 orders"), "{agree}");
 }
 
 #[test]

@@ -19,7 +19,12 @@ enum What {
     Mixed,
     /// `/health/live`: what the server costs without the store.
     Live,
+    /// Make a payment, have it authorised and captured, and wait for both.
+    Pay,
 }
+
+/// In the answer to a payment that is made.
+const CAPTURED: &[u8] = br#""state":"captured""#;
 
 /// Options of `http`.
 #[derive(Args)]
@@ -94,13 +99,22 @@ fn content_length(head: &[u8]) -> Option<usize> {
 
 fn place(options: &Options, key: &str) -> Vec<u8> {
     let body = r#"{"currency":"EUR","country":"NL","lines":[{"sku":"TEA-01","description":"Green tea, 100 g","quantity":2,"unit_price":"4.95","tax_minor":89},{"sku":"TEA-02","description":"White tea, 50 g","quantity":1,"unit_price":"9.5","tax_minor":85},{"sku":"CUP-07","description":"Cup, stoneware","quantity":4,"unit_price":"12.25","tax_minor":1029}]}"#;
+    post(options, "/api/v1/orders", key, body)
+}
+
+fn post(options: &Options, path: &str, key: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST /api/v1/orders HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
         options.address,
         options.token,
         body.len()
     )
     .into_bytes()
+}
+
+fn pay(options: &Options, key: &str) -> Vec<u8> {
+    let body = r#"{"amount_minor":4200,"currency":"EUR","token":"tok_approve","confirm":true}"#;
+    post(options, "/api/v1/payments/intents", key, body)
 }
 
 fn get(options: &Options, path: &str) -> Vec<u8> {
@@ -140,19 +154,25 @@ pub async fn run(mut options: Options) {
             async move {
                 let mut connection = connections[caller as usize].lock().await;
                 let placing = match options.what {
-                    What::Place => true,
+                    What::Place | What::Pay => true,
                     What::Mixed => n % 10 == 0,
                     What::Read | What::Live => false,
                 };
                 let answer = if placing {
                     let key = format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-                    connection.ask(&place(&options, &key)).await
+                    let request = if options.what == What::Pay { pay(&options, &key) } else { place(&options, &key) };
+                    connection.ask(&request).await
                 } else if options.what == What::Live {
                     connection.ask(&live).await
                 } else {
                     connection.ask(&reads[(caller as usize * 31 + n as usize) % reads.len()]).await
                 };
-                answer.is_ok_and(|answer| answer.status == if placing { 201 } else { 200 })
+                // A payment that goes on behind its answer is none that was made in this time.
+                let captured = |body: &[u8]| body.windows(CAPTURED.len()).any(|text| text == CAPTURED);
+                answer.is_ok_and(|answer| {
+                    let paid = options.what != What::Pay || captured(&connection.received[answer.body.clone()]);
+                    paid && answer.status == if placing { 201 } else { 200 }
+                })
             }
         })
         .await;
@@ -161,6 +181,7 @@ pub async fn run(mut options: Options) {
             What::Read => "HTTP, read an order",
             What::Mixed => "HTTP, nine reads for each order placed",
             What::Live => "HTTP, /health/live",
+            What::Pay => "HTTP, a payment authorised and captured",
         };
         tell(&outcome.line(name));
         rates.push(outcome.per_second());

@@ -6,6 +6,7 @@ mod limits;
 mod measure;
 mod overload;
 mod peers;
+mod reconcile_bench;
 mod store_bench;
 mod tenants;
 
@@ -27,6 +28,8 @@ enum Bench {
     Ledger(ledger_bench::Options),
     /// The order path of a running server over HTTP.
     Http(http::Options),
+    /// Reconciliation in process: a settlement file with twelve kinds of differences against as many payments.
+    Reconcile(reconcile_bench::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
     Tenants(tenants::Options),
     /// Rate limits in process: a check of four levels on a million keys, with governor as the peer.
@@ -43,6 +46,7 @@ fn main() {
         Bench::Store(options) => runtime.block_on(store_bench::run(options)),
         Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
+        Bench::Reconcile(options) => runtime.block_on(reconcile_bench::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),

@@ -9,6 +9,7 @@ mod behaviour;
 mod books;
 mod callbacks;
 mod disk;
+mod generated;
 mod routes;
 mod server;
 mod settlement;
@@ -16,5 +17,6 @@ mod settlement;
 mod tests;
 
 pub use behaviour::{Fault, Rates, Verdict};
+pub use generated::{DIFFERENCES, GeneratedDay, Made};
 pub use books::{Charge, Decline, Movement, Status};
 pub use server::{Sandbox, SandboxConfig, serve};

@@ -246,6 +246,12 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "to" => json!("2011-12-31"),
         "after" => json!("start"),
         "types" => json!("order.placed"),
+        "display_currency" => json!("GBP"),
+        "url" => json!("https://hooks.invalid/hook"),
+        "events" => json!(["order.placed"]),
+        "delimiter" => json!(","),
+        "day" => json!("2026-01-05"),
+        "merchant" => json!(things.reference),
         _ => return None,
     })
 }

@@ -32,6 +32,8 @@ impl Tenant {
 /// Everything that a walk needs.
 pub struct World {
     pub server: Server,
+    /// The provider that the tenants' payments were made at.
+    _provider: Server,
     pub document: Document,
     pub a: Tenant,
     pub b: Tenant,
@@ -79,17 +81,18 @@ impl World {
             let poor_keys = ["reports.read", "customers.read"].map(|permission| (permission, key(permission))).to_vec();
             tenants.push((mark, price, Tenant { slug, key: key(""), poor_keys, things }));
         }
-        let server = sandbox.serve(&["serve", "--set", "payments.base_urls=http://127.0.0.1:9"]);
+        let provider = sandbox.serve(&["sandbox-psp"]);
+        let server = sandbox.serve(&["serve", "--set", "payments.base_urls=http://127.0.0.1"]);
         let mut client = Client::new(server.serving["url"].as_str().unwrap());
         for (mark, price, tenant) in &mut tenants {
-            fill(&mut client, mark, price, tenant);
+            fill(&mut client, mark, price, tenant, provider.serving["url"].as_str().unwrap());
         }
         let credentials = json!({ "email": "admin@walk.example", "password": admin["password"], "platform": true });
         let tokens = client.send(&Request::new("POST", "/api/v1/auth/sign-in").json(&credentials));
         assert_eq!(tokens.status, 200, "{}", tokens.text());
         let admin = tokens.json()["access_token"].as_str().unwrap().to_owned();
         let (b, a) = (tenants.pop().unwrap().2, tenants.pop().unwrap().2);
-        World { server, document, a, b, admin }
+        World { server, _provider: provider, document, a, b, admin }
     }
 
     pub fn client(&self) -> Client {
@@ -144,7 +147,7 @@ pub fn with_query(path: &str, query: &str) -> String {
 }
 
 /// Makes two of everything.
-fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
+fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provider_url: &str) {
     let mut send = |method: &str, path: &str, body: Value| -> Value {
         let mut request = Request::new(method, path).bearer(&tenant.key);
         if !body.is_null() {
@@ -213,6 +216,48 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant) {
         send("POST", &format!("/api/v1/payments/intents/{}/confirm", payment.as_str().unwrap()), json!({ "token": "tok_approve" }));
         note("sag", &send("GET", "/api/v1/workflows", Value::Null)["data"][0]["id"]);
         note("ptk", &send("POST", "/api/v1/payments/tasks", json!({ "intent_id": payment, "detail": text("task") }))["task_id"]);
+    }
+    // Settlement files, each with a row that is nobody's.
+    let provider = ids["psp"].clone();
+    for n in ["r", "s"] {
+        let file = format!(
+            "type,charge_id,charge_reference,movement_id,reference,currency,gross_minor,fee_minor,net_minor,occurred_at\ncapture,{mark}-{n},,{mark}-m{n},{mark}-ref,GBP,100,5,95,2026-01-05T12:00:00Z\n"
+        );
+        let path = format!("/api/v1/payments/reconciliations?provider_id={provider}&day=2026-01-05");
+        let answer = client.send(&Request::new("POST", path).bearer(&tenant.key).body("text/csv", file));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        ids.insert("rcn".to_owned(), answer.json()["run_id"].as_str().unwrap().to_owned());
+        let request = Request::new("GET", "/api/v1/payments/breaks").bearer(&tenant.key);
+        ids.insert("brk".to_owned(), client.send(&request).json()["data"][0]["break_id"].as_str().unwrap().to_owned());
+    }
+    let mut send = |method: &str, path: &str, body: Value| -> Value {
+        let mut request = Request::new(method, path).bearer(&tenant.key);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let answer: Answer = client.send(&request);
+        assert!((200..300).contains(&answer.status), "{}: {} {}", request.shown(), answer.status, answer.text());
+        answer.json()
+    };
+    let mut note = |prefix: &str, value: &Value| ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned());
+    // Merchants, each paid at a provider that works, and settled.
+    let provider = json!({ "name": text("provider"), "kind": "sandbox", "base_url": provider_url, "api_key": "sk_sandbox" });
+    let provider = send("POST", "/api/v1/payments/providers", provider)["provider_id"].clone();
+    for n in ["r", "s"] {
+        let merchant = format!("{mark}-{n}");
+        send("PUT", &format!("/api/v1/payments/merchants/{merchant}"), json!({ "name": text("merchant"), "account": mark }));
+        let payment = json!({ "amount_minor": 100, "currency": "GBP", "merchant": merchant, "token": "tok_approve", "token_provider_id": provider, "confirm": true });
+        assert_eq!(send("POST", "/api/v1/payments/intents", payment)["state"], "captured");
+        note("stb", &send("POST", "/api/v1/payments/settlement-batches", json!({ "currency": "GBP" }))["batch_id"]);
+        note("mch", &send("GET", "/api/v1/payments/merchants", Value::Null)["data"][0]["merchant_id"]);
+    }
+    // Webhook endpoints, at a name that nobody has, with what could not be delivered.
+    for n in ["r", "s"] {
+        let hook = json!({ "url": format!("https://{mark}-{n}.invalid/hook"), "description": text("hook"), "events": [format!("{mark}.*")] });
+        let endpoint = send("POST", "/api/v1/webhooks/endpoints", hook)["endpoint_id"].clone();
+        note("whe", &endpoint);
+        let ping = format!("/api/v1/webhooks/endpoints/{}/ping", endpoint.as_str().unwrap());
+        note("whd", &send("POST", &ping, Value::Null)["delivery_id"]);
     }
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use store::{Read, Tx};
 
-pub use crate::model::{DocumentKind, NewLine, State};
+pub use crate::model::{DocumentKind, NewLine, OrderHead, State};
 pub use crate::write::By;
 
 /// The most documents of one batch.
@@ -421,4 +421,9 @@ pub fn summary(read: &mut Read<'_>) -> Result<Summary> {
         .collect();
     summary.countries = summary.by_country.iter().map(|c| &c.country).collect::<HashSet<_>>().len() as i64;
     Ok(summary)
+}
+
+/// An order's head, if there is such an order.
+pub fn head(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<OrderHead>> {
+    read.opt(sql::ORDER, (order_id,))
 }

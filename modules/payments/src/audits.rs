@@ -44,10 +44,12 @@ fn ledger_agrees(read: &mut Read<'_>) -> Result<AuditOutcome> {
     let owed: Vec<(ProviderId, Currency, i64, i64)> = read.all(sql::OWED, ())?;
     let mut expected: BTreeMap<(i64, String), (i64, i64)> =
         owed.into_iter().map(|(provider, currency, owed, fees)| ((provider.as_i64(), currency.to_string()), (owed, fees))).collect();
-    let accounts: Vec<(ProviderId, Currency, AccountId, AccountId)> = read.all(sql::ALL_ACCOUNTS, ())?;
+    let accounts: Vec<(ProviderId, Currency, AccountId, AccountId, i64, i64)> = read.all(sql::ALL_ACCOUNTS, ())?;
     let looked_at = accounts.len();
-    for (provider, currency, receivable, fees) in accounts {
+    for (provider, currency, receivable, fees, receivable_adjusted, fees_adjusted) in accounts {
         let (owed, kept) = expected.remove(&(provider.as_i64(), currency.to_string())).unwrap_or_default();
+        // Payouts and resolved differences of settlement move these accounts, too.
+        let (owed, kept) = (owed + receivable_adjusted, kept + fees_adjusted);
         let found = (ledger::api::balance(read, receivable)?.posted_minor, ledger::api::balance(read, fees)?.posted_minor);
         if found != (owed, kept) {
             let detail = format!("{provider} {currency}: payments say {owed} due and {kept} kept, the ledger {} and {}", found.0, found.1);

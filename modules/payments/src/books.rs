@@ -16,13 +16,13 @@ const HOLD_GRACE_MS: i64 = 2 * 86_400_000;
 
 /// The accounts of a provider in a currency.
 #[derive(Clone, Copy)]
-struct Accounts {
-    receivable: AccountId,
-    clearing: AccountId,
-    fees: AccountId,
+pub(crate) struct Accounts {
+    pub receivable: AccountId,
+    pub clearing: AccountId,
+    pub fees: AccountId,
 }
 
-fn accounts(tx: &mut Tx<'_>, provider_id: ProviderId, currency: Currency) -> Result<Accounts> {
+pub(crate) fn accounts(tx: &mut Tx<'_>, provider_id: ProviderId, currency: Currency) -> Result<Accounts> {
     let known: Option<(AccountId, AccountId, AccountId)> = tx.opt(sql::ACCOUNTS, (provider_id, currency))?;
     if let Some((receivable, clearing, fees)) = known {
         return Ok(Accounts { receivable, clearing, fees });

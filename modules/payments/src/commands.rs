@@ -4,7 +4,7 @@ use crate::adapter::Charge;
 use crate::model::*;
 use crate::routing::Policy;
 use crate::workflows::{self, Answer};
-use crate::{adapter, books, queries, sql};
+use crate::{adapter, books, merchants, queries, sql};
 use kernel::{Currency, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{NewEvent, Tx};
@@ -26,6 +26,8 @@ struct PaymentEvent<'a> {
     refunded_minor: i64,
     fee_minor: i64,
     external_ref: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: &'a Option<String>,
     merchant: &'a str,
     provider_id: Option<ProviderId>,
     cause: Cause,
@@ -47,6 +49,7 @@ fn emit(tx: &mut Tx<'_>, kind: &'static str, intent: &Intent, cause: Cause, oper
         refunded_minor: intent.refunded_minor,
         fee_minor: intent.fee_minor,
         external_ref: &intent.external_ref,
+        order_id: &intent.order_id,
         merchant: &intent.merchant,
         provider_id: intent.provider_id,
         cause,
@@ -147,6 +150,7 @@ pub(crate) struct NewIntent {
     pub country: String,
     pub merchant: String,
     pub external_ref: Option<String>,
+    pub order_id: Option<String>,
     pub pay_with: Option<PayWith>,
     /// Ask a provider at once.
     pub confirm: bool,
@@ -214,6 +218,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
         country: new.country.clone(),
         merchant: new.merchant.clone(),
         external_ref: new.external_ref.clone(),
+        order_id: new.order_id.clone(),
         token,
         token_provider,
         provider_id: None,
@@ -240,8 +245,12 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
         &i.token,
         i.token_provider,
         now,
+        &i.order_id,
     );
     tx.exec(sql::INSERT_INTENT, args)?;
+    if let Some(order_id) = &intent.order_id {
+        tx.exec(sql::INSERT_OF_ORDER, (order_id, intent_id))?;
+    }
     emit(tx, "payment.initiated", &intent, Cause::Request, None);
     if new.confirm {
         workflows::begin_authorization(tx, intent_id)?;
@@ -398,6 +407,7 @@ pub(crate) fn operation_done(tx: &mut Tx<'_>, intent: &mut Intent, operation: &O
         }
     };
     end_operation(tx, intent, &done)?;
+    merchants::note_operation(tx, intent, &done)?;
     if let Verdict::To(state) = verdict(intent.state, report) {
         intent.state = state;
     } else if verdict(intent.state, report) == Verdict::Clash {
@@ -485,7 +495,7 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
     }
     for operation in &pending {
         if workflows::order(&intent, operation)?.is_done_in(charge) {
-            workflows::report_operation(tx, operation.operation_id, &answer)?;
+            workflows::report_operation(tx, intent_id, operation.operation_id, &answer)?;
         }
     }
     // What is asked of a provider is counted before it is asked, so it can't have done more than that by our word.
@@ -546,6 +556,7 @@ pub(crate) struct ChangeProvider {
     pub provider_id: ProviderId,
     pub if_match: IfMatch,
     pub name: Option<String>,
+    pub base_url: Option<String>,
     pub sealed: Option<Vec<u8>>,
     pub enabled: Option<bool>,
 }
@@ -558,9 +569,10 @@ pub(crate) fn change_provider(tx: &mut Tx<'_>, change: &ChangeProvider) -> Resul
     provider.version += 1;
     provider.updated_at = tx.now();
     provider.name = change.name.clone().unwrap_or(provider.name);
+    provider.base_url = change.base_url.clone().unwrap_or(provider.base_url);
     provider.enabled = change.enabled.unwrap_or(provider.enabled);
     provider.sealed = change.sealed.clone().unwrap_or(provider.sealed);
-    let args = (provider.provider_id, read, provider.version, &provider.name, &provider.sealed, provider.enabled, provider.updated_at);
+    let args = (provider.provider_id, read, provider.version, &provider.name, &provider.sealed, provider.enabled, provider.updated_at, &provider.base_url);
     tx.must(sql::UPDATE_PROVIDER, args, || Error::internal("a provider was changed by two commands at once"))?;
     Ok(provider.into())
 }

@@ -4,18 +4,21 @@
 //! unknown is asked about until a person is told, never guessed; only an outage or a soft decline leads to another provider; a final state
 //! is never left; no more is refunded than was captured, because the ledger refuses it; whatever a provider has moved is in the ledger; a
 //! card number is refused before anything keeps or logs it; providers' secrets are sealed.
-//! Must never know: orders, what was bought, and the tables of the ledger.
+//! Must never know: what an order is besides its name, what was bought, and the tables of the ledger.
 
 mod adapter;
+pub mod api;
 mod audits;
 mod books;
 mod card;
 mod commands;
+mod merchants;
 mod model;
 mod queries;
+mod rates;
+pub mod reconcile;
 mod routes;
 mod routing;
-mod seal;
 mod service;
 mod sql;
 #[cfg(test)]
@@ -29,12 +32,19 @@ pub use model::{IntentId, MethodId, OperationId, ProviderId, TaskId};
 pub use service::{Payments, PaymentsConfig};
 pub use workflows::{AUTHORIZE, EXPIRE, OPERATE};
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "orders", sql: include_str!("../migrations/0002_orders.sql") },
+    store::Migration { number: 3, name: "reconciliation", sql: include_str!("../migrations/0003_reconciliation.sql") },
+    store::Migration { number: 4, name: "rates", sql: include_str!("../migrations/0004_rates.sql") },
+    store::Migration { number: 5, name: "merchants", sql: include_str!("../migrations/0005_merchants.sql") },
+];
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "payments.read", description: "See payments, stored ways to pay, tasks, providers and routing." },
     PermissionInfo { name: "payments.write", description: "Make, confirm, capture and void payments; store ways to pay; close tasks." },
     PermissionInfo { name: "payments.refund", description: "Give payments back." },
+    PermissionInfo { name: "payments.settle", description: "Compare settlement files, resolve what differs, and close days." },
     PermissionInfo { name: "payments.configure", description: "Set up providers with their secrets, and the rules of routing." },
 ];
 
@@ -50,6 +60,9 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "payment.expired", version: 1, description: "An authorisation, or the time to confirm, ran out." },
     EventInfo { kind: "payment.disputed", version: 1, description: "The customer contests a payment." },
     EventInfo { kind: "payment.operation_failed", version: 1, description: "A provider refused a capture, void or refund." },
+    EventInfo { kind: "settlement.reconciled", version: 1, description: "A provider's settlement file was compared with the payments." },
+    EventInfo { kind: "settlement.batch_made", version: 1, description: "Merchants were settled: fees, reserves and payouts are booked." },
+    EventInfo { kind: "settlement.closed", version: 1, description: "What a settlement file pays out was booked, and its day closed." },
     EventInfo {
         kind: "payment.needs_attention",
         version: 1,
@@ -61,11 +74,18 @@ const EVENTS: &[EventInfo] = &[
 pub fn module() -> Module {
     Module {
         permissions: PERMISSIONS,
-        routes: routes::routes(),
-        workflows: workflows::workflows(),
+        routes: routes::routes().into_iter().chain(reconcile::routes()).chain(rates::routes()).chain(merchants::routes()).collect(),
+        workflows: workflows::workflows().into_iter().chain([rates::timer()]).collect(),
         events: EVENTS,
-        statements: sql::STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Tenant)).collect(),
-        audits: audits::audits(),
+        statements: statements(),
+        audits: audits::audits().into_iter().chain([merchants::AUDIT]).collect(),
         ..Module::new("payments", MIGRATIONS)
     }
+}
+
+fn statements() -> Vec<Statement> {
+    let plain = sql::STATEMENTS.iter().chain(reconcile::sql::STATEMENTS).chain(merchants::sql::STATEMENTS).map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
+    let by_engine = reconcile::sql::MARK_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
+    let platform = rates::STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Platform));
+    plain.chain(by_engine).chain(platform).collect()
 }

@@ -447,6 +447,8 @@ pub struct Intent {
     pub merchant: String,
     /// What the tenant calls it, such as an order's id; unique for the tenant.
     pub external_ref: Option<String>,
+    /// The order that it is for, as the tenant's shop names it.
+    pub order_id: Option<String>,
     /// The provider's token of the card; never shown.
     pub token: String,
     /// The provider that the token belongs to, when it belongs to one.
@@ -502,6 +504,7 @@ impl FromRow for Intent {
             created_at: row.get(25)?,
             updated_at: row.get(26)?,
             expires_at: row.get(27)?,
+            order_id: row.get(28)?,
         })
     }
 }

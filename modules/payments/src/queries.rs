@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use store::{FromRow, Read, Row};
 use utoipa::ToSchema;
 
+/// Up to `limit` payments of an order below `before`, the latest first.
+pub(crate) fn intents_of_order(read: &mut Read<'_>, order_id: &str, before: IntentId, limit: i64) -> Result<Vec<Intent>> {
+    read.all(sql::INTENTS_OF_ORDER, (order_id, before, limit))
+}
+
 /// An intent. Errors: `payments.intent_not_found`.
 pub(crate) fn intent(read: &mut Read<'_>, intent_id: IntentId) -> Result<Intent> {
     let not_found = || Error::not_found("payments.intent_not_found", "there is no such payment");
@@ -91,6 +96,8 @@ pub struct IntentView {
     pub merchant: String,
     /// What the tenant calls it.
     pub external_ref: Option<String>,
+    /// The order that it is for.
+    pub order_id: Option<String>,
     /// The provider that is asked, or was.
     pub provider_id: Option<ProviderId>,
     /// What that provider calls it.
@@ -126,6 +133,7 @@ impl From<Intent> for IntentView {
             country: intent.country,
             merchant: intent.merchant,
             external_ref: intent.external_ref,
+            order_id: intent.order_id,
             provider_id: intent.provider_id,
             provider_charge: intent.provider_charge,
             action_url: intent.action_url,

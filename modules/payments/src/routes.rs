@@ -34,6 +34,8 @@ const WAIT_MS: u32 = 10_000;
 const MAX_WAIT_MS: u32 = 20_000;
 /// The first pause between two looks at a payment that is waited for, in milliseconds; they grow to the second.
 const LOOK_MS: (u64, u64) = (2, 100);
+/// The same where the sagas' runner says when something has happened: these looks find what another node did.
+const TOLD_LOOK_MS: (u64, u64) = (100, 200);
 
 pub(crate) fn routes() -> Vec<Route> {
     let (read, write, refund) = (Access::Tenant("payments.read"), Access::Tenant("payments.write"), Access::Tenant("payments.refund"));
@@ -148,14 +150,23 @@ async fn rested(app: &App, caller: &Caller, intent_id: IntentId, wait_ms: Option
     let wait_ms = wait_ms.unwrap_or(WAIT_MS);
     let tenant = caller.tenant()?;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(wait_ms));
-    let mut pause_ms = LOOK_MS.0;
+    let payments = app.part::<Payments>();
+    let waits = payments.wait_for(intent_id);
+    let (mut pause_ms, most_ms) = if payments.is_told() { TOLD_LOOK_MS } else { LOOK_MS };
     loop {
+        // Listens from before the look on, so that nothing happens in between unheard.
+        let told = waits.told.notified();
+        tokio::pin!(told);
+        told.as_mut().enable();
         let intent = app.store().peek(tenant, move |read| queries::intent(read, intent_id)).await?;
         if at_rest(&intent) || tokio::time::Instant::now() >= deadline {
             return Ok(intent);
         }
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-        pause_ms = (pause_ms * 2).min(LOOK_MS.1);
+        let pause = tokio::time::sleep(Duration::from_millis(pause_ms));
+        tokio::select! {
+            () = told => {}
+            () = pause => pause_ms = (pause_ms * 2).min(most_ms),
+        }
     }
 }
 
@@ -190,6 +201,10 @@ struct CreateIntent {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 128)]
     external_ref: Option<String>,
+    /// The order that it is for, as the shop names it; an order may have several payments.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
+    order_id: Option<String>,
     /// A provider's token of the card. Never a card's number.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255)]
@@ -246,6 +261,9 @@ async fn create_intent(
     if let Some(external_ref) = &body.external_ref {
         text("external_ref", external_ref, 1, 128)?;
     }
+    if let Some(order_id) = &body.order_id {
+        text("order_id", order_id, 1, 64)?;
+    }
     let new = NewIntent {
         amount_minor: body.amount_minor,
         currency: body.currency,
@@ -254,6 +272,7 @@ async fn create_intent(
         country: body.country,
         merchant: body.merchant,
         external_ref: body.external_ref,
+        order_id: body.order_id,
         pay_with: pay_with(body.token, body.token_provider_id, body.method_id)?,
         confirm: body.confirm,
     };
@@ -269,6 +288,9 @@ struct IntentFilter {
     /// Only the one with this external reference.
     #[param(max_length = 128)]
     external_ref: Option<String>,
+    /// Only those for this order.
+    #[param(max_length = 64)]
+    order_id: Option<String>,
 }
 
 const INTENTS: &str = "payments.intents";
@@ -290,7 +312,11 @@ async fn list_intents(
                 let one = read.opt::<(IntentId,)>(sql::INTENT_BY_REF, (external_ref,))?;
                 return one.map(|(intent_id,)| queries::intent(read, intent_id)).into_iter().collect();
             }
-            queries::intents(read, page.after.unwrap_or(IntentId::from_i64(i64::MAX)), i64::from(page.limit) + 1)
+            let (before, limit) = (page.after.unwrap_or(IntentId::from_i64(i64::MAX)), i64::from(page.limit) + 1);
+            match filter.order_id {
+                Some(order_id) => queries::intents_of_order(read, &order_id, before, limit),
+                None => queries::intents(read, before, limit),
+            }
         })
         .await?;
     Ok(Json(paging.page(INTENTS, found.into_iter().map(IntentView::from).collect(), |intent| intent.intent_id)?))
@@ -626,6 +652,10 @@ struct ChangeOfProvider {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
+    /// Another address of its API; then its key has to be given, too: a key goes nowhere that its owner has not said.
+    #[serde(default)]
+    #[schema(min_length = 8, max_length = 300)]
+    base_url: Option<String>,
     /// Another key; then all webhook secrets have to be given, too.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, write_only)]
@@ -658,10 +688,11 @@ async fn change_provider(
             let secrets = Secrets { api_key, webhook_secrets: body.webhook_secrets };
             Some(app.part::<Payments>().seal(caller.tenant()?, provider_id, &secrets, &**app.rng())?)
         }
-        None if body.webhook_secrets.is_empty() => None,
+        None if body.webhook_secrets.is_empty() && body.base_url.is_none() => None,
         None => return Err(Error::field("api_key", "required", "secrets are changed together").into()),
     };
-    let change = ChangeProvider { provider_id, if_match, name: body.name, sealed, enabled: body.enabled };
+    let base_url = body.base_url.map(|base_url| app.part::<Payments>().allowed(&base_url)).transpose()?;
+    let change = ChangeProvider { provider_id, if_match, name: body.name, base_url, sealed, enabled: body.enabled };
     let changed = app.submit(&caller, None, commands::change_provider, change).await?.value;
     Ok(Versioned(changed.version, changed))
 }

@@ -1,15 +1,16 @@
 //! What payments need around the store: the sealing key, the HTTP client, which addresses may be called, and the breakers.
 
 use crate::adapter::{Adapter, Secrets};
-use crate::model::ProviderId;
+use crate::model::{IntentId, ProviderId};
 use crate::queries::{self, Provider};
 use crate::routing::Breakers;
-use crate::seal::SealingKey;
-use client::{Client, ClientConfig};
+use client::{Client, ClientConfig, SealingKey};
 use kernel::{Error, Result, Rng, TenantId};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::Store;
+use tokio::sync::Notify;
 
 /// Providers whose opened secrets are kept in memory.
 const MAX_OPEN: usize = 1_024;
@@ -23,6 +24,8 @@ pub struct PaymentsConfig {
     pub base_urls: Vec<String>,
     /// How long one call to a provider may take, in milliseconds; at most 12 s.
     pub call_timeout_ms: u64,
+    /// Where exchange rates come from each minute: an absolute path, or `http(s)://...`. None for no rates.
+    pub rates: Option<String>,
 }
 
 /// What the module shares between its routes and its workflows; cheap to clone. The application puts one into both.
@@ -33,8 +36,38 @@ struct Inner {
     key: SealingKey,
     client: Client,
     base_urls: Vec<String>,
+    rates: Option<String>,
     breakers: Mutex<Breakers>,
+    waiting: Mutex<HashMap<IntentId, Waiting>>,
+    /// Whether this process runs the sagas and says what they have come to.
+    told: AtomicBool,
     open: Mutex<HashMap<(TenantId, ProviderId), Opened>>,
+}
+
+/// Those who wait for a payment.
+#[derive(Default)]
+struct Waiting {
+    count: usize,
+    told: Arc<Notify>,
+}
+
+/// Somebody who waits for a payment, for as long as it lives.
+pub(crate) struct WaitsFor {
+    payments: Payments,
+    intent_id: IntentId,
+    pub told: Arc<Notify>,
+}
+
+impl Drop for WaitsFor {
+    fn drop(&mut self) {
+        let mut all = locked(&self.payments.0.waiting);
+        if let Some(waiting) = all.get_mut(&self.intent_id) {
+            waiting.count -= 1;
+            if waiting.count == 0 {
+                all.remove(&self.intent_id);
+            }
+        }
+    }
 }
 
 /// A provider that can be talked to, and the version of its row that it was made of.
@@ -57,9 +90,48 @@ impl Payments {
             key: SealingKey::new(&config.sealing_key),
             client,
             base_urls: config.base_urls.clone(),
+            rates: config.rates.clone(),
             breakers: Mutex::default(),
+            waiting: Mutex::default(),
+            told: AtomicBool::new(false),
             open: Mutex::default(),
         })))
+    }
+
+    /// Where exchange rates come from.
+    pub(crate) fn rates_source(&self) -> Option<&str> {
+        self.0.rates.as_deref()
+    }
+
+    /// The client with which providers are called.
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// For the runner of the sagas ([`workflow::RunnerConfig::on_outcome`]): whoever waits for a payment looks at it then, and not before.
+    pub fn on_outcome(&self) -> workflow::OnOutcome {
+        self.0.told.store(true, Ordering::Relaxed);
+        let payments = self.clone();
+        Arc::new(move |kind, key| {
+            if let Some(intent_id) = crate::workflows::intent_of_saga(kind, key)
+                && let Some(waiting) = locked(&payments.0.waiting).get(&intent_id)
+            {
+                waiting.told.notify_waiters();
+            }
+        })
+    }
+
+    /// Whether [`Payments::on_outcome`] is told of outcomes.
+    pub(crate) fn is_told(&self) -> bool {
+        self.0.told.load(Ordering::Relaxed)
+    }
+
+    /// Begins to wait for a payment.
+    pub(crate) fn wait_for(&self, intent_id: IntentId) -> WaitsFor {
+        let mut all = locked(&self.0.waiting);
+        let waiting = all.entry(intent_id).or_default();
+        waiting.count += 1;
+        WaitsFor { payments: self.clone(), intent_id, told: waiting.told.clone() }
     }
 
     /// The breakers.
@@ -90,7 +162,8 @@ impl Payments {
 
     /// Opens a provider's secrets. Errors: `payments.sealed`.
     pub(crate) fn secrets(&self, tenant: TenantId, provider: &Provider) -> Result<Secrets> {
-        let text = self.0.key.open(&place(tenant, provider.provider_id), &provider.sealed)?;
+        let sealed = || Error::unavailable("payments.sealed", "a provider's secrets can't be opened with the configured key");
+        let text = self.0.key.open(&place(tenant, provider.provider_id), &provider.sealed).ok_or_else(sealed)?;
         serde_json::from_slice(&text).map_err(|e| Error::internal("sealed secrets can't be read").caused_by(e))
     }
 

@@ -3,13 +3,13 @@
 pub(crate) const INTENT: &str = "
 SELECT intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor, capturing_minor, refunded_minor, refunding_minor,
   fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider, provider_id, provider_charge, attempt, action_url,
-  failure, hold_id, created_at, updated_at, expires_at
+  failure, hold_id, created_at, updated_at, expires_at, order_id
 FROM payments_intents WHERE tenant_id = $1 AND intent_id = $2";
 
 pub(crate) const INTENTS_PAGE: &str = "
 SELECT intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor, capturing_minor, refunded_minor, refunding_minor,
   fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider, provider_id, provider_charge, attempt, action_url,
-  failure, hold_id, created_at, updated_at, expires_at
+  failure, hold_id, created_at, updated_at, expires_at, order_id
 FROM payments_intents WHERE tenant_id = $1 AND intent_id < $2 ORDER BY intent_id DESC LIMIT $3";
 
 pub(crate) const INTENT_BY_REF: &str = "SELECT intent_id FROM payments_refs WHERE tenant_id = $1 AND external_ref = $2";
@@ -17,8 +17,8 @@ pub(crate) const INTENT_BY_REF: &str = "SELECT intent_id FROM payments_refs WHER
 pub(crate) const INSERT_INTENT: &str = "
 INSERT INTO payments_intents (tenant_id, intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor,
   capturing_minor, refunded_minor, refunding_minor, fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider,
-  provider_id, provider_charge, attempt, action_url, failure, hold_id, created_at, updated_at, expires_at)
-VALUES ($1, $2, 1, 'initiated', $3, FALSE, $4, $5, 0, 0, 0, 0, 0, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, 0, NULL, NULL, NULL, $13, $13, NULL)";
+  provider_id, provider_charge, attempt, action_url, failure, hold_id, created_at, updated_at, expires_at, order_id)
+VALUES ($1, $2, 1, 'initiated', $3, FALSE, $4, $5, 0, 0, 0, 0, 0, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, 0, NULL, NULL, NULL, $13, $13, NULL, $14)";
 
 /// Writes what can change of an intent under its next version; `$3` is the version that was read.
 pub(crate) const UPDATE_INTENT: &str = "
@@ -29,6 +29,28 @@ WHERE tenant_id = $1 AND intent_id = $2 AND version = $3";
 
 pub(crate) const INSERT_REF: &str = "
 INSERT INTO payments_refs (tenant_id, external_ref, intent_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+pub(crate) const INSERT_OF_ORDER: &str = "
+INSERT INTO payments_of_orders (tenant_id, order_id, intent_id) VALUES ($1, $2, $3)";
+
+pub(crate) const INTENTS_OF_ORDER: &str = "
+SELECT i.intent_id, i.version, i.state, i.asking, i.capture_open, i.amount_minor, i.currency, i.captured_minor, i.capturing_minor,
+  i.refunded_minor, i.refunding_minor, i.fee_minor, i.method, i.capture_mode, i.country, i.merchant, i.external_ref, i.token, i.token_provider,
+  i.provider_id, i.provider_charge, i.attempt, i.action_url, i.failure, i.hold_id, i.created_at, i.updated_at, i.expires_at, i.order_id
+FROM payments_of_orders o JOIN payments_intents i ON i.tenant_id = $1 AND i.intent_id = o.intent_id
+WHERE o.tenant_id = $1 AND o.order_id = $2 AND o.intent_id < $3 ORDER BY o.intent_id DESC LIMIT $4";
+
+/// Sums of orders' payments, in the order of the orders' names after `$2`.
+pub(crate) const PAID_BY_ORDER: &str = "
+SELECT o.order_id, i.currency, CAST(COUNT(*) AS BIGINT), CAST(SUM(i.captured_minor) AS BIGINT),
+  CAST(SUM(i.refunded_minor + i.refunding_minor) AS BIGINT)
+FROM payments_of_orders o JOIN payments_intents i ON i.tenant_id = $1 AND i.intent_id = o.intent_id
+WHERE o.tenant_id = $1 AND o.order_id > $2 GROUP BY o.order_id, i.currency ORDER BY o.order_id, i.currency LIMIT $3";
+
+/// What customers have paid and not got back, or are about to, in each currency.
+pub(crate) const PAID: &str = "
+SELECT currency, CAST(SUM(captured_minor - refunded_minor - refunding_minor) AS BIGINT)
+FROM payments_intents WHERE tenant_id = $1 GROUP BY currency ORDER BY currency";
 
 pub(crate) const INSERT_ATTEMPT: &str = "
 INSERT INTO payments_attempts (tenant_id, intent_id, attempt, provider_id, outcome, begun_at) VALUES ($1, $2, $3, $4, 'asking', $5)";
@@ -80,7 +102,10 @@ pub(crate) const INSERT_ACCOUNTS: &str = "
 INSERT INTO payments_accounts (tenant_id, provider_id, currency, receivable_id, clearing_id, fees_id) VALUES ($1, $2, $3, $4, $5, $6)";
 
 pub(crate) const ALL_ACCOUNTS: &str = "
-SELECT provider_id, currency, receivable_id, fees_id FROM payments_accounts WHERE tenant_id = $1 ORDER BY provider_id, currency LIMIT 10000";
+SELECT provider_id, currency, receivable_id, fees_id, receivable_adjusted, fees_adjusted FROM payments_accounts WHERE tenant_id = $1 ORDER BY provider_id, currency LIMIT 10000";
+
+pub(crate) const CLEARING_ACCOUNTS: &str = "
+SELECT currency, clearing_id, clearing_settled FROM payments_accounts WHERE tenant_id = $1 ORDER BY currency, provider_id LIMIT 10000";
 
 pub(crate) const PROVIDER: &str = "
 SELECT provider_id, version, name, kind, base_url, sealed, honours_keys, enabled, created_at, updated_at
@@ -98,7 +123,7 @@ INSERT INTO payments_providers (tenant_id, provider_id, version, name, kind, bas
 VALUES ($1, $2, 1, $3, $4, $5, $6, $7, TRUE, $8, $8)";
 
 pub(crate) const UPDATE_PROVIDER: &str = "
-UPDATE payments_providers SET version = $4, name = $5, sealed = $6, enabled = $7, updated_at = $8
+UPDATE payments_providers SET version = $4, name = $5, sealed = $6, enabled = $7, updated_at = $8, base_url = $9
 WHERE tenant_id = $1 AND provider_id = $2 AND version = $3";
 
 pub(crate) const POLICY: &str = "SELECT version, policy FROM payments_policies WHERE tenant_id = $1";
@@ -199,6 +224,10 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("INSERT_INTENT", INSERT_INTENT),
     ("UPDATE_INTENT", UPDATE_INTENT),
     ("INSERT_REF", INSERT_REF),
+    ("INSERT_OF_ORDER", INSERT_OF_ORDER),
+    ("INTENTS_OF_ORDER", INTENTS_OF_ORDER),
+    ("PAID_BY_ORDER", PAID_BY_ORDER),
+    ("PAID", PAID),
     ("INSERT_ATTEMPT", INSERT_ATTEMPT),
     ("END_ATTEMPT", END_ATTEMPT),
     ("ATTEMPTS", ATTEMPTS),
@@ -214,6 +243,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("ACCOUNTS", ACCOUNTS),
     ("INSERT_ACCOUNTS", INSERT_ACCOUNTS),
     ("ALL_ACCOUNTS", ALL_ACCOUNTS),
+    ("CLEARING_ACCOUNTS", CLEARING_ACCOUNTS),
     ("PROVIDER", PROVIDER),
     ("PROVIDERS", PROVIDERS),
     ("ENABLED_PROVIDERS", ENABLED_PROVIDERS),

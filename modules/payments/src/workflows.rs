@@ -18,7 +18,7 @@ use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Step
 
 /// Asks providers to authorise an intent; its business key is the intent's id.
 pub const AUTHORIZE: Kind = Kind { name: "payments.authorize", version: 1 };
-/// Asks the provider for a capture, void or refund; its business key is the operation's id.
+/// Asks the provider for a capture, void or refund; its business key is the intent's id and the operation's, parted by a slash.
 pub const OPERATE: Kind = Kind { name: "payments.operate", version: 1 };
 /// Lets go of an authorisation whose time is over; its business key is the intent's id.
 pub const EXPIRE: Kind = Kind { name: "payments.expire", version: 1 };
@@ -122,7 +122,7 @@ pub(crate) fn begin_authorization(tx: &mut Tx<'_>, intent_id: IntentId) -> Resul
 
 /// Begins to ask the provider for an operation.
 pub(crate) fn begin_operation(tx: &mut Tx<'_>, intent_id: IntentId, operation_id: OperationId) -> Result<()> {
-    workflow::start(tx, OPERATE, &operation_id.to_string(), &Operating { intent_id, operation_id })
+    workflow::start(tx, OPERATE, &operation_key(intent_id, operation_id), &Operating { intent_id, operation_id })
 }
 
 /// A callback has shown where the intent's charge stands: ends the doubt of whoever waits.
@@ -143,10 +143,21 @@ pub(crate) fn report_authorization(tx: &mut Tx<'_>, intent: &Intent, answer: &An
 }
 
 /// A callback has shown that an operation was done.
-pub(crate) fn report_operation(tx: &mut Tx<'_>, operation_id: OperationId, answer: &Answer) -> Result<()> {
-    let key = operation_id.to_string();
-    workflow::report(tx, OPERATE, &key, &key, &answer.clone().outcome())?;
+pub(crate) fn report_operation(tx: &mut Tx<'_>, intent_id: IntentId, operation_id: OperationId, answer: &Answer) -> Result<()> {
+    workflow::report(tx, OPERATE, &operation_key(intent_id, operation_id), &operation_id.to_string(), &answer.clone().outcome())?;
     Ok(())
+}
+
+fn operation_key(intent_id: IntentId, operation_id: OperationId) -> String {
+    format!("{intent_id}/{operation_id}")
+}
+
+/// The intent whose saga this is, by the saga's business key.
+pub(crate) fn intent_of_saga(kind: &str, key: &str) -> Option<IntentId> {
+    if ![AUTHORIZE.name, OPERATE.name].contains(&kind) {
+        return None;
+    }
+    key.split('/').next()?.parse().ok()
 }
 
 fn confirmation_of(reference: &str) -> String {

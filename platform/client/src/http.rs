@@ -1,5 +1,6 @@
 //! The client: HTTP/1.1 over TCP or TLS, with a pool of connections.
 
+use crate::guard::{Resolver, is_public, literal};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Method;
@@ -24,6 +25,8 @@ pub struct ClientConfig {
     pub idle_per_host: usize,
     /// How long an idle connection is kept.
     pub idle_timeout_ms: u64,
+    /// Whether only addresses of the public internet are called, whatever a name resolves to: for addresses that strangers name.
+    pub public_only: bool,
 }
 
 impl Default for ClientConfig {
@@ -35,6 +38,7 @@ impl Default for ClientConfig {
             max_body_bytes: 1024 * 1024,
             idle_per_host: 64,
             idle_timeout_ms: 20_000,
+            public_only: false,
         }
     }
 }
@@ -42,7 +46,7 @@ impl Default for ClientConfig {
 /// A client; cheap to clone. Its clones share one pool of connections.
 #[derive(Clone)]
 pub struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     config: ClientConfig,
 }
 
@@ -98,7 +102,7 @@ impl fmt::Display for Failure {
 impl Client {
     /// A client that trusts the machine's certificates. Errors: `internal` when TLS can't be set up.
     pub fn new(config: ClientConfig) -> Result<Client> {
-        let mut http = HttpConnector::new();
+        let mut http = HttpConnector::new_with_resolver(Resolver::new(config.public_only));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(Duration::from_millis(config.connect_timeout_ms)));
@@ -126,6 +130,10 @@ impl Client {
         let outgoing = outgoing.body(Full::new(request.body)).map_err(|error| Failure::NotSent(error.to_string()))?;
         if !matches!(outgoing.uri().scheme_str(), Some("http" | "https")) || outgoing.uri().host().is_none() {
             return Err(Failure::NotSent("the address is neither http nor https".to_owned()));
+        }
+        // An address that is no name is not resolved.
+        if self.config.public_only && outgoing.uri().host().and_then(literal).is_some_and(|address| !is_public(address)) {
+            return Err(Failure::NotSent("the address is none of the public internet".to_owned()));
         }
         let answer = tokio::time::timeout(Duration::from_millis(self.config.timeout_ms), self.exchange(outgoing)).await;
         answer.unwrap_or_else(|_| Err(Failure::Unanswered(format!("no answer within {} ms", self.config.timeout_ms))))

@@ -1,11 +1,16 @@
-//! Outgoing HTTP: requests with bounds on time and size, and signatures of the Standard Webhooks specification.
+//! Outgoing HTTP: requests with bounds on time, size and addresses, signatures of the Standard Webhooks specification, and the sealing of
+//! the secrets with which others are called.
 //!
 //! Promises: every request ends within its time; an answer is never larger than its bound; a failure says whether the other side may have
 //! seen the request; a signature is compared in constant time.
 //! Must never know: what is asked for, or of whom. It never logs: what goes out may hold secrets.
 
+mod guard;
 mod http;
+mod seal;
 pub mod webhook;
 
+pub use guard::is_public;
 pub use http::{Client, ClientConfig, Failure, Request, Response};
 pub use hyper::Method;
+pub use seal::SealingKey;

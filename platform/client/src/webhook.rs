@@ -75,6 +75,11 @@ pub fn sign(secret: &Secret, id: &str, at: Timestamp, body: &[u8]) -> String {
     format!("v1,{}", STANDARD.encode(tag(secret, id, at.unix_seconds(), body)))
 }
 
+/// The value of [`SIGNATURE`] for a message under several secrets, as it is sent while they rotate.
+pub fn sign_all(secrets: &[Secret], id: &str, at: Timestamp, body: &[u8]) -> String {
+    secrets.iter().map(|secret| sign(secret, id, at, body)).collect::<Vec<_>>().join(" ")
+}
+
 /// Checks a message's three headers against the secrets that are in force (two while they rotate).
 pub fn verify(
     secrets: &[Secret],

@@ -1,6 +1,11 @@
 //! The runner's bounds and intervals.
 
 use crate::Probe;
+use std::sync::Arc;
+
+/// Told after the commit in which a call's outcome was resolved: the saga's kind and its business key. It runs on the runner's task, so it
+/// only passes the word on.
+pub type OnOutcome = Arc<dyn Fn(&'static str, &str) + Send + Sync>;
 
 /// How sagas are run. Every number has a sensible default.
 #[derive(Clone)]
@@ -19,6 +24,8 @@ pub struct RunnerConfig {
     pub keep_ended_ms: i64,
     /// How often the metrics are refreshed, in milliseconds.
     pub metrics_ms: u64,
+    /// For those who wait for what a saga does, in this process; others find out by looking.
+    pub on_outcome: Option<OnOutcome>,
     /// For tests.
     pub probe: Option<Probe>,
 }
@@ -33,6 +40,7 @@ impl Default for RunnerConfig {
             stop_ms: 20_000,
             keep_ended_ms: 30 * 24 * 3_600_000,
             metrics_ms: 15_000,
+            on_outcome: None,
             probe: None,
         }
     }

@@ -112,7 +112,7 @@ pub(crate) struct Looked {
 /// What is counted and logged after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    Outcome { step: String, outcome: &'static str },
+    Outcome { key: String, step: String, outcome: &'static str },
     Ended(Status),
     Parked { key: String, step: String, reason: String },
     Failed { step: String, reason: String },
@@ -389,7 +389,7 @@ impl Machine<'_, '_> {
     /// The call or the question is over.
     fn came_to(&mut self, outcome: Outcome) -> Result<Go> {
         let action = self.action()?;
-        self.told.push(Told::Outcome { step: self.saga.step.clone(), outcome: outcome_name(&outcome) });
+        self.told.push(Told::Outcome { key: self.saga.key.clone(), step: self.saga.step.clone(), outcome: outcome_name(&outcome) });
         // Where the question is the call itself, that this one has not happened says nothing of those before it.
         let outcome = match outcome {
             Outcome::NotDone(reason) if self.saga.phase == Phase::Doubt && !matches!(action.in_doubt, InDoubt::Ask(_)) => {

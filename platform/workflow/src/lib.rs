@@ -27,7 +27,7 @@ mod turns;
 mod workflow;
 
 pub use commands::{Decision, Signalled, cancel, cancel_saga, decide, report, retry, signal, start, start_at};
-pub use config::RunnerConfig;
+pub use config::{OnOutcome, RunnerConfig};
 pub use parts::{Parts, Request};
 pub use probe::{Fate, Point, Probe};
 pub use queries::{Act, act, find, find_named, inspect, inspect_of, list, list_of, overdue, parked, parked_of_shard};

@@ -369,7 +369,12 @@ impl Shared {
     fn report(&self, due: &Due, told: Vec<Told>) {
         for told in told {
             match told {
-                Told::Outcome { step, outcome } => self.metrics.outcome(due.kind, &step, outcome),
+                Told::Outcome { key, step, outcome } => {
+                    self.metrics.outcome(due.kind, &step, outcome);
+                    if let Some(heard) = &self.config.on_outcome {
+                        heard(due.kind, &key);
+                    }
+                }
                 Told::Ended(status) => self.metrics.ended(due.kind, status),
                 Told::Parked { key, step, reason } => {
                     self.metrics.ended(due.kind, Status::Parked);

@@ -2,6 +2,8 @@
 
 mod hostile;
 mod localstripe;
+mod merchants;
 mod rules;
+mod settlement;
 mod stories;
-mod world;
+pub(crate) mod world;

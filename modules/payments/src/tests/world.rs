@@ -22,7 +22,11 @@ pub(crate) fn setup() -> Setup {
 
 /// With another patience for providers, in milliseconds.
 pub(crate) fn setup_within(call_timeout_ms: u64) -> Setup {
-    let config = PaymentsConfig { sealing_key: [7; 32], base_urls: vec!["http://127.0.0.1".to_owned()], call_timeout_ms };
+    setup_of(PaymentsConfig { sealing_key: [7; 32], base_urls: vec!["http://127.0.0.1".to_owned()], call_timeout_ms, rates: None })
+}
+
+/// With another configuration.
+pub(crate) fn setup_of(config: PaymentsConfig) -> Setup {
     let payments = Payments::new(&config).expect("payments");
     let for_routes = payments.clone();
     Setup::new(vec![ledger::module(), crate::module()]).customise(move |builder| builder.part(for_routes)).workflow_part(payments)

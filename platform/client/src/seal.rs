@@ -1,4 +1,4 @@
-//! Seals providers' secrets for the store: AES-256-GCM, bound to the place where they stand.
+//! Seals secrets for the store, such as the keys with which others are called: AES-256-GCM, bound to the place where they stand.
 
 use kernel::{Error, Result, Rng};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -36,14 +36,12 @@ impl SealingKey {
         Ok([&[FORMAT], &nonce[..], &body].concat())
     }
 
-    /// Opens it again. Errors: `payments.sealed` when it was sealed with another key, for another place, or changed.
-    pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>> {
-        let wrong = || Error::unavailable("payments.sealed", "a provider's secrets can't be opened with the configured key");
-        let (format, rest) = sealed.split_first().ok_or_else(wrong)?;
-        let (nonce, body) = rest.split_at_checked(NONCE_LEN).filter(|_| *format == FORMAT).ok_or_else(wrong)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
+    /// Opens it again. None when it was sealed with another key, for another place, or changed.
+    pub fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (format, rest) = sealed.split_first()?;
+        let (nonce, body) = rest.split_at_checked(NONCE_LEN).filter(|_| *format == FORMAT)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut body = body.to_vec();
-        let opened = self.0.open_in_place(nonce, Aad::from(place), &mut body).map_err(|_| wrong())?;
-        Ok(opened.to_vec())
+        Some(self.0.open_in_place(nonce, Aad::from(place), &mut body).ok()?.to_vec())
     }
 }

@@ -1,0 +1,202 @@
+//! What was paid for an order: `GET /api/v1/orders/{order_id}/payments`, and the audit that orders, payments and books agree.
+
+use axum::Json;
+use axum::extract::State as AppState;
+use kernel::{Currency, Result};
+use orders::OrderId;
+use orders::api::{self as order_api, OrderHead};
+use payments::api::{self as payment_api, IntentView, PaidOrder, State};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use store::Read;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use web::{Access, App, Audit, AuditCheck, AuditOutcome, Caller, Params, Route};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![Route::new(Access::Tenant("payments.read"), routes!(order_payments))]
+}
+
+pub(crate) const AUDIT: Audit = Audit { name: "flows.orders_payments_and_books_agree", check: AuditCheck::Tenant(agree) };
+
+/// Whether an order is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = OrderPaymentState)]
+enum PaymentState {
+    /// Nothing is due: its total is zero, or it was called off and nothing is left to give back.
+    NothingDue,
+    /// Nothing was taken, and nobody is being asked.
+    Unpaid,
+    /// Money is set aside, or is being asked for.
+    Pending,
+    /// Some was taken.
+    PartlyPaid,
+    /// All was taken.
+    Paid,
+    /// More was taken than it costs.
+    Overpaid,
+    /// Some of what was taken was given back.
+    PartlyRefunded,
+    /// All of what was taken was given back.
+    Refunded,
+    /// The customer contests a payment.
+    Disputed,
+}
+
+/// What was paid for an order.
+#[derive(Debug, Serialize, ToSchema)]
+struct OrderPayments {
+    /// The order.
+    order_id: OrderId,
+    /// Of every amount.
+    currency: Currency,
+    /// Whether it is paid.
+    payment_state: PaymentState,
+    /// What the order costs, in minor units, credit notes taken off.
+    total_minor: i64,
+    /// Taken, in minor units.
+    captured_minor: i64,
+    /// Given back, in minor units.
+    refunded_minor: i64,
+    /// What is still to be paid, in minor units; below zero is to be given back.
+    due_minor: i64,
+    /// At most 100, the latest first.
+    payments: Vec<IntentView>,
+}
+
+/// Decides from the order's amount and its payments.
+fn state_of(total_minor: i64, captured_minor: i64, refunded_minor: i64, payments: &[IntentView]) -> PaymentState {
+    let any = |wanted: &[State]| payments.iter().any(|payment| wanted.contains(&payment.state));
+    let kept = captured_minor - refunded_minor;
+    match () {
+        () if any(&[State::Disputed]) => PaymentState::Disputed,
+        () if captured_minor > 0 && kept == 0 => PaymentState::Refunded,
+        () if kept > total_minor => PaymentState::Overpaid,
+        () if refunded_minor > 0 => PaymentState::PartlyRefunded,
+        () if total_minor == 0 => PaymentState::NothingDue,
+        () if kept == total_minor => PaymentState::Paid,
+        () if kept > 0 => PaymentState::PartlyPaid,
+        () if any(&[State::Initiated, State::RequiresAction, State::Authorized]) => PaymentState::Pending,
+        () => PaymentState::Unpaid,
+    }
+}
+
+fn total_of(order: &OrderHead) -> i64 {
+    match order.state {
+        order_api::State::Cancelled => 0,
+        _ => order.total_minor + order.credited_minor,
+    }
+}
+
+/// Shows what was paid for an order. Payments name it by `order_id`.
+#[utoipa::path(get, path = "/api/v1/orders/{order_id}/payments", tag = "orders", params(("order_id" = OrderId, Path)), responses(
+    (status = 200, body = OrderPayments)))]
+async fn order_payments(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> web::Result<Json<OrderPayments>> {
+    let both = move |read: &mut Read<'_>| {
+        let order = order_api::head(read, order_id)?;
+        Ok((order, payment_api::payments_of_order(read, &order_id.to_string())?))
+    };
+    let (order, payments) = app.store().read(caller.tenant()?, both).await?;
+    let order = order.ok_or_else(|| kernel::Error::not_found("orders.order_not_found", "there is no such order"))?;
+    let payments: Vec<IntentView> = payments.into_iter().filter(|payment| payment.currency == order.currency).collect();
+    let (captured_minor, refunded_minor) =
+        payments.iter().fold((0, 0), |(captured, refunded), p| (captured + p.captured_minor, refunded + p.refunded_minor));
+    let total_minor = total_of(&order);
+    Ok(Json(OrderPayments {
+        order_id,
+        currency: order.currency,
+        payment_state: state_of(total_minor, captured_minor, refunded_minor, &payments),
+        total_minor,
+        captured_minor,
+        refunded_minor,
+        due_minor: total_minor - captured_minor + refunded_minor,
+        payments,
+    }))
+}
+
+/// Sums that are read at once.
+const PAGE: i64 = 2_000;
+
+/// Each payment for an order of ours is in its currency; no order that stands as it was placed has paid more than it costs; and what
+/// customers have paid by the payments is what the books say they have.
+fn agree(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    let wrong = |detail: String| Ok(AuditOutcome { ok: false, detail });
+    let (mut paid_orders, mut strangers, mut payments) = (0_u64, 0_u64, 0_i64);
+    let mut of_orders: BTreeMap<String, i64> = BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let mut page = payment_api::paid_by_order(read, &after, PAGE)?;
+        let full = page.len() as i64 == PAGE;
+        if let (true, Some(last)) = (full, page.last().map(|paid| paid.order_id.clone())) {
+            page.retain(|paid| paid.order_id != last);
+        }
+        for paid in &page {
+            payments += paid.payments;
+            *of_orders.entry(paid.currency.to_string()).or_default() += paid.captured_minor - paid.refunded_minor;
+            let order = paid.order_id.parse::<OrderId>().ok().map(|order_id| order_api::head(read, order_id)).transpose()?.flatten();
+            let Some(order) = order else {
+                // Another shop's order: the tenant names what it likes.
+                strangers += 1;
+                continue;
+            };
+            paid_orders += 1;
+            if let Some(why) = contradicts(&order, paid) {
+                return wrong(why);
+            }
+        }
+        match page.last() {
+            Some(last) if full => after.clone_from(&last.order_id),
+            _ => break,
+        }
+    }
+    let sums = payment_api::customers_money(read)?;
+    for (currency, (by_payments, by_books)) in &sums {
+        if by_payments != by_books {
+            return wrong(format!("customers have paid {by_payments} minor units of {currency} by the payments, {by_books} by the books"));
+        }
+        let orders = of_orders.get(currency).copied().unwrap_or_default();
+        if orders > *by_payments {
+            return wrong(format!("orders were paid {orders} minor units of {currency}, all payments together {by_payments}"));
+        }
+    }
+    let kept: Vec<String> = sums.iter().map(|(currency, (minor, _))| format!("{minor} {currency}")).collect();
+    let kept = if kept.is_empty() { "nothing".to_owned() } else { kept.join(", ") };
+    Ok(AuditOutcome {
+        ok: true,
+        detail: format!("{paid_orders} orders and {strangers} others in {payments} payments; {kept} (minor units) in payments and books"),
+    })
+}
+
+/// What an order and its payments contradict each other in.
+fn contradicts(order: &OrderHead, paid: &PaidOrder) -> Option<String> {
+    if order.currency != paid.currency {
+        return Some(format!("{} is in {}, and was paid in {}", order.order_id, order.currency, paid.currency));
+    }
+    let unchanged = order.version == 1 && order.credited_minor == 0;
+    (unchanged && paid.captured_minor > order.total_minor)
+        .then(|| format!("{} costs {} minor units, and {} were taken", order.order_id, order.total_minor, paid.captured_minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_follows_from_the_amounts() {
+        let cases = [
+            ((100, 0, 0), PaymentState::Unpaid),
+            ((0, 0, 0), PaymentState::NothingDue),
+            ((100, 40, 0), PaymentState::PartlyPaid),
+            ((100, 100, 0), PaymentState::Paid),
+            ((100, 120, 0), PaymentState::Overpaid),
+            ((100, 100, 30), PaymentState::PartlyRefunded),
+            ((100, 100, 100), PaymentState::Refunded),
+            ((0, 100, 0), PaymentState::Overpaid),
+            ((70, 100, 30), PaymentState::PartlyRefunded),
+        ];
+        for ((total, captured, refunded), expected) in cases {
+            assert_eq!(state_of(total, captured, refunded, &[]), expected, "{total} {captured} {refunded}");
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Exchange rates for display: a table of the platform, fed each minute from a file or an HTTP address. They move no money: an exchange in
+//! the ledger states its own rate.
+
+use crate::service::Payments;
+use axum::Json;
+use axum::extract::State as AppState;
+use bytes::Bytes;
+use client::{Method, Request as Outgoing};
+use futures_util::future::BoxFuture;
+use kernel::{Currency, Error, Result, Scope, Timestamp};
+use ledger::Rate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use store::{Read, Tx};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use web::{Access, App, Caller, Query, Route};
+use workflow::{Action, Heard, Next, Outcome, Prepared, Request, Saga, Workflow};
+
+/// How often the source is asked, in milliseconds.
+const EVERY_MS: i64 = 60_000;
+const CALL_MS: u32 = 15_000;
+/// The largest source, in bytes.
+const MAX_BYTES: u64 = 64 * 1024;
+/// Currencies of one source.
+const MAX_RATES: usize = 400;
+/// A rate that is older is shown as stale, in milliseconds: three days, since sources rest on weekends.
+const STALE_MS: i64 = 3 * 86_400_000;
+
+const RATES: &str = "SELECT currency, base, nanos, at, fetched_at FROM payments_rates ORDER BY currency LIMIT 500";
+const FORGET_RATES: &str = "DELETE FROM payments_rates WHERE fetched_at < $1";
+const SET_RATE: &str = "
+INSERT INTO payments_rates (currency, base, nanos, at, fetched_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (currency) DO UPDATE SET base = excluded.base, nanos = excluded.nanos, at = excluded.at, fetched_at = excluded.fetched_at";
+
+pub(crate) const STATEMENTS: &[(&str, &str)] = &[("RATES", RATES), ("FORGET_RATES", FORGET_RATES), ("SET_RATE", SET_RATE)];
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![Route::new(Access::SignedIn, routes!(list_rates)), Route::new(Access::SignedIn, routes!(convert))]
+}
+
+/// Asks the source each minute, on one node.
+pub(crate) fn timer() -> Workflow {
+    Workflow::timer("payments.rates", EVERY_MS, Action::outside(ask, fetch, take).timeout_ms(CALL_MS).deadline_ms(EVERY_MS)).home_only()
+}
+
+/// What a source says: `{"base": "EUR", "at": "2026-01-05T12:00:00Z", "rates": {"USD": "1.0842"}}`; rates are texts or numbers.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Table {
+    base: Currency,
+    at: Timestamp,
+    rates: BTreeMap<Currency, Value>,
+}
+
+impl Table {
+    fn read(bytes: &[u8]) -> std::result::Result<Table, String> {
+        let table: Table = serde_json::from_slice(bytes).map_err(|error| format!("not a table of rates: {error}"))?;
+        if table.rates.len() > MAX_RATES {
+            return Err(format!("more than {MAX_RATES} rates"));
+        }
+        table.nanos().map(|_| table)
+    }
+
+    /// Each rate in billionths, the base's own too.
+    fn nanos(&self) -> std::result::Result<Vec<(Currency, i64)>, String> {
+        let one = |(currency, value): (&Currency, &Value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text.parse::<Rate>().map(|rate| (*currency, rate.nanos())).map_err(|_| format!("{currency}: {text} is no rate"))
+        };
+        let mut all: Vec<(Currency, i64)> = self.rates.iter().map(one).collect::<std::result::Result<_, _>>()?;
+        all.retain(|(currency, _)| *currency != self.base);
+        all.push((self.base, 1_000_000_000));
+        Ok(all)
+    }
+}
+
+fn ask(_: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
+    Ok(Prepared::Call { key: saga.stable_key(), body: Value::Null })
+}
+
+fn fetch(request: Request) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        let payments = request.part::<Payments>();
+        let Some(source) = payments.rates_source() else { return Outcome::Done(Value::Null) };
+        let read = if source.starts_with("http://") || source.starts_with("https://") {
+            let ask = Outgoing { method: Method::GET, url: source.to_owned(), headers: Vec::new(), body: Bytes::new() };
+            match payments.client().send(ask).await {
+                Ok(answer) if answer.status == 200 => Ok(answer.body.to_vec()),
+                Ok(answer) => Err(format!("status {}", answer.status)),
+                Err(failure) => Err(failure.to_string()),
+            }
+        } else {
+            let path = source.to_owned();
+            let reading = tokio::task::spawn_blocking(move || {
+                use std::io::Read as _;
+                let mut bytes = Vec::new();
+                std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
+            });
+            reading.await.map_err(|error| error.to_string()).and_then(|read| read.map_err(|error| error.to_string()))
+        };
+        let table = read.and_then(|bytes| match bytes.len() as u64 > MAX_BYTES {
+            true => Err(format!("more than {MAX_BYTES} bytes")),
+            false => Table::read(&bytes),
+        });
+        match table.and_then(|table| serde_json::to_value(table).map_err(|error| error.to_string())) {
+            Ok(table) => Outcome::Done(table),
+            // The rates of before stay, with their time; a minute later it is asked again.
+            Err(why) => Outcome::Refused(why),
+        }
+    })
+}
+
+fn take(tx: &mut Tx<'_>, _: &mut Saga, heard: Heard) -> Result<Next> {
+    match heard {
+        Heard::Done(Value::Null) => {}
+        Heard::Done(value) => {
+            let table: Table = serde_json::from_value(value).map_err(|e| Error::internal("a table of rates can't be read").caused_by(e))?;
+            store_table(tx, &table)?;
+        }
+        Heard::Refused(why) => tracing::warn!(why, "the source of exchange rates has none"),
+        Heard::Signal { .. } | Heard::Deadline => {}
+    }
+    Ok(Next::Finish)
+}
+
+/// What the source no longer has goes with it.
+fn store_table(tx: &mut Tx<'_>, table: &Table) -> Result<()> {
+    let now = tx.now();
+    let nanos = table.nanos().map_err(Error::internal)?;
+    nanos.into_iter().try_for_each(|(currency, nanos)| tx.exec(SET_RATE, (currency, table.base, nanos, table.at, now)))?;
+    tx.exec(FORGET_RATES, (now,))
+}
+
+/// Currency, base, billionths, the source's time, when it was asked.
+type RateRow = (Currency, Currency, i64, Timestamp, Timestamp);
+
+/// A rate as it is shown.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExchangeRate {
+    /// What one unit of the base buys so much of.
+    currency: Currency,
+    /// How much, as a decimal number.
+    rate: String,
+}
+
+/// The table of rates.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExchangeRates {
+    /// Of each rate; none before the source has said anything.
+    base: Option<Currency>,
+    /// The source's own time.
+    at: Option<Timestamp>,
+    /// When the source was last asked with success.
+    fetched_at: Option<Timestamp>,
+    /// By currency.
+    rates: Vec<ExchangeRate>,
+}
+
+async fn all(app: &App) -> Result<Vec<RateRow>> {
+    app.store().peek(Scope::Platform, |read: &mut Read<'_>| read.all::<RateRow>(RATES, ())).await
+}
+
+fn decimal(nanos: i64) -> String {
+    Rate::from_nanos(nanos).map_or_else(|_| "0".to_owned(), |rate| rate.to_string())
+}
+
+/// Lists exchange rates for display.
+#[utoipa::path(get, path = "/api/v1/rates", tag = "payments", responses((status = 200, body = ExchangeRates)))]
+async fn list_rates(AppState(app): AppState<App>, _: Caller) -> web::Result<Json<ExchangeRates>> {
+    let rows = all(&app).await?;
+    let first = rows.first();
+    Ok(Json(ExchangeRates {
+        base: first.map(|row| row.1),
+        at: first.map(|row| row.3),
+        fetched_at: first.map(|row| row.4),
+        rates: rows.iter().map(|row| ExchangeRate { currency: row.0, rate: decimal(row.2) }).collect(),
+    }))
+}
+
+/// What is to be converted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Conversion {
+    /// In minor units of `currency`.
+    #[param(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
+    amount_minor: i64,
+    /// The currency of the amount.
+    currency: Currency,
+    /// The currency to show it in.
+    display_currency: Currency,
+}
+
+/// An amount in another currency, for display.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct Converted {
+    /// In minor units of `currency`, rounded half away from zero.
+    amount_minor: i64,
+    /// The currency.
+    currency: Currency,
+    /// What one unit of the amount's own currency buys, as a decimal number.
+    rate: String,
+    /// The source's time of the rate.
+    at: Timestamp,
+    /// Whether that is more than three days ago.
+    stale: bool,
+}
+
+/// Converts an amount for display, and says at which rate and of when.
+#[utoipa::path(get, path = "/api/v1/rates/convert", tag = "payments", params(Conversion), responses((status = 200, body = Converted)))]
+async fn convert(AppState(app): AppState<App>, _: Caller, Query(asked): Query<Conversion>) -> web::Result<Json<Converted>> {
+    if asked.amount_minor.unsigned_abs() > crate::model::MAX_AMOUNT_MINOR.unsigned_abs() {
+        return Err(Error::field("amount_minor", "out_of_range", "at most 10^12 minor units").into());
+    }
+    let rows = all(&app).await?;
+    Ok(Json(converted(&rows, &asked, app.clock().now())?))
+}
+
+fn converted(rows: &[RateRow], asked: &Conversion, now: Timestamp) -> Result<Converted> {
+    let unknown = || Error::not_found("payments.rate_unknown", format!("there is no rate between {} and {}", asked.currency, asked.display_currency));
+    let row = |currency: Currency| rows.iter().find(|row| row.0 == currency).ok_or_else(unknown);
+    let (from, to) = (row(asked.currency)?, row(asked.display_currency)?);
+    let above = i128::from(asked.amount_minor) * i128::from(to.2) * i128::from(asked.display_currency.minor_per_major());
+    let below = i128::from(from.2) * i128::from(asked.currency.minor_per_major());
+    let rounded = (above.abs() * 2 + below) / (below * 2) * above.signum();
+    let cross = (i128::from(to.2) * 1_000_000_000 + i128::from(from.2) / 2) / i128::from(from.2);
+    let at = from.3.min(to.3);
+    Ok(Converted {
+        amount_minor: i64::try_from(rounded).map_err(|_| Error::field("amount_minor", "out_of_range", "more than can be counted"))?,
+        currency: asked.display_currency,
+        rate: decimal(i64::try_from(cross).unwrap_or(i64::MAX)),
+        at,
+        stale: now.ms_since(at) > STALE_MS,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::PaymentsConfig;
+    use crate::tests::world::setup_of;
+    use testkit::TestApp;
+
+    fn currency(code: &str) -> Currency {
+        code.parse().expect("a currency")
+    }
+
+    #[test]
+    fn amounts_are_converted_exactly_and_rounded_once() {
+        let at = Timestamp::from_micros(0);
+        let rows: Vec<RateRow> = [("EUR", 1_000_000_000), ("USD", 1_084_200_000), ("JPY", 169_310_000_000), ("BHD", 408_500_000)]
+            .map(|(code, nanos)| (currency(code), currency("EUR"), nanos, at, at))
+            .to_vec();
+        let convert = |amount_minor: i64, from: &str, to: &str| {
+            converted(&rows, &Conversion { amount_minor, currency: currency(from), display_currency: currency(to) }, at).map(|c| (c.amount_minor, c.rate))
+        };
+        assert_eq!(convert(10_000, "EUR", "USD").ok(), Some((10_842, "1.0842".to_owned())));
+        assert_eq!(convert(100, "EUR", "JPY").ok().map(|c| c.0), Some(169));
+        assert_eq!(convert(1_000, "JPY", "EUR").ok(), Some((591, "0.005906326".to_owned())));
+        assert_eq!(convert(1_000, "BHD", "USD").ok().map(|c| c.0), Some(265));
+        assert_eq!(convert(-10_000, "EUR", "USD").ok().map(|c| c.0), Some(-10_842));
+        assert_eq!(convert(77, "EUR", "EUR").ok(), Some((77, "1".to_owned())));
+        assert_eq!(convert(1, "EUR", "GBP").err().map(|e| e.code()), Some("payments.rate_unknown"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_file_feeds_the_table_each_minute() {
+        for engine in [store::Engine::Sqlite, store::Engine::Postgres] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("rates.json");
+            let put = |text: &str| std::fs::write(&path, text).expect("written");
+            put(r#"{"base":"EUR","at":"2026-01-05T12:00:00Z","rates":{"USD":"1.0842","GBP":0.8612}}"#);
+            let config = PaymentsConfig {
+                sealing_key: [7; 32],
+                base_urls: Vec::new(),
+                call_timeout_ms: 500,
+                rates: Some(path.display().to_string()),
+            };
+            let Some(app) = TestApp::start(engine, setup_of(config)).await else { continue };
+            let acme = app.client("acme", &[]);
+            let convert = async |to: &str| acme.get(format!("/api/v1/rates/convert?amount_minor=10000&currency=EUR&display_currency={to}")).send().await;
+            app.advance_ms(61_000).await;
+            let shown = convert("USD").await.expect(200).json;
+            assert_eq!((&shown["amount_minor"], &shown["at"]), (&10_842.into(), &"2026-01-05T12:00:00.000000Z".into()), "{shown}");
+            assert_eq!(convert("GBP").await.expect(200).json["rate"], "0.8612");
+            // What is no table changes nothing.
+            put(r#"{"base":"EUR","at":"2026-01-05T12:01:00Z","rates":{"USD":"-1"}}"#);
+            app.advance_ms(61_000).await;
+            assert_eq!(convert("USD").await.expect(200).json["rate"], "1.0842");
+            put(r#"{"base":"EUR","at":"2026-01-05T12:02:00Z","rates":{"USD":"1.1"}}"#);
+            app.advance_ms(61_000).await;
+            assert_eq!(convert("USD").await.expect(200).json["rate"], "1.1");
+            convert("GBP").await.expect_problem(404, "payments.rate_unknown");
+            app.finish().await;
+        }
+    }
+}

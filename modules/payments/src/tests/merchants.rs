@@ -1,0 +1,55 @@
+//! Merchants are settled: fees, reserve, payouts and negative balances, as stories; the books are audited at the end of each.
+
+use super::world::{World, setup};
+use serde_json::{Value, json};
+use testkit::TestApp;
+
+fn terms() -> Value {
+    json!({ "name": "Potter", "account": "DE02120300000000202051", "fee_micros": 20_000, "bears_provider_fee": true, "reserve_micros": 100_000, "reserve_days": 30 })
+}
+
+async fn settle(world: &World) -> Value {
+    world.acme.post("/api/v1/payments/settlement-batches").json(&json!({ "currency": "EUR" })).send().await.expect(201).json
+}
+
+testkit::both_engines! {
+    setup: setup;
+
+    async fn merchants_get_what_is_theirs(app: TestApp) {
+        let world = World::new(app).await;
+        world.acme.put("/api/v1/payments/merchants/potter").json(&terms()).send().await.expect(200);
+        // 100.00 each; the provider keeps 1.65, the platform 2.00, and 10.00 are held back.
+        let first = world.pay("tok_approve", json!({ "merchant": "potter" })).await.expect(201).text("intent_id");
+        world.pay("tok_approve", json!({ "merchant": "potter" })).await.expect(201);
+        world.pay("tok_approve", json!({ "merchant": "stranger" })).await.expect(201);
+        world.pay("tok_approve", json!({})).await.expect(201);
+        let batch = settle(&world).await;
+        let line = &batch["lines"][0];
+        assert_eq!((&batch["operations"], batch["lines"].as_array().map(Vec::len)), (&json!(2), Some(1)), "{batch}");
+        let amounts = ["captured_minor", "platform_fee_minor", "provider_fee_minor", "reserved_minor", "payout_minor", "balance_minor"];
+        assert_eq!(amounts.map(|name| line[name].as_i64().expect("an amount")), [20_000, 400, 330, 2_000, 17_270, 0], "{line}");
+        let path = format!("/api/v1/payments/settlement-batches/{}", batch["batch_id"].as_str().expect("an id"));
+        let file = world.acme.get(format!("{path}/payouts")).send().await.expect(200);
+        let file = String::from_utf8(file.body.clone()).expect("text");
+        assert!(file.contains(",potter,Potter,DE02120300000000202051,EUR,17270,172.70"), "{file}");
+        assert_eq!(world.get(&path).await, batch);
+        let nothing = world.acme.post("/api/v1/payments/settlement-batches").json(&json!({ "currency": "EUR" })).send().await;
+        nothing.expect_problem(409, "payments.nothing_to_settle");
+
+        // All of one payment goes back after it was paid out: the merchant owes it, and nothing is paid out.
+        world.ask(&format!("/api/v1/payments/intents/{first}"), "refund", json!({ "wait_ms": 2_000 })).await.expect(200);
+        let batch = settle(&world).await;
+        assert_eq!((&batch["lines"][0]["payout_minor"], &batch["lines"][0]["balance_minor"]), (&json!(0), &json!(-10_000)), "{batch}");
+        // The reserve comes free a month later, and goes against what is owed; another sale brings the rest.
+        world.later(31 * 86_400_000).await;
+        let batch = settle(&world).await;
+        assert_eq!((&batch["lines"][0]["released_minor"], &batch["lines"][0]["balance_minor"]), (&json!(2_000), &json!(-8_000)), "{batch}");
+        world.pay("tok_approve", json!({ "merchant": "potter" })).await.expect(201);
+        let batch = settle(&world).await;
+        assert_eq!(batch["lines"][0]["payout_minor"], 8_635 - 8_000, "{batch}");
+        // Terms that come later settle what has waited.
+        let stranger = json!({ "name": "Stranger", "account": "x" });
+        world.acme.put("/api/v1/payments/merchants/stranger").json(&stranger).send().await.expect(200);
+        assert_eq!(settle(&world).await["lines"][0]["payout_minor"], 10_000);
+    }
+}
