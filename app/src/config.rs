@@ -139,7 +139,12 @@ const OPTIONS: &[OptionInfo] = &[
         "false",
         "Whether webhooks may go over plain HTTP and to addresses beside the server: loopback, private networks. For tests.",
     ),
-    option("webhooks.timeout_ms", Kind::Number(10, 15_000), "10000", "How long one attempt to deliver a webhook may take, in milliseconds."),
+    option(
+        "webhooks.timeout_ms",
+        Kind::Number(10, 15_000),
+        "10000",
+        "How long one attempt to deliver a webhook may take, in milliseconds.",
+    ),
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),
     option(
         "web.base_domain",

@@ -12,8 +12,7 @@ use payments::reconcile::{Source, reconcile};
 /// Compares the file, and says what differs. Exits 1 when something does.
 pub(crate) async fn run(config: Config, given: cli::Reconcile, out: Output) -> Outcome<Exit> {
     let provider_id: ProviderId = given.provider.parse().map_err(|_| Failure::usage("--provider takes a provider's id (psp_...)"))?;
-    let day: Timestamp =
-        format!("{}T00:00:00Z", given.day).parse().map_err(|_| Failure::usage("--day takes a day such as 2026-01-31"))?;
+    let day: Timestamp = format!("{}T00:00:00Z", given.day).parse().map_err(|_| Failure::usage("--day takes a day such as 2026-01-31"))?;
     if !given.file.is_file() {
         return Err(Failure::usage(format!("there is no file {}", given.file.display())));
     }
@@ -31,7 +30,8 @@ pub(crate) async fn run(config: Config, given: cli::Reconcile, out: Output) -> O
         grouped(summary.by_tolerance as i64)
     ));
     for (currency, total) in &summary.totals {
-        let paid = currency.parse().map_or_else(|_| total.net_minor.to_string(), |currency| Money::new(total.net_minor, currency).to_string());
+        let paid =
+            currency.parse().map_or_else(|_| total.net_minor.to_string(), |currency| Money::new(total.net_minor, currency).to_string());
         out.line(format!("  pays out {paid} for {} rows", grouped(total.rows as i64)));
     }
     out.table(

@@ -46,7 +46,10 @@ fn provider(tx: &mut Tx<'_>, format: &String) -> kernel::Result<()> {
     let insert = "INSERT INTO payments_providers (tenant_id, provider_id, version, name, kind, base_url, sealed, honours_keys, enabled, created_at, updated_at)
 VALUES ($1, $2, 1, 'bench', 'sandbox', 'http://127.0.0.1:9', $3, TRUE, TRUE, $4, $4) ON CONFLICT DO NOTHING";
     tx.exec(insert, (PROVIDER, &[0_u8][..], now))?;
-    tx.exec("INSERT INTO payments_formats (tenant_id, provider_id, version, format) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING", (PROVIDER, format))
+    tx.exec(
+        "INSERT INTO payments_formats (tenant_id, provider_id, version, format) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING",
+        (PROVIDER, format),
+    )
 }
 
 /// Intents and operations as so many captures and refunds would have left them.

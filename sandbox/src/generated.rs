@@ -101,8 +101,26 @@ impl GeneratedDay {
             Some("missing_there") => return Ok(0),
             Some("missing_here") => {
                 let stranger = self.draw(number ^ 0xABCD);
-                writeln!(out, "capture,ch_x{stranger:016x},,mv_x{number},r{stranger:016x},EUR,4200,60,4140,{}T10:00:00Z,settled", self.day)?;
-                return Ok(1 + self.row(out, number, kind, &charge, &charge_reference, 0, &reference, currency, sign, parts[0], 0, day, status)?);
+                writeln!(
+                    out,
+                    "capture,ch_x{stranger:016x},,mv_x{number},r{stranger:016x},EUR,4200,60,4140,{}T10:00:00Z,settled",
+                    self.day
+                )?;
+                return Ok(1 + self.row(
+                    out,
+                    number,
+                    kind,
+                    &charge,
+                    &charge_reference,
+                    0,
+                    &reference,
+                    currency,
+                    sign,
+                    parts[0],
+                    0,
+                    day,
+                    status,
+                )?);
             }
             Some("amount") => parts[0].0 += 7,
             Some("currency") => currency = "USD",
@@ -122,7 +140,19 @@ impl GeneratedDay {
         for _ in 0..times {
             for (part, amounts) in parts.iter().enumerate() {
                 rows += self.row(
-                    out, number, kind, &charge, &charge_reference, part, &reference, currency, sign, *amounts, net_off, day, status,
+                    out,
+                    number,
+                    kind,
+                    &charge,
+                    &charge_reference,
+                    part,
+                    &reference,
+                    currency,
+                    sign,
+                    *amounts,
+                    net_off,
+                    day,
+                    status,
                 )?;
             }
         }

@@ -92,7 +92,11 @@ fn total_of(order: &OrderHead) -> i64 {
 /// Shows what was paid for an order. Payments name it by `order_id`.
 #[utoipa::path(get, path = "/api/v1/orders/{order_id}/payments", tag = "orders", params(("order_id" = OrderId, Path)), responses(
     (status = 200, body = OrderPayments)))]
-async fn order_payments(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> web::Result<Json<OrderPayments>> {
+async fn order_payments(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Params(order_id): Params<OrderId>,
+) -> web::Result<Json<OrderPayments>> {
     let both = move |read: &mut Read<'_>| {
         let order = order_api::head(read, order_id)?;
         Ok((order, payment_api::payments_of_order(read, &order_id.to_string())?))

@@ -253,7 +253,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     }
     // Webhook endpoints, at a name that nobody has, with what could not be delivered.
     for n in ["r", "s"] {
-        let hook = json!({ "url": format!("https://{mark}-{n}.invalid/hook"), "description": text("hook"), "events": [format!("{mark}.*")] });
+        let hook =
+            json!({ "url": format!("https://{mark}-{n}.invalid/hook"), "description": text("hook"), "events": [format!("{mark}.*")] });
         let endpoint = send("POST", "/api/v1/webhooks/endpoints", hook)["endpoint_id"].clone();
         note("whe", &endpoint);
         let ping = format!("/api/v1/webhooks/endpoints/{}/ping", endpoint.as_str().unwrap());

@@ -572,7 +572,16 @@ pub(crate) fn change_provider(tx: &mut Tx<'_>, change: &ChangeProvider) -> Resul
     provider.base_url = change.base_url.clone().unwrap_or(provider.base_url);
     provider.enabled = change.enabled.unwrap_or(provider.enabled);
     provider.sealed = change.sealed.clone().unwrap_or(provider.sealed);
-    let args = (provider.provider_id, read, provider.version, &provider.name, &provider.sealed, provider.enabled, provider.updated_at, &provider.base_url);
+    let args = (
+        provider.provider_id,
+        read,
+        provider.version,
+        &provider.name,
+        &provider.sealed,
+        provider.enabled,
+        provider.updated_at,
+        &provider.base_url,
+    );
     tx.must(sql::UPDATE_PROVIDER, args, || Error::internal("a provider was changed by two commands at once"))?;
     Ok(provider.into())
 }

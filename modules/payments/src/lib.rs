@@ -84,7 +84,11 @@ pub fn module() -> Module {
 }
 
 fn statements() -> Vec<Statement> {
-    let plain = sql::STATEMENTS.iter().chain(reconcile::sql::STATEMENTS).chain(merchants::sql::STATEMENTS).map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
+    let plain = sql::STATEMENTS
+        .iter()
+        .chain(reconcile::sql::STATEMENTS)
+        .chain(merchants::sql::STATEMENTS)
+        .map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
     let by_engine = reconcile::sql::MARK_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
     let platform = rates::STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Platform));
     plain.chain(by_engine).chain(platform).collect()

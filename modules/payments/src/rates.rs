@@ -218,7 +218,8 @@ async fn convert(AppState(app): AppState<App>, _: Caller, Query(asked): Query<Co
 }
 
 fn converted(rows: &[RateRow], asked: &Conversion, now: Timestamp) -> Result<Converted> {
-    let unknown = || Error::not_found("payments.rate_unknown", format!("there is no rate between {} and {}", asked.currency, asked.display_currency));
+    let unknown =
+        || Error::not_found("payments.rate_unknown", format!("there is no rate between {} and {}", asked.currency, asked.display_currency));
     let row = |currency: Currency| rows.iter().find(|row| row.0 == currency).ok_or_else(unknown);
     let (from, to) = (row(asked.currency)?, row(asked.display_currency)?);
     let above = i128::from(asked.amount_minor) * i128::from(to.2) * i128::from(asked.display_currency.minor_per_major());
@@ -253,7 +254,8 @@ mod tests {
             .map(|(code, nanos)| (currency(code), currency("EUR"), nanos, at, at))
             .to_vec();
         let convert = |amount_minor: i64, from: &str, to: &str| {
-            converted(&rows, &Conversion { amount_minor, currency: currency(from), display_currency: currency(to) }, at).map(|c| (c.amount_minor, c.rate))
+            converted(&rows, &Conversion { amount_minor, currency: currency(from), display_currency: currency(to) }, at)
+                .map(|c| (c.amount_minor, c.rate))
         };
         assert_eq!(convert(10_000, "EUR", "USD").ok(), Some((10_842, "1.0842".to_owned())));
         assert_eq!(convert(100, "EUR", "JPY").ok().map(|c| c.0), Some(169));
@@ -279,7 +281,9 @@ mod tests {
             };
             let Some(app) = TestApp::start(engine, setup_of(config)).await else { continue };
             let acme = app.client("acme", &[]);
-            let convert = async |to: &str| acme.get(format!("/api/v1/rates/convert?amount_minor=10000&currency=EUR&display_currency={to}")).send().await;
+            let convert = async |to: &str| {
+                acme.get(format!("/api/v1/rates/convert?amount_minor=10000&currency=EUR&display_currency={to}")).send().await
+            };
             app.advance_ms(61_000).await;
             let shown = convert("USD").await.expect(200).json;
             assert_eq!((&shown["amount_minor"], &shown["at"]), (&10_842.into(), &"2026-01-05T12:00:00.000000Z".into()), "{shown}");

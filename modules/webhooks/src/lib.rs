@@ -37,7 +37,11 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "webhook.endpoint_created", version: 1, description: "A webhook endpoint was set up." },
     EventInfo { kind: "webhook.endpoint_changed", version: 1, description: "A webhook endpoint was changed, or its secret rotated." },
     EventInfo { kind: "webhook.endpoint_removed", version: 1, description: "A webhook endpoint was removed." },
-    EventInfo { kind: "webhook.endpoint_disabled", version: 1, description: "A webhook endpoint failed for so long that it is asked no more." },
+    EventInfo {
+        kind: "webhook.endpoint_disabled",
+        version: 1,
+        description: "A webhook endpoint failed for so long that it is asked no more.",
+    },
 ];
 
 /// This module, for the application to put together. [`Webhooks`] has to be put into both the application and the workflows.

@@ -43,17 +43,8 @@ pub(crate) const MAX_OVERLAP_MS: i64 = 7 * 86_400_000;
 pub(crate) const MAX_SECRETS: usize = 3;
 
 /// The waits before the second attempt, the third and so on, in milliseconds, as the specification suggests; about three days in all.
-const WAITS_MS: &[i64] = &[
-    5_000,
-    5 * 60_000,
-    30 * 60_000,
-    2 * 3_600_000,
-    5 * 3_600_000,
-    10 * 3_600_000,
-    14 * 3_600_000,
-    20 * 3_600_000,
-    24 * 3_600_000,
-];
+const WAITS_MS: &[i64] =
+    &[5_000, 5 * 60_000, 30 * 60_000, 2 * 3_600_000, 5 * 3_600_000, 10 * 3_600_000, 14 * 3_600_000, 20 * 3_600_000, 24 * 3_600_000];
 
 /// How long to wait after the `attempts`-th attempt has failed, spread by up to a fifth so that what failed together does not come back
 /// together; none when it was the last. `seed` spreads.
@@ -79,7 +70,9 @@ pub(crate) fn check_events(events: &[String]) -> Result<()> {
     for (i, wanted) in events.iter().enumerate() {
         let name = wanted.strip_suffix(".*").unwrap_or(wanted);
         let is_name = name.len() <= 64
-            && name.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            && name
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
         if wanted != "*" && !is_name {
             return Err(Error::field(format!("events[{i}]"), "invalid", "an event's name, a beginning such as payment.*, or *"));
         }
@@ -165,7 +158,8 @@ pub struct EndpointView {
 
 impl From<Endpoint> for EndpointView {
     fn from(endpoint: Endpoint) -> Self {
-        let Endpoint { endpoint_id, version, url, description, events, state, waiting, failing_since, created_at, updated_at, .. } = endpoint;
+        let Endpoint { endpoint_id, version, url, description, events, state, waiting, failing_since, created_at, updated_at, .. } =
+            endpoint;
         EndpointView { endpoint_id, version, url, description, events, state, waiting, failing_since, created_at, updated_at }
     }
 }

@@ -80,7 +80,11 @@ async fn with_secret(app: &App, caller: &Caller, endpoint_id: EndpointId) -> ker
 #[utoipa::path(post, path = "/api/v1/webhooks/endpoints", tag = "webhooks", request_body = CreateEndpoint, responses(
     (status = 201, body = WebhookEndpointWithSecret),
     (status = 409, description = "There are as many as may be, or the idempotency key was used for another request.")))]
-async fn create_endpoint(AppState(app): AppState<App>, caller: Caller, Keyed { key, body }: Keyed<CreateEndpoint>) -> Result<impl IntoResponse> {
+async fn create_endpoint(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Keyed { key, body }: Keyed<CreateEndpoint>,
+) -> Result<impl IntoResponse> {
     let webhooks = app.part::<Webhooks>();
     webhooks.check_url(&body.url)?;
     text("description", &body.description, 200)?;
@@ -111,7 +115,11 @@ async fn list_endpoints(AppState(app): AppState<App>, caller: Caller) -> Result<
 /// Shows an endpoint.
 #[utoipa::path(get, path = "/api/v1/webhooks/endpoints/{endpoint_id}", tag = "webhooks", params(("endpoint_id" = EndpointId, Path)), responses(
     (status = 200, body = EndpointView)))]
-async fn get_endpoint(AppState(app): AppState<App>, caller: Caller, Params(endpoint_id): Params<EndpointId>) -> Result<Versioned<EndpointView>> {
+async fn get_endpoint(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Params(endpoint_id): Params<EndpointId>,
+) -> Result<Versioned<EndpointView>> {
     let found = app.store().peek(caller.tenant()?, move |read| queries::endpoint(read, endpoint_id)).await?;
     Ok(Versioned(found.version, found.into()))
 }
@@ -163,7 +171,11 @@ async fn change_endpoint(
 /// Removes an endpoint. What waits for it is not delivered.
 #[utoipa::path(delete, path = "/api/v1/webhooks/endpoints/{endpoint_id}", tag = "webhooks", params(("endpoint_id" = EndpointId, Path)), responses(
     (status = 200, body = EndpointView)))]
-async fn remove_endpoint(AppState(app): AppState<App>, caller: Caller, Params(endpoint_id): Params<EndpointId>) -> Result<Json<EndpointView>> {
+async fn remove_endpoint(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Params(endpoint_id): Params<EndpointId>,
+) -> Result<Json<EndpointView>> {
     Ok(Json(app.submit(&caller, None, commands::remove, endpoint_id).await?.value))
 }
 
@@ -198,7 +210,9 @@ async fn rotate_secret(
     // Secrets sealed with a key that is lost are replaced like any other: they sign nothing any more.
     let earlier = webhooks.secrets(tenant, &endpoint).unwrap_or_default();
     let until = now.plus_ms(overlap_ms);
-    secrets.extend(earlier.into_iter().map(|signing| Signing { until: Some(signing.until.map_or(until, |known| known.min(until))), ..signing }));
+    secrets.extend(
+        earlier.into_iter().map(|signing| Signing { until: Some(signing.until.map_or(until, |known| known.min(until))), ..signing }),
+    );
     secrets.retain(|signing| signing.until.is_none_or(|until| now < until));
     secrets.truncate(MAX_SECRETS);
     let sealed = Some(webhooks.seal(tenant, endpoint_id, &secrets, &**app.rng())?);

@@ -148,4 +148,3 @@ fn attempted(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
         }
     }
 }
-

@@ -125,7 +125,12 @@ pub(crate) fn settle(tx: &mut Tx<'_>, currency: &Currency) -> Result<BatchDetail
 }
 
 /// The merchant's part of the batch; none when it has no terms, or the batch is full.
-fn part_of<'p>(tx: &mut Tx<'_>, parts: &'p mut BTreeMap<String, Option<Part>>, name: &str, more: &mut bool) -> Result<Option<&'p mut Part>> {
+fn part_of<'p>(
+    tx: &mut Tx<'_>,
+    parts: &'p mut BTreeMap<String, Option<Part>>,
+    name: &str,
+    more: &mut bool,
+) -> Result<Option<&'p mut Part>> {
     if !parts.contains_key(name) {
         if parts.values().flatten().count() >= MAX_MERCHANTS {
             *more = true;
@@ -138,7 +143,14 @@ fn part_of<'p>(tx: &mut Tx<'_>, parts: &'p mut BTreeMap<String, Option<Part>>, n
     Ok(parts.get_mut(name).and_then(Option::as_mut))
 }
 
-fn open(tx: &mut Tx<'_>, code: String, name: &str, account_type: AccountType, currency: Currency, owner: Option<String>) -> Result<AccountId> {
+fn open(
+    tx: &mut Tx<'_>,
+    code: String,
+    name: &str,
+    account_type: AccountType,
+    currency: Currency,
+    owner: Option<String>,
+) -> Result<AccountId> {
     let name = format!("{name} {currency}");
     let new = NewAccount { code, name, account_type, currency, owner, may_go_negative: true, negative_limit_minor: None };
     Ok(ensure_account(tx, &new)?.account_id)
@@ -152,7 +164,8 @@ fn settle_one(tx: &mut Tx<'_>, batch_id: BatchId, currency: Currency, part: &Par
     let account = open(tx, code(MERCHANT, id, currency), "Owed to merchant", AccountType::Liability, currency, owner.clone())?;
     let reserve = open(tx, code(RESERVE, id, currency), "Held back of merchant", AccountType::Liability, currency, owner)?;
     let income = open(tx, format!("payments:platform_fees:{currency}"), "Platform fees", AccountType::Income, currency, None)?;
-    let borne = open(tx, format!("payments:fees_borne:{currency}"), "Provider fees borne by merchants", AccountType::Income, currency, None)?;
+    let borne =
+        open(tx, format!("payments:fees_borne:{currency}"), "Provider fees borne by merchants", AccountType::Income, currency, None)?;
     let mut postings = Vec::new();
     let mut credit = |account_id: AccountId, minor: i64| {
         let side = if minor > 0 { Side::Credit } else { Side::Debit };

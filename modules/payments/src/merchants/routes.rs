@@ -17,7 +17,8 @@ use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingPara
 const BODY: usize = 16 * 1024;
 
 pub(crate) fn routes() -> Vec<Route> {
-    let (read, settle, configure) = (Access::Tenant("payments.read"), Access::Tenant("payments.settle"), Access::Tenant("payments.configure"));
+    let (read, settle, configure) =
+        (Access::Tenant("payments.read"), Access::Tenant("payments.settle"), Access::Tenant("payments.configure"));
     vec![
         Route::new(read, routes!(list_merchants)),
         Route::new(read, routes!(get_merchant)),

@@ -13,7 +13,14 @@ use ledger::api::{NewAccount, ensure_account, post};
 use ledger::{AccountId, AccountType, Request, TransactionId};
 use store::Tx;
 
-fn other(tx: &mut Tx<'_>, part: &str, name: &str, account_type: AccountType, provider: ProviderId, currency: Currency) -> Result<AccountId> {
+fn other(
+    tx: &mut Tx<'_>,
+    part: &str,
+    name: &str,
+    account_type: AccountType,
+    provider: ProviderId,
+    currency: Currency,
+) -> Result<AccountId> {
     let new = NewAccount {
         code: format!("payments:{part}:{provider}:{currency}"),
         name: format!("{name} {currency}"),
@@ -41,7 +48,9 @@ pub(crate) fn against(kind: BreakKind) -> Option<Against> {
         BreakKind::Amount | BreakKind::Net | BreakKind::PartlySettled | BreakKind::MissingThere => Some(Against::Differences),
         BreakKind::MissingHere | BreakKind::Duplicate => Some(Against::Suspense),
         // What they are about is not an amount: a person finds out what is right.
-        BreakKind::Currency | BreakKind::Date | BreakKind::Status | BreakKind::Direction | BreakKind::Reference | BreakKind::Unreadable => None,
+        BreakKind::Currency | BreakKind::Date | BreakKind::Status | BreakKind::Direction | BreakKind::Reference | BreakKind::Unreadable => {
+            None
+        }
     }
 }
 

@@ -160,21 +160,21 @@ pub(crate) fn mark(tx: &mut Tx<'_>, (held, seen): &(Held, Arc<Vec<(i64, i64)>>))
 
 /// Breaks that are looked at for rules in one transaction.
 const RULED: i64 = 200;
+/// What stands beside a difference that a rule has resolved.
+const BY_RULE: &str = "resolved by rule";
 
-/// Resolves what the rules resolve, of the run's differences after one; the last one that was looked at, if there may be more, and how
-/// many were resolved. Errors: `payments.reconciliation_superseded`.
-pub(crate) fn apply_rules(tx: &mut Tx<'_>, (held, format, after): &(Held, Arc<Format>, BreakId)) -> Result<(Option<BreakId>, u64)> {
+/// Resolves what the rules resolve, of the run's differences after one; the last one that was looked at, if there may be more.
+/// Errors: `payments.reconciliation_superseded`.
+pub(crate) fn apply_rules(tx: &mut Tx<'_>, (held, format, after): &(Held, Arc<Format>, BreakId)) -> Result<Option<BreakId>> {
     tx.must(sql::HOLD_RUN, (held.run_id, held.attempt, "marking"), superseded)?;
     let page: Vec<Break> = tx.all(sql::BREAKS_OF_RUN, (*after, RULED, held.run_id))?;
-    let mut resolved = 0;
     for found in page.iter().filter(|found| found.state == "open") {
         let fits = |rule: &&super::format::Rule| rule.kind == found.kind && found.difference_minor.abs() <= rule.up_to_minor;
         let Some(rule) = format.rules.iter().find(fits) else { continue };
-        resolve_one(tx, found, rule.action, "resolved by rule")?;
-        resolved += 1;
+        resolve_one(tx, found, rule.action, BY_RULE)?;
     }
     let more = page.len() as i64 == RULED;
-    Ok((page.last().filter(|_| more).map(|last| last.break_id), resolved))
+    Ok(page.last().filter(|_| more).map(|last| last.break_id))
 }
 
 fn resolve_one(tx: &mut Tx<'_>, found: &Break, action: RuleAction, resolution: &str) -> Result<()> {
@@ -189,9 +189,11 @@ fn resolve_one(tx: &mut Tx<'_>, found: &Break, action: RuleAction, resolution: &
 
 /// The run is done. What was missing before and has come is resolved. Errors: `payments.reconciliation_superseded`.
 pub(crate) fn finish(tx: &mut Tx<'_>, (held, summary): &(Held, Summary)) -> Result<RunView> {
-    move_on(tx, held, "marking", "done", summary, true)?;
+    let (resolved,): (i64,) = tx.one(sql::RESOLVED_BY_RULE, (held.provider_id, held.run_id, BY_RULE))?;
+    let summary = Summary { resolved_by_rule: resolved.unsigned_abs(), ..summary.clone() };
+    move_on(tx, held, "marking", "done", &summary, true)?;
     let now = tx.now();
-    tx.exec(sql::RESOLVE_ARRIVED, (held.provider_id, held.run_id, now))?;
+    tx.exec(sql::RESOLVE_ARRIVED, (held.provider_id, now))?;
     let view = RunView::from(queries::run(tx, held.run_id)?);
     tx.emit(NewEvent::new("settlement.reconciled", 1, held.run_id, &view));
     Ok(view)

@@ -286,7 +286,13 @@ pub(crate) fn group_of(places: &Places, record: &csv::ByteRecord) -> u128 {
 }
 
 /// A row as it is compared. Errors: why it can't be read.
-pub(crate) fn row(format: &Format, places: &Places, record: &csv::ByteRecord, group: u128, line: u32) -> std::result::Result<Theirs, String> {
+pub(crate) fn row(
+    format: &Format,
+    places: &Places,
+    record: &csv::ByteRecord,
+    group: u128,
+    line: u32,
+) -> std::result::Result<Theirs, String> {
     let cell = |at: usize| record.get(at).unwrap_or_default().trim_ascii();
     let currency_text = cell(places.currency);
     let currency = std::str::from_utf8(currency_text).ok().and_then(|text| text.to_ascii_uppercase().parse::<Currency>().ok());

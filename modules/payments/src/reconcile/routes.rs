@@ -21,7 +21,8 @@ const FILE: usize = 64 * 1024 * 1024;
 const FILE_MS: u64 = 120_000;
 
 pub(crate) fn routes() -> Vec<Route> {
-    let (read, settle, configure) = (Access::Tenant("payments.read"), Access::Tenant("payments.settle"), Access::Tenant("payments.configure"));
+    let (read, settle, configure) =
+        (Access::Tenant("payments.read"), Access::Tenant("payments.settle"), Access::Tenant("payments.configure"));
     vec![
         Route::new(read, routes!(get_format)),
         Route::new(configure, routes!(set_format)).body_limit(BODY),
@@ -75,7 +76,12 @@ struct OfFile {
 #[utoipa::path(post, path = "/api/v1/payments/reconciliations", tag = "payments", params(OfFile),
     request_body(content = String, content_type = "text/csv"), responses(
     (status = 201, body = RunView), (status = 409, description = "Another file of this provider is being compared, or no format was declared.")))]
-async fn reconcile_file(AppState(app): AppState<App>, caller: Caller, Query(of): Query<OfFile>, file: RawBody) -> Result<impl IntoResponse> {
+async fn reconcile_file(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Query(of): Query<OfFile>,
+    file: RawBody,
+) -> Result<impl IntoResponse> {
     let essence = file.content_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("text/csv") {
         let error = Error::invalid("request.unsupported_media_type", "this route takes text/csv");

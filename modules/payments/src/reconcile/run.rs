@@ -72,7 +72,8 @@ impl Source {
     fn rows(&self, format: &Format) -> Result<Rows> {
         let delimiter = format.delimiter.bytes().next().unwrap_or(b',');
         let reader = BufReader::with_capacity(256 * 1024, self.open()?);
-        let mut csv = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(Box::new(reader) as Box<dyn std::io::Read + Send>);
+        let mut csv =
+            csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(Box::new(reader) as Box<dyn std::io::Read + Send>);
         let header = csv.byte_headers().map_err(|e| malformed(e.to_string()))?;
         // A file may begin with a mark of its byte order.
         let header: csv::ByteRecord = header.iter().map(|cell| cell.strip_prefix(b"\xef\xbb\xbf").unwrap_or(cell)).collect();
@@ -145,9 +146,7 @@ pub async fn reconcile(store: &Store, tenant: TenantId, provider_id: ProviderId,
     }
     let mut after = Some(BreakId::from_i64(0));
     while let Some(break_id) = after.filter(|_| !format.rules.is_empty()) {
-        let (next, resolved) = store.write(call(), commands::apply_rules, (held, format.clone(), break_id)).await?;
-        summary.resolved_by_rule += resolved;
-        after = next;
+        after = store.write(call(), commands::apply_rules, (held, format.clone(), break_id)).await?;
     }
     store.write(call(), commands::finish, (held, summary)).await
 }
@@ -246,23 +245,24 @@ async fn operations(
                     page.retain(|row| row.0 != last);
                 }
                 let last = page.last().map(|row| row.0).filter(|_| full);
-                let of_pass = page.into_iter().filter_map(|(intent_id, operation_id, kind, state, amount, fee, at, currency, charge, own)| {
-                    let reference = format::digest(operation_id.to_string().as_bytes());
-                    let group = if by_charge { format::digest(charge.as_bytes()) } else { reference };
-                    (own == 1 && group % passes == pass).then(|| Ours {
-                        group,
-                        reference,
-                        intent_id,
-                        operation_id: operation_id.as_i64(),
-                        amount_minor: amount,
-                        fee_minor: fee,
-                        day: at.day() as i32,
-                        direction: if kind == OperationKind::Refund { Direction::Refund } else { Direction::Capture },
-                        currency,
-                        succeeded: state == OperationState::Succeeded,
-                        due: at.day() <= due_day,
-                    })
-                });
+                let of_pass =
+                    page.into_iter().filter_map(|(intent_id, operation_id, kind, state, amount, fee, at, currency, charge, own)| {
+                        let reference = format::digest(operation_id.to_string().as_bytes());
+                        let group = if by_charge { format::digest(charge.as_bytes()) } else { reference };
+                        (own == 1 && group % passes == pass).then(|| Ours {
+                            group,
+                            reference,
+                            intent_id,
+                            operation_id: operation_id.as_i64(),
+                            amount_minor: amount,
+                            fee_minor: fee,
+                            day: at.day() as i32,
+                            direction: if kind == OperationKind::Refund { Direction::Refund } else { Direction::Capture },
+                            currency,
+                            succeeded: state == OperationState::Succeeded,
+                            due: at.day() <= due_day,
+                        })
+                    });
                 Ok((of_pass.collect(), last))
             })
             .await?;
@@ -435,7 +435,8 @@ fn bounded(mut text: String) -> String {
 /// What people need to find the row at the provider.
 fn detail(rows: &Rows) -> String {
     let places = &rows.places;
-    let parts = [("reference", Some(places.reference)), ("charge", places.charge), ("movement", places.movement), ("status", places.status)];
+    let parts =
+        [("reference", Some(places.reference)), ("charge", places.charge), ("movement", places.movement), ("status", places.status)];
     let parts = parts.into_iter().filter(|(_, at)| at.is_some()).map(|(name, at)| format!("{name} {}", rows.text(at)));
     bounded(parts.collect::<Vec<_>>().join(", "))
 }
@@ -443,7 +444,9 @@ fn detail(rows: &Rows) -> String {
 /// The subject of a difference is our operation where there is one that a later file may explain, and otherwise the row.
 fn to_break(found: Found, detail: String, run: &str) -> NewBreak {
     let subject = match (found.kind, found.ours, found.line) {
-        (BreakKind::MissingThere, Some((_, operation)), _) | (_, Some((_, operation)), None) => OperationId::from_i64(operation).to_string(),
+        (BreakKind::MissingThere, Some((_, operation)), _) | (_, Some((_, operation)), None) => {
+            OperationId::from_i64(operation).to_string()
+        }
         (_, _, line) => format!("{run}:{}", line.unwrap_or(0)),
     };
     NewBreak {

@@ -99,10 +99,15 @@ pub(crate) const RESOLVE_BREAK: &str = "
 UPDATE payments_breaks SET state = 'resolved', resolution = $3, transaction_id = $4, resolved_at = $5
 WHERE tenant_id = $1 AND break_id = $2 AND state = 'open'";
 
-/// What was missing and has come in this run's file, or a later day's.
+/// What was missing and has come since.
 pub(crate) const RESOLVE_ARRIVED: &str = "
-UPDATE payments_breaks SET state = 'resolved', resolution = 'it came in a later file', resolved_at = $4
-WHERE tenant_id = $1 AND provider_id = $2 AND kind = 'missing_there' AND state = 'open' AND last_run <> $3";
+UPDATE payments_breaks SET state = 'resolved', resolution = 'it came in a later file', resolved_at = $3
+WHERE tenant_id = $1 AND provider_id = $2 AND kind = 'missing_there' AND state = 'open' AND EXISTS (
+  SELECT 1 FROM payments_operations o WHERE o.tenant_id = $1 AND o.intent_id = payments_breaks.intent_id
+    AND o.operation_id = payments_breaks.operation_id AND o.settled_run IS NOT NULL)";
+
+pub(crate) const RESOLVED_BY_RULE: &str = "
+SELECT CAST(COUNT(*) AS BIGINT) FROM payments_breaks WHERE tenant_id = $1 AND provider_id = $2 AND last_run = $3 AND resolution = $4";
 
 pub(crate) const OPEN_BREAKS: &str = "
 SELECT kind, CAST(COUNT(*) AS BIGINT) FROM payments_breaks WHERE tenant_id = $1 AND provider_id = $2 AND last_run = $3 AND state = 'open'
@@ -140,6 +145,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("BREAKS_OF_RUN", BREAKS_OF_RUN),
     ("RESOLVE_BREAK", RESOLVE_BREAK),
     ("RESOLVE_ARRIVED", RESOLVE_ARRIVED),
+    ("RESOLVED_BY_RULE", RESOLVED_BY_RULE),
     ("OPEN_BREAKS", OPEN_BREAKS),
     ("ADJUST", ADJUST),
 ];

@@ -210,7 +210,8 @@ async fn a_run_that_breaks_off_is_gone_on_with() {
     let tenant = app.tenant("acme");
     let acme = app.client("acme", &["*"]);
     let body = json!({ "name": "Sandbox", "kind": "sandbox", "base_url": "http://127.0.0.1:9", "api_key": "sk_sandbox" });
-    let provider: crate::ProviderId = acme.post("/api/v1/payments/providers").json(&body).send().await.expect(201).text("provider_id").parse().expect("an id");
+    let provider: crate::ProviderId =
+        acme.post("/api/v1/payments/providers").json(&body).send().await.expect(201).text("provider_id").parse().expect("an id");
     let day = GeneratedDay { seed: 9, movements: 900, one_in: 40, day: DAY, later: "2026-01-10" };
     app.store().write(tenant, seed, (provider.as_i64(), day, 0, 900)).await.expect("seeded");
     let mut csv = Vec::new();
@@ -219,10 +220,15 @@ async fn a_run_that_breaks_off_is_gone_on_with() {
     let whole = Arc::new(std::sync::Mutex::new(None));
     for stage in ["matching", "marking"] {
         let run = reconcile(app.store(), tenant, provider, source.clone(), 20_459).await.expect("compared");
-        let counted = |read: &mut store::Read<'_>| read.one::<(i64, i64)>(
-            "SELECT CAST(COUNT(*) AS BIGINT), CAST(SUM(CASE WHEN settled_run IS NULL THEN 1 ELSE 0 END) AS BIGINT) FROM payments_operations WHERE tenant_id = $1", ());
+        let counted = |read: &mut store::Read<'_>| {
+            read.one::<(i64, i64)>(
+            "SELECT CAST(COUNT(*) AS BIGINT), CAST(SUM(CASE WHEN settled_run IS NULL THEN 1 ELSE 0 END) AS BIGINT) FROM payments_operations WHERE tenant_id = $1", ())
+        };
         let counts = app.store().read(tenant, counted).await.expect("counts");
-        let breaks = acme.get(format!("/api/v1/payments/breaks?limit=100&run_id={}", run.run_id)).send().await.expect(200).json["data"].as_array().expect("breaks").len();
+        let breaks = acme.get(format!("/api/v1/payments/breaks?limit=100&run_id={}", run.run_id)).send().await.expect(200).json["data"]
+            .as_array()
+            .expect("breaks")
+            .len();
         let now = (run.summary.breaks.clone(), run.summary.matched, counts, breaks);
         let before = whole.lock().expect("a lock").replace(now.clone());
         assert!(before.is_none_or(|before| before == now), "{stage}: {now:?}");
