@@ -12,6 +12,8 @@ use web::IfMatch;
 
 /// Operations of one intent.
 const MAX_OPERATIONS: i64 = 500;
+/// How long a callback is known again, in milliseconds: ninety days, more than any provider repeats one.
+const KEEP_CALLBACKS_MS: i64 = 90 * 86_400_000;
 
 /// Payload of every event about a payment.
 #[derive(Serialize)]
@@ -465,6 +467,8 @@ pub(crate) struct Observe {
 /// Takes in what a query after a callback showed. Whatever waits for it hears it; what is known already changes nothing.
 pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
     let now = tx.now();
+    // Two for each that comes: what is kept shrinks to what is young. A callback so old is refused by its timestamp.
+    tx.exec(sql::FORGET_CALLBACKS, (now.plus_ms(-KEEP_CALLBACKS_MS), 2_i64))?;
     let charge = &observed.charge;
     let Some((intent_id, attempt)) = intent_of(&charge.reference) else {
         return tx.exec(sql::INSERT_CALLBACK, (observed.provider_id, &observed.event_id, now));

@@ -152,6 +152,11 @@ SELECT received_at FROM payments_callbacks WHERE tenant_id = $1 AND provider_id 
 pub(crate) const INSERT_CALLBACK: &str = "
 INSERT INTO payments_callbacks (tenant_id, provider_id, event_id, received_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
+/// Forgets some of the oldest from before `$2`.
+pub(crate) const FORGET_CALLBACKS: &str = "
+DELETE FROM payments_callbacks WHERE tenant_id = $1 AND (provider_id, event_id) IN (
+  SELECT c.provider_id, c.event_id FROM payments_callbacks c WHERE c.tenant_id = $1 AND c.received_at < $2 ORDER BY c.received_at LIMIT $3)";
+
 pub(crate) const OPEN_TASK: &str = "
 INSERT INTO payments_open_tasks (tenant_id, intent_id, kind, task_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
@@ -257,6 +262,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("REMOVE_METHOD", REMOVE_METHOD),
     ("CALLBACK_KNOWN", CALLBACK_KNOWN),
     ("INSERT_CALLBACK", INSERT_CALLBACK),
+    ("FORGET_CALLBACKS", FORGET_CALLBACKS),
     ("OPEN_TASK", OPEN_TASK),
     ("OPEN_TASK_OF", OPEN_TASK_OF),
     ("INSERT_TASK", INSERT_TASK),

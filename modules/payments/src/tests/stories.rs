@@ -390,4 +390,35 @@ testkit::both_engines! {
             assert!(refused.names_field(field), "{body}: {}", refused.json);
         }
     }
+
+    async fn old_callbacks_are_forgotten(app: TestApp) {
+        let world = World::new(app).await;
+        let count = async |world: &World| {
+            let tenant = world.app.tenant("acme");
+            let counted = |read: &mut store::Read<'_>| read.one::<(i64,)>("SELECT CAST(COUNT(*) AS BIGINT) FROM payments_callbacks WHERE tenant_id = $1", ());
+            world.app.store().read(tenant, counted).await.expect("a count").0
+        };
+        let until = async |world: &World, least: i64| {
+            for _ in 0..200 {
+                if count(world).await >= least {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            count(world).await
+        };
+        for _ in 0..2 {
+            world.pay("tok_approve", json!({})).await.expect(201);
+        }
+        assert_eq!(until(&world, 4).await, 4);
+        world.later(91 * 86_400_000).await;
+        world.pay("tok_approve", json!({})).await.expect(201);
+        for _ in 0..200 {
+            if count(&world).await == 2 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(count(&world).await, 2);
+    }
 }
