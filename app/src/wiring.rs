@@ -166,6 +166,7 @@ impl Node {
         self.store.register_metrics(&mut registry);
         log.register(&mut registry);
         sagas.register(&mut registry);
+        outside.payments.register(&mut registry);
         let mut app = web::App::builder(self.store.clone(), Arc::new(auth.clone()));
         if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng).await? {
             app = app.limits(limits);

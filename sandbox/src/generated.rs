@@ -82,7 +82,9 @@ impl GeneratedDay {
         writeln!(out, "type,charge_id,charge_reference,movement_id,reference,currency,gross_minor,fee_minor,net_minor,occurred_at,status")?;
         let mut rows = 0;
         // Rows come in another order than the movements were made in: each block of a thousand backwards.
-        for number in (0..self.movements).map(|n| (n - n % 1_000 + 999 - n % 1_000).min(self.movements - 1)).take(self.movements as usize) {
+        for n in 0..self.movements {
+            let base = n - n % 1_000;
+            let number = base + ((base + 1_000).min(self.movements) - 1 - n);
             rows += self.write_one(out, number, &names)?;
         }
         Ok(rows)
@@ -132,7 +134,9 @@ impl GeneratedDay {
             Some("net") => net_off = -1,
             Some("reference") => reference = format!("wrong-{number}"),
             Some("partly_settled") => parts = vec![(amount_minor / 2, fee_minor), (amount_minor / 3, 0)],
-            _ if self.draw(number ^ 0x77) % 50 == 0 => parts = vec![(amount_minor / 2, fee_minor), (amount_minor - amount_minor / 2, 0)],
+            _ if self.draw(number ^ 0x77).is_multiple_of(50) => {
+                parts = vec![(amount_minor / 2, fee_minor), (amount_minor - amount_minor / 2, 0)]
+            }
             _ => {}
         }
         let sign = if kind == "refund" { -1 } else { sign.abs() };

@@ -13,6 +13,7 @@ mod books;
 mod card;
 mod commands;
 mod merchants;
+mod metrics;
 mod model;
 mod queries;
 mod rates;

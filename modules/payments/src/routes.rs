@@ -733,19 +733,24 @@ async fn take_callback(
     let adapter = app.part::<Payments>().adapter(app.store(), tenant, provider_id).await?;
     let now: Timestamp = app.clock().now();
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-    let Some(callback) = adapter.callback(&header, &bytes, now)? else { return Ok(StatusCode::NO_CONTENT) };
+    let counted = |outcome| app.part::<Payments>().metrics().called_back(adapter.kind, outcome);
+    let Some(callback) = adapter.callback(&header, &bytes, now).inspect_err(|_| counted("refused"))? else {
+        return Ok(StatusCode::NO_CONTENT);
+    };
     if callback.event_id.len() > 255 {
         return Err(crate::adapter::malformed().into());
     }
     let event_id = callback.event_id.clone();
     let known = app.store().peek(tenant, move |read| read.opt::<(Timestamp,)>(sql::CALLBACK_KNOWN, (provider_id, event_id))).await?;
     if known.is_some() {
+        counted("known");
         return Ok(StatusCode::NO_CONTENT);
     }
     // What it says is a hint. What is true is what the provider says when it is asked.
     let charge = match adapter.retrieve(&callback.charge).await {
         Found::Charge(charge) => *charge,
         Found::Absent | Found::Unknown(_) => {
+            counted("later");
             let later = Error::unavailable(
                 "payments.provider_unavailable",
                 "the provider can't say now what became of it; deliver this again later",
@@ -755,5 +760,6 @@ async fn take_callback(
     };
     let call = store::Call::new(tenant).correlation(caller.request_id.clone());
     app.store().write(call, commands::observe, Observe { provider_id, event_id: callback.event_id, charge }).await?;
+    counted("taken");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,7 @@
 //! What payments need around the store: the sealing key, the HTTP client, which addresses may be called, and the breakers.
 
 use crate::adapter::{Adapter, Secrets};
+use crate::metrics::Metrics;
 use crate::model::{IntentId, ProviderId};
 use crate::queries::{self, Provider};
 use crate::routing::Breakers;
@@ -35,6 +36,7 @@ pub struct Payments(Arc<Inner>);
 struct Inner {
     key: SealingKey,
     client: Client,
+    metrics: Metrics,
     base_urls: Vec<String>,
     rates: Option<String>,
     breakers: Mutex<Breakers>,
@@ -89,6 +91,7 @@ impl Payments {
         Ok(Payments(Arc::new(Inner {
             key: SealingKey::new(&config.sealing_key),
             client,
+            metrics: Metrics::default(),
             base_urls: config.base_urls.clone(),
             rates: config.rates.clone(),
             breakers: Mutex::default(),
@@ -96,6 +99,15 @@ impl Payments {
             told: AtomicBool::new(false),
             open: Mutex::default(),
         })))
+    }
+
+    /// Makes what is counted of providers' calls known to the metrics' page.
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.0.metrics.register(registry);
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Where exchange rates come from.

@@ -13,6 +13,7 @@ use log::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Instant;
 use store::Tx;
 use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Step, Workflow};
 
@@ -249,7 +250,9 @@ async fn call(request: &Request) -> Told {
     if !payments.breakers().admits(asked.provider_id, now) {
         return Told::Outage { why: "the provider has been away, and is left alone for a while".to_owned() };
     }
+    let began = Instant::now();
     let told = adapter.perform(&asked.order).await;
+    payments.metrics().called(adapter.kind, &told, began.elapsed());
     match &told {
         Told::Outage { .. } | Told::Unknown { .. } => payments.breakers().failed(asked.provider_id, now),
         Told::Charge { .. } | Told::Refused { .. } => payments.breakers().answered(asked.provider_id),

@@ -1,7 +1,8 @@
 //! Many seeded runs against a provider that misbehaves at every step, with processes that die at every point: at the end there is no
 //! double charge, no lost capture, no state that went back, nothing stuck, and the provider's books are ours.
 //!
-//! `BRANDOS_PAYMENT_SEEDS` sets how many runs there are; 24 unless said. A failure names its seed; `BRANDOS_PAYMENT_SEED` runs that one alone.
+//! `BRANDOS_PAYMENT_SEEDS` sets how many runs there are, 24 unless said, from the seed `BRANDOS_PAYMENT_SEED_FROM` on. A failure names its
+//! seed; `BRANDOS_PAYMENT_SEED` runs that one alone.
 
 use super::world::{Psp, add_psp, psp_config, setup_within, stand};
 use crate::model::intent_of;
@@ -211,8 +212,9 @@ async fn runs(engine: Engine, usual: u64) {
         run(engine, seed).await;
         return;
     }
-    let seeds = number("BRANDOS_PAYMENT_SEEDS").unwrap_or(usual);
-    let next = Arc::new(AtomicU64::new(0));
+    let from = number("BRANDOS_PAYMENT_SEED_FROM").unwrap_or(0);
+    let seeds = from + number("BRANDOS_PAYMENT_SEEDS").unwrap_or(usual);
+    let next = Arc::new(AtomicU64::new(from));
     let workers: Vec<_> = (0..4)
         .map(|_| {
             let next = next.clone();
