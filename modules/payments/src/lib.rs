@@ -92,6 +92,6 @@ fn statements() -> Vec<Statement> {
         .chain(merchants::sql::STATEMENTS)
         .map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
     let by_engine = reconcile::sql::MARK_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
-    let platform = rates::STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Platform));
+    let platform = sql::PLATFORM_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Platform));
     plain.chain(by_engine).chain(platform).collect()
 }

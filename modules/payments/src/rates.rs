@@ -2,6 +2,7 @@
 //! the ledger states its own rate.
 
 use crate::service::Payments;
+use crate::sql;
 use axum::Json;
 use axum::extract::State as AppState;
 use bytes::Bytes;
@@ -27,14 +28,6 @@ const MAX_BYTES: u64 = 64 * 1024;
 const MAX_RATES: usize = 400;
 /// A rate that is older is shown as stale, in milliseconds: three days, since sources rest on weekends.
 const STALE_MS: i64 = 3 * 86_400_000;
-
-const RATES: &str = "SELECT currency, base, nanos, at, fetched_at FROM payments_rates ORDER BY currency LIMIT 500";
-const FORGET_RATES: &str = "DELETE FROM payments_rates WHERE fetched_at < $1";
-const SET_RATE: &str = "
-INSERT INTO payments_rates (currency, base, nanos, at, fetched_at) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (currency) DO UPDATE SET base = excluded.base, nanos = excluded.nanos, at = excluded.at, fetched_at = excluded.fetched_at";
-
-pub(crate) const STATEMENTS: &[(&str, &str)] = &[("RATES", RATES), ("FORGET_RATES", FORGET_RATES), ("SET_RATE", SET_RATE)];
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![Route::new(Access::SignedIn, routes!(list_rates)), Route::new(Access::SignedIn, routes!(convert))]
@@ -128,8 +121,8 @@ fn take(tx: &mut Tx<'_>, _: &mut Saga, heard: Heard) -> Result<Next> {
 fn store_table(tx: &mut Tx<'_>, table: &Table) -> Result<()> {
     let now = tx.now();
     let nanos = table.nanos().map_err(Error::internal)?;
-    nanos.into_iter().try_for_each(|(currency, nanos)| tx.exec(SET_RATE, (currency, table.base, nanos, table.at, now)))?;
-    tx.exec(FORGET_RATES, (now,))
+    nanos.into_iter().try_for_each(|(currency, nanos)| tx.exec(sql::SET_RATE, (currency, table.base, nanos, table.at, now)))?;
+    tx.exec(sql::FORGET_RATES, (now,))
 }
 
 /// Currency, base, billionths, the source's time, when it was asked.
@@ -158,7 +151,7 @@ struct ExchangeRates {
 }
 
 async fn all(app: &App) -> Result<Vec<RateRow>> {
-    app.store().peek(Scope::Platform, |read: &mut Read<'_>| read.all::<RateRow>(RATES, ())).await
+    app.store().peek(Scope::Platform, |read: &mut Read<'_>| read.all::<RateRow>(sql::RATES, ())).await
 }
 
 fn decimal(nanos: i64) -> String {

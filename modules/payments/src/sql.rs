@@ -221,6 +221,18 @@ WHERE o.tenant_id = $1 AND o.state = 'pending' AND o.begun_at < $2
   AND NOT EXISTS (SELECT 1 FROM payments_open_tasks t WHERE t.tenant_id = $1 AND t.intent_id = o.intent_id)
 ORDER BY o.intent_id LIMIT 1";
 
+/// The platform's exchange rates, on its scope.
+pub(crate) const RATES: &str = "SELECT currency, base, nanos, at, fetched_at FROM payments_rates ORDER BY currency LIMIT 500";
+
+pub(crate) const FORGET_RATES: &str = "DELETE FROM payments_rates WHERE fetched_at < $1";
+
+pub(crate) const SET_RATE: &str = "
+INSERT INTO payments_rates (currency, base, nanos, at, fetched_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (currency) DO UPDATE SET base = excluded.base, nanos = excluded.nanos, at = excluded.at, fetched_at = excluded.fetched_at";
+
+/// Those of the platform's scope.
+pub(crate) const PLATFORM_STATEMENTS: &[(&str, &str)] = &[("RATES", RATES), ("FORGET_RATES", FORGET_RATES), ("SET_RATE", SET_RATE)];
+
 /// All of them, for tests that prepare each on both engines.
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("INTENT", INTENT),
