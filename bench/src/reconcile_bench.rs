@@ -41,11 +41,11 @@ fn names(number: u64) -> (String, String, String) {
     (format!("ch_{number:010}"), format!("{intent_id}-1"), operation_id.to_string())
 }
 
-fn provider(tx: &mut Tx<'_>, format: &String) -> kernel::Result<()> {
+fn provider(tx: &mut Tx<'_>, (format,): &(String,)) -> kernel::Result<()> {
     let now = tx.now();
     let insert = "INSERT INTO payments_providers (tenant_id, provider_id, version, name, kind, base_url, sealed, honours_keys, enabled, created_at, updated_at)
 VALUES ($1, $2, 1, 'bench', 'sandbox', 'http://127.0.0.1:9', $3, TRUE, TRUE, $4, $4) ON CONFLICT DO NOTHING";
-    tx.exec(insert, (PROVIDER, &[0_u8][..], now))?;
+    tx.exec(insert, (PROVIDER, vec![0_u8], now))?;
     tx.exec(
         "INSERT INTO payments_formats (tenant_id, provider_id, version, format) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING",
         (PROVIDER, format),
@@ -98,7 +98,7 @@ pub async fn run(options: Options) {
     let mut format = Format::sandbox();
     format.columns.status = Some("status".to_owned());
     let format = serde_json::to_string(&format).expect("a format");
-    store.write(TENANT, provider, format).await.expect("a provider");
+    store.write(TENANT, provider, (format,)).await.expect("a provider");
     let day = GeneratedDay { seed: 1, movements: options.movements, one_in: options.one_in, day: DAY, later: "2026-01-10" };
     for from in (0..options.movements).step_by(BLOCK as usize) {
         let call = Call::new(TENANT).deadline_ms(120_000);

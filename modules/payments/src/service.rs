@@ -124,7 +124,7 @@ impl Payments {
     pub fn on_outcome(&self) -> workflow::OnOutcome {
         self.0.told.store(true, Ordering::Relaxed);
         let payments = self.clone();
-        Arc::new(move |kind, key| {
+        Arc::new(move |kind: &'static str, key: &str| {
             if let Some(intent_id) = crate::workflows::intent_of_saga(kind, key)
                 && let Some(waiting) = locked(&payments.0.waiting).get(&intent_id)
             {
