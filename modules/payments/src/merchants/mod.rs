@@ -10,8 +10,6 @@ mod queries;
 mod routes;
 pub(crate) mod sql;
 
-pub use batch::{Terms, Totals};
-pub use queries::{Batch, BatchId, BatchLine, MerchantId, MerchantView};
 
 pub(crate) use commands::note_operation;
 pub(crate) use queries::AUDIT;
