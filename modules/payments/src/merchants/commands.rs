@@ -10,6 +10,7 @@ use ledger::api::{NewAccount, balance, ensure_account, post};
 use ledger::{AccountId, AccountType, Posting, Request, Side};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use store::{NewEvent, Tx};
 use web::IfMatch;
 
@@ -131,14 +132,15 @@ fn part_of<'p>(
     name: &str,
     more: &mut bool,
 ) -> Result<Option<&'p mut Part>> {
-    if !parts.contains_key(name) {
-        if parts.values().flatten().count() >= MAX_MERCHANTS {
+    let full = parts.values().flatten().count() >= MAX_MERCHANTS;
+    if let Entry::Vacant(place) = parts.entry(name.to_owned()) {
+        if full {
             *more = true;
             return Ok(None);
         }
         let merchant: Option<MerchantView> = tx.opt(sql::MERCHANT, (name,))?;
         let part = |merchant| Part { merchant, totals: Totals::default(), by_provider: BTreeMap::new(), released_minor: 0 };
-        parts.insert(name.to_owned(), merchant.map(part));
+        place.insert(merchant.map(part));
     }
     Ok(parts.get_mut(name).and_then(Option::as_mut))
 }

@@ -10,7 +10,6 @@ mod queries;
 mod routes;
 pub(crate) mod sql;
 
-
 pub(crate) use commands::note_operation;
 pub(crate) use queries::AUDIT;
 pub(crate) use routes::routes;

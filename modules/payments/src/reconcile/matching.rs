@@ -187,8 +187,7 @@ pub(crate) fn compare(ours: &[Ours], theirs: &[Theirs], tolerance: Tolerance, ou
     let mut row_used = vec![false; theirs.len()];
     let mut ours_used = vec![false; ours.len()];
     // The usual case: each operation has its row.
-    for at in 0..theirs.len() {
-        let row = &theirs[at];
+    for (at, row) in theirs.iter().enumerate() {
         let twin = |other: &Theirs| match row.movement {
             0 => Theirs { line: row.line, ..*other } == *row,
             movement => other.movement == movement,
@@ -218,11 +217,10 @@ pub(crate) fn compare(ours: &[Ours], theirs: &[Theirs], tolerance: Tolerance, ou
         compare_one(own, place, &rows.iter().map(|at| &theirs[*at]).collect::<Vec<_>>(), tolerance, out);
     }
     // What names nothing of ours: one row for several operations together, or a name that is wrong.
-    for at in 0..theirs.len() {
+    for (at, row) in theirs.iter().enumerate() {
         if row_used[at] {
             continue;
         }
-        let row = &theirs[at];
         let fits = |own: &Ours| own.direction == row.direction && own.currency == row.currency && own.succeeded;
         let left: Vec<usize> = (0..ours.len()).filter(|place| !ours_used[*place] && fits(&ours[*place])).collect();
         let sum: i64 = left.iter().map(|place| ours[*place].amount_minor).sum();
