@@ -34,7 +34,11 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics { calls: Family::default(), call_seconds: Family::new_with_constructor(seconds as fn() -> Histogram), callbacks: Family::default() }
+        Metrics {
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
+            callbacks: Family::default(),
+        }
     }
 }
 
