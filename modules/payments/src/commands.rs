@@ -443,7 +443,10 @@ pub(crate) fn operation_failed(tx: &mut Tx<'_>, intent: &mut Intent, operation: 
     end_operation(tx, intent, &failed)?;
     save(tx, intent)?;
     emit(tx, "payment.operation_failed", intent, cause, Some(&failed));
-    Ok(())
+    match intent.expires_at.filter(|_| operation.kind == OperationKind::Capture && intent.capture_open) {
+        Some(at) => workflows::begin_expiry(tx, intent.intent_id, at),
+        None => Ok(()),
+    }
 }
 
 fn end_operation(tx: &mut Tx<'_>, intent: &Intent, ended: &Operation) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Intents: their states, what may be reported of them, and which report moves which state. Pure data and functions.
 
+use crate::reconcile::RunId;
 use kernel::{Currency, Entity, Error, Id, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{FromRow, FromValue, Row, ToValue, Value, ValueRef};
@@ -534,6 +535,9 @@ pub struct Operation {
     pub begun_at: Timestamp,
     /// When its outcome was known.
     pub ended_at: Option<Timestamp>,
+    /// The reconciliation that found it in the provider's settlement file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_run: Option<RunId>,
 }
 
 impl FromRow for Operation {
@@ -550,6 +554,7 @@ impl FromRow for Operation {
             code: row.get(8)?,
             begun_at: row.get(9)?,
             ended_at: row.get(10)?,
+            settled_run: row.get(11)?,
         })
     }
 }

@@ -67,18 +67,18 @@ INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state
 VALUES ($1, $2, $3, $4, 'pending', $5, 0, $6, $7, $8, $9)";
 
 pub(crate) const OPERATION: &str = "
-SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at
+SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at, settled_run
 FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2 AND operation_id = $3";
 
 pub(crate) const OPERATIONS: &str = "
-SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at
+SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at, settled_run
 FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2 ORDER BY operation_id LIMIT 1000";
 
 pub(crate) const OPERATION_COUNT: &str = "
 SELECT CAST(COUNT(*) AS BIGINT) FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2";
 
 pub(crate) const PENDING_OPERATIONS: &str = "
-SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at
+SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at, settled_run
 FROM payments_operations WHERE tenant_id = $1 AND intent_id = $2 AND state = 'pending' ORDER BY operation_id LIMIT 1000";
 
 pub(crate) const END_OPERATION: &str = "

@@ -126,6 +126,11 @@ pub(crate) fn begin_operation(tx: &mut Tx<'_>, intent_id: IntentId, operation_id
     workflow::start(tx, OPERATE, &operation_key(intent_id, operation_id), &Operating { intent_id, operation_id })
 }
 
+/// Lets go of what is still authorised at that moment.
+pub(crate) fn begin_expiry(tx: &mut Tx<'_>, intent_id: IntentId, at: Timestamp) -> Result<()> {
+    workflow::start_at(tx, EXPIRE, &intent_id.to_string(), &intent_id, at)
+}
+
 /// A callback has shown where the intent's charge stands: ends the doubt of whoever waits.
 pub(crate) fn report_authorization(tx: &mut Tx<'_>, intent: &Intent, answer: &Answer) -> Result<()> {
     let (key, reference) = (intent.intent_id.to_string(), intent.reference());
@@ -385,9 +390,11 @@ fn settle(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge, cause: Cause) -
             intent.capture_open = true;
             commands::hear(tx, intent, Report::Authorized, cause)?;
             if intent.capture_mode == CaptureMode::Automatic {
+                // What is taken at once never runs out; if it is not taken after all, that is when its time begins to count.
                 commands::begin(tx, intent, OperationKind::Capture, intent.amount_minor, true, Cause::Request, "")?;
+            } else {
+                begin_expiry(tx, intent.intent_id, at)?;
             }
-            workflow::start_at(tx, EXPIRE, &intent.intent_id.to_string(), &intent.intent_id, at)?;
             Ok(Next::Finish)
         }
         ChargeStatus::Voided | ChargeStatus::Expired => {

@@ -55,6 +55,8 @@ testkit::both_engines! {
         let early = send(&world, &bent, DAY).await;
         assert_eq!(early["summary"]["breaks"], json!({ "fee": 1, "duplicate": 1, "missing_here": 1 }), "nothing is missing on the day itself");
         assert_eq!(early["state"], "done");
+        // A payment tells which file had it.
+        assert_eq!(world.get(&paths[1]).await["operations"][0]["settled_run"], early["run_id"]);
         // The same file again is the same run.
         assert_eq!(send(&world, &bent, DAY).await, early);
         // A day later what is missing is missed, and what the file of before had comes a second time.
