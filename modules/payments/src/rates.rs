@@ -211,6 +211,10 @@ async fn convert(AppState(app): AppState<App>, _: Caller, Query(asked): Query<Co
 }
 
 fn converted(rows: &[RateRow], asked: &Conversion, now: Timestamp) -> Result<Converted> {
+    if asked.currency == asked.display_currency {
+        let (amount_minor, currency) = (asked.amount_minor, asked.currency);
+        return Ok(Converted { amount_minor, currency, rate: "1".to_owned(), at: now, stale: false });
+    }
     let unknown =
         || Error::not_found("payments.rate_unknown", format!("there is no rate between {} and {}", asked.currency, asked.display_currency));
     let row = |currency: Currency| rows.iter().find(|row| row.0 == currency).ok_or_else(unknown);

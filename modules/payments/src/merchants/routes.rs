@@ -42,10 +42,11 @@ async fn list_merchants(AppState(app): AppState<App>, caller: Caller, paging: Pa
 }
 
 fn check_name(merchant: &str) -> kernel::Result<()> {
-    if (1..=64).contains(&merchant.len()) && !merchant.chars().any(char::is_control) {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if (1..=64).contains(&merchant.len()) && merchant.bytes().all(fits) {
         return Ok(());
     }
-    Err(Error::field("merchant", "out_of_range", "1 to 64 bytes without control characters"))
+    Err(Error::field("merchant", "invalid", "a merchant that is settled has a name of 1 to 64 letters, digits, '.', '_' and '-'"))
 }
 
 /// Shows a merchant by the name that payments give it.

@@ -255,7 +255,7 @@ impl Format {
 }
 
 pub(crate) fn malformed(detail: String) -> Error {
-    Error::invalid("payments.file_malformed", detail)
+    Error::invalid("payments.file_malformed", detail.clone()).with_field("body", "malformed", detail)
 }
 
 /// Where a file's columns are.

@@ -17,7 +17,7 @@ use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingPara
 
 const BODY: usize = 64 * 1024;
 /// The largest file over HTTP; larger ones go through `brandos reconcile`.
-const FILE: usize = 64 * 1024 * 1024;
+const FILE: usize = 8 * 1024 * 1024;
 const FILE_MS: u64 = 120_000;
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -72,7 +72,7 @@ struct OfFile {
     day: String,
 }
 
-/// Compares a provider's settlement file (CSV, at most 64 MiB) with the payments. The same file again has the same answer.
+/// Compares a provider's settlement file (CSV, at most 8 MiB) with the payments. The same file again has the same answer.
 #[utoipa::path(post, path = "/api/v1/payments/reconciliations", tag = "payments", params(OfFile),
     request_body(content = String, content_type = "text/csv"), responses(
     (status = 201, body = RunView), (status = 409, description = "Another file of this provider is being compared, or no format was declared.")))]
