@@ -32,8 +32,9 @@ impl Running {
         let log = node.start_log().await?;
         let auth = node.auth().await?;
         let payments = node.payments(&auth)?;
-        let sagas = node.start_workflows(&payments).await?;
-        let server = Server::bind(node.web(&log, &sagas, auth, payments).await?).await?;
+        let wallets = node.wallets(&auth)?;
+        let sagas = node.start_workflows(&payments, &wallets).await?;
+        let server = Server::bind(node.web(&log, &sagas, auth, payments, wallets).await?).await?;
         let upkeep = crate::upkeep::start(&node);
         Ok(Running { node, log, sagas, server, upkeep, stop })
     }

@@ -11,6 +11,7 @@ use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Environment, ShardConfig, Store, StoreConfig};
+use wallets::{Bank, HttpBank, Wallets};
 use workflow::{Parts, Runner, RunnerConfig};
 
 /// The modules of the product, in the order in which they were built on each other.
@@ -21,6 +22,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         orders::module(),
         ledger::module(),
         payments::module(),
+        wallets::module(),
         web::events_module(),
         web::workflows_module(),
         web::limits_module(),
@@ -136,14 +138,24 @@ impl Node {
         })?)
     }
 
+    /// What wallets need. Without a configured secret theirs follows from one that the database holds.
+    pub(crate) fn wallets(&self, auth: &Auth) -> Outcome<Wallets> {
+        let secret = self.config.secret.as_ref().map_or(auth.cursor_secret(), |secret| secret.as_bytes());
+        let bank: Option<Arc<dyn Bank>> = match &self.config.payouts {
+            Some((url, token)) => Some(Arc::new(HttpBank::new(url, token)?)),
+            None => None,
+        };
+        Ok(Wallets::new(&derived(secret, "wallets' codes"), bank))
+    }
+
     /// Starts running sagas in this process.
-    pub(crate) async fn start_workflows(&self, payments: &Payments) -> Outcome<Runner> {
-        let (parts, config) = (Parts::new().with(payments.clone()), RunnerConfig::default());
+    pub(crate) async fn start_workflows(&self, payments: &Payments, wallets: &Wallets) -> Outcome<Runner> {
+        let (parts, config) = (Parts::new().with(payments.clone()).with(wallets.clone()), RunnerConfig::default());
         Ok(Runner::start(self.store.clone(), workflows(), parts, config, self.rng.clone()).await?)
     }
 
     /// The HTTP application.
-    pub(crate) async fn web(&self, log: &Log, sagas: &Runner, auth: Auth, payments: Payments) -> Outcome<web::Web> {
+    pub(crate) async fn web(&self, log: &Log, sagas: &Runner, auth: Auth, payments: Payments, wallets: Wallets) -> Outcome<web::Web> {
         let mut registry = prometheus_client::registry::Registry::default();
         self.store.register_metrics(&mut registry);
         log.register(&mut registry);
@@ -160,7 +172,8 @@ impl Node {
             .cursor_key(CursorKey::new(auth.cursor_secret()))
             .registry(registry)
             .part(auth)
-            .part(payments);
+            .part(payments)
+            .part(wallets);
         Ok(app.build()?)
     }
 

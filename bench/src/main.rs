@@ -8,6 +8,7 @@ mod overload;
 mod peers;
 mod store_bench;
 mod tenants;
+mod wallets;
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +28,8 @@ enum Bench {
     Ledger(ledger_bench::Options),
     /// The order path of a running server over HTTP.
     Http(http::Options),
+    /// Transfers between wallets of a running server over HTTP, with keys, limits and scores.
+    Wallets(wallets::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
     Tenants(tenants::Options),
     /// Rate limits in process: a check of four levels on a million keys, with governor as the peer.
@@ -43,6 +46,7 @@ fn main() {
         Bench::Store(options) => runtime.block_on(store_bench::run(options)),
         Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
+        Bench::Wallets(options) => runtime.block_on(wallets::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),

@@ -7,6 +7,7 @@
 //! Must never know: orders, what was bought, and the tables of the ledger.
 
 mod adapter;
+pub mod api;
 mod audits;
 mod books;
 mod card;
