@@ -145,6 +145,18 @@ const OPTIONS: &[OptionInfo] = &[
         "10000",
         "How long one attempt to deliver a webhook may take, in milliseconds.",
     ),
+        "wallets.payout_url",
+        Kind::Text,
+        "\"\"",
+        "The address of the bank that pays withdrawals out, such as https://bank.example/v1; see docs/wallets.md. Empty: nothing can be withdrawn.",
+    ),
+    OptionInfo {
+        key: "wallets.payout_token",
+        kind: Kind::Text,
+        default: "\"\"",
+        shown: Shown::Secret,
+        doc: "The bearer token that the bank at wallets.payout_url is shown.",
+    },
     option("web.listen", Kind::Address, "\"127.0.0.1:8080\"", "Where the HTTP server listens. Port 0 takes a free one."),
     option(
         "web.base_domain",
@@ -306,6 +318,8 @@ pub(crate) struct Config {
     pub(crate) payments: PaymentOptions,
     /// `webhooks.*`.
     pub(crate) webhooks: WebhookOptions,
+    /// `wallets.payout_url` and `wallets.payout_token`.
+    pub(crate) payouts: Option<(String, String)>,
     /// `web.*`.
     pub(crate) web: web::WebConfig,
     /// `limits.*`.
@@ -446,6 +460,7 @@ impl Config {
                     allow_private: switch("webhooks.allow_private"),
                     timeout_ms: number("webhooks.timeout_ms") as u64,
                 },
+                payouts: filled("wallets.payout_url").map(|url| (url, text("wallets.payout_token"))),
                 web: web::WebConfig {
                     listen: text("web.listen").parse().expect("an address was checked"),
                     base_domain: filled("web.base_domain"),

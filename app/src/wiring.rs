@@ -11,6 +11,7 @@ use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Environment, ShardConfig, Store, StoreConfig};
+use wallets::{Bank, HttpBank, Wallets};
 use webhooks::{Webhooks, WebhooksConfig};
 use workflow::{Parts, Runner, RunnerConfig};
 
@@ -23,6 +24,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         ledger::module(),
         payments::module(),
         webhooks::module(),
+        wallets::module(),
         crate::flows::module(),
         web::events_module(),
         web::workflows_module(),
@@ -74,6 +76,7 @@ pub(crate) enum Use {
 pub(crate) struct Outside {
     payments: Payments,
     webhooks: Webhooks,
+    wallets: Wallets,
 }
 
 /// An open store with what is needed around it.
@@ -150,12 +153,17 @@ impl Node {
             allow_private: options.allow_private,
             timeout_ms: options.timeout_ms,
         })?;
-        Ok(Outside { payments, webhooks })
+        let bank: Option<Arc<dyn Bank>> = match &self.config.payouts {
+            Some((url, token)) => Some(Arc::new(HttpBank::new(url, token)?)),
+            None => None,
+        };
+        let wallets = Wallets::new(&derived(secret, "wallets' codes"), bank);
+        Ok(Outside { payments, webhooks, wallets })
     }
 
     /// Starts running sagas in this process.
     pub(crate) async fn start_workflows(&self, outside: &Outside) -> Outcome<Runner> {
-        let parts = Parts::new().with(outside.payments.clone()).with(outside.webhooks.clone());
+        let parts = Parts::new().with(outside.payments.clone()).with(outside.webhooks.clone()).with(outside.wallets.clone());
         let config = RunnerConfig { on_outcome: Some(outside.payments.on_outcome()), ..RunnerConfig::default() };
         Ok(Runner::start(self.store.clone(), workflows(), parts, config, self.rng.clone()).await?)
     }
@@ -180,7 +188,8 @@ impl Node {
             .registry(registry)
             .part(auth)
             .part(outside.payments)
-            .part(outside.webhooks);
+            .part(outside.webhooks)
+            .part(outside.wallets);
         Ok(app.build()?)
     }
 

@@ -50,25 +50,25 @@ pub struct Options {
 }
 
 /// A kept-alive connection.
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
-    received: Vec<u8>,
+    pub(crate) received: Vec<u8>,
 }
 
-struct Answer {
-    status: u16,
-    body: std::ops::Range<usize>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: std::ops::Range<usize>,
 }
 
 impl Connection {
-    async fn open(address: &str) -> Connection {
+    pub(crate) async fn open(address: &str) -> Connection {
         let stream = TcpStream::connect(address).await.expect("the server answers");
         stream.set_nodelay(true).expect("a socket option");
         Connection { stream, received: Vec::with_capacity(16 * 1024) }
     }
 
     /// Sends one request and reads its answer, which carries a `Content-Length`.
-    async fn ask(&mut self, request: &[u8]) -> std::io::Result<Answer> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> std::io::Result<Answer> {
         self.stream.write_all(request).await?;
         self.received.clear();
         let mut chunk = [0; 8 * 1024];

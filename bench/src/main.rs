@@ -9,6 +9,7 @@ mod peers;
 mod reconcile_bench;
 mod store_bench;
 mod tenants;
+mod wallets;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +31,8 @@ enum Bench {
     Http(http::Options),
     /// Reconciliation in process: a settlement file with twelve kinds of differences against as many payments.
     Reconcile(reconcile_bench::Options),
+    /// Transfers between wallets of a running server over HTTP, with keys, limits and scores.
+    Wallets(wallets::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
     Tenants(tenants::Options),
     /// Rate limits in process: a check of four levels on a million keys, with governor as the peer.
@@ -47,6 +50,7 @@ fn main() {
         Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Reconcile(options) => runtime.block_on(reconcile_bench::run(options)),
+        Bench::Wallets(options) => runtime.block_on(wallets::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),

@@ -68,6 +68,8 @@ pub struct Things {
     pub sku: String,
     /// Reference of a customer, an order or a product.
     pub reference: String,
+    /// The text of an open pay code.
+    pub pay_code: String,
 }
 
 /// The document.
@@ -135,7 +137,12 @@ impl Document {
         if operation.name() == "POST /api/v1/credit-notes" {
             body["lines"][0]["quantity"] = json!(-1);
         }
-        if matches!(operation.name().as_str(), "POST /api/v1/payments/intents" | "POST /api/v1/payments/intents/{intent_id}/confirm") {
+        let either = [
+            "POST /api/v1/payments/intents",
+            "POST /api/v1/payments/intents/{intent_id}/confirm",
+            "POST /api/v1/wallets/{wallet_id}/top-ups",
+        ];
+        if either.contains(&operation.name().as_str()) {
             // Either a token or a stored method.
             body.as_object_mut().expect("an object").remove("method_id");
         }
@@ -178,6 +185,7 @@ impl Document {
             "array" => json!([self.sample(name, &schema["items"], things, fresh)]),
             "integer" => json!(schema["minimum"].as_i64().unwrap_or(1).max(1)),
             "boolean" => json!(false),
+            "number" => json!(1),
             "string" if schema["format"] == "date-time" => json!("2036-01-31T12:00:00Z"),
             "string" if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains(r"\.")) => json!("4.95"),
             "string" => json!(format!("some {name}")),
@@ -236,6 +244,11 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "to_account_id" => json!(things.ids["dollars"]),
         "ip" => json!("203.0.113.7"),
         "done" => json!({}),
+        "to_wallet_id" | "payer_wallet_id" => json!(things.ids["payee"]),
+        "merchant_wallet_id" => json!(things.ids["shop"]),
+        "pay_code" => json!(things.pay_code),
+        "iban" => json!("DE89370400440532013000"),
+        "one_time_code" => json!("000000"),
         "saga_id" => json!(things.ids["sag"]),
         // Nobody listens there: a payment that is confirmed finds its provider away.
         "base_url" => json!("http://127.0.0.1:9"),

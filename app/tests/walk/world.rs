@@ -159,7 +159,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     };
     let text = |what: &str| format!("{mark} {what}");
     let ids = &mut tenant.things.ids;
-    let mut note = |prefix: &str, value: &Value| ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned());
+    let mut note = |prefix: &str, value: &Value| drop(ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned()));
     for n in ["r", "s"] {
         let reference = format!("{mark}-{n}");
         let address = json!({ "label": text("label"), "recipient": text("recipient"), "line1": text("line1"), "line2": text("line2"), "city": text("city"),
@@ -262,9 +262,60 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
         let ping = format!("/api/v1/webhooks/endpoints/{}/ping", endpoint.as_str().unwrap());
         note("whd", &send("POST", &ping, Value::Null)["delivery_id"]);
     }
+    tenant.things.pay_code = wallets(mark, &mut send, &mut note);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));
     send("PUT", "/api/v1/settings", json!({ "legal_name": text("legal"), "support_email": format!("{mark}@walk.example") }));
     send("PUT", "/api/v1/flags", json!({ "flags": { mark: true } }));
+}
+
+/// Wallets with everything that they can have, and two of what is listed; the text of a pay code.
+fn wallets(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) -> String {
+    let mut policy = send("GET", "/api/v1/wallet-policy", Value::Null)["policy"].take();
+    for level in 1..=4 {
+        policy["levels"][level - 1] = json!({ "level": level, "name": mark, "otherwise": {} });
+    }
+    let rule = |code: &str, at_least: i64, points: i64| json!({ "code": code, "when": [{ "feature": "amount", "at_least": at_least }], "points": points });
+    policy["fraud"]["rules"] = json!([rule("some", 1_000, 500), rule("more", 2_000, 500)]);
+    policy["fraud"]["model"]["points"] = json!(0);
+    policy["fraud"]["thresholds"] = json!({ "challenge": 500, "review": 1000, "deny": 1001 });
+    policy["times"]["challenge_seconds"] = json!(3600);
+    policy["times"]["challenge_attempts"] = json!(10);
+    policy["times"]["pay_code_seconds"] = json!(86400);
+    for _ in 0..2 {
+        send("PUT", "/api/v1/wallet-policy", policy.clone());
+    }
+    let mut open = |kind: &str| {
+        let wallet = json!({ "kind": kind, "name": format!("{mark} {kind}"), "owner": mark, "level": 1, "currencies": ["GBP"] });
+        let wallet_id = send("POST", "/api/v1/wallets", wallet)["wallet_id"].clone();
+        let deposit = json!({ "amount_minor": 1_000_000, "currency": "GBP", "reference": wallet_id });
+        send("POST", &format!("/api/v1/wallets/{}/deposits", wallet_id.as_str().unwrap()), deposit);
+        wallet_id
+    };
+    let (shop, payee, payer) = (open("merchant"), open("system"), open("user"));
+    note("shop", &shop);
+    note("payee", &payee);
+    note("wal", &payer);
+    let mut pay = |amount_minor: i64| {
+        let transfer = json!({ "from_wallet_id": payer, "to_wallet_id": payee, "amount_minor": amount_minor, "currency": "GBP", "note": format!("{mark} note") });
+        send("POST", "/api/v1/wallet-transfers", transfer)["transfer_id"].clone()
+    };
+    pay(1);
+    pay(2_000);
+    pay(2_000);
+    note("trf", &pay(1_000));
+    let mut pay_code = String::new();
+    for _ in 0..2 {
+        let request = json!({ "asker_wallet_id": payer, "payer_wallet_id": payee, "amount_minor": 5, "currency": "GBP", "note": format!("{mark} note") });
+        note("wrq", &send("POST", "/api/v1/wallet-requests", request)["request_id"]);
+        let code = json!({ "merchant_wallet_id": shop, "amount_minor": 5, "currency": "GBP", "note": format!("{mark} note") });
+        let code = send("POST", "/api/v1/wallet-pay-codes", code);
+        note("pcd", &code["code_id"]);
+        pay_code = code["pay_code"].as_str().unwrap().to_owned();
+        let schedule = json!({ "from_wallet_id": payer, "to_wallet_id": payee, "amount_minor": 5, "currency": "GBP", "note": format!("{mark} note"),
+            "every": "month", "first_at": "2036-01-31T12:00:00Z" });
+        note("wsc", &send("POST", "/api/v1/wallet-schedules", schedule)["schedule_id"]);
+    }
+    pay_code
 }

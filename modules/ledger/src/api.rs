@@ -12,9 +12,10 @@ use kernel::{Currency, Error, Result, TenantId, Timestamp};
 use store::{Call, Read, Store, Tx};
 use web::IfMatch;
 
+pub use crate::batch::Batch;
 pub use crate::commands::NewAccount;
 pub use crate::hledger::Journal;
-pub use crate::queries::{Hold, PostedLine, StatementLine, Transaction, TrialBalance, TrialBalanceLine};
+pub use crate::queries::{Hold, PostedLine, StatementLine, StatementPosition, Transaction, TrialBalance, TrialBalanceLine};
 
 /// Does one request, or refuses it with the outcome of a guard; nothing was written then. A repeat of its key gets the first's answer.
 pub fn post(tx: &mut Tx<'_>, request: &Request) -> Result<Receipt> {
@@ -119,6 +120,18 @@ pub fn balance(read: &mut Read<'_>, account_id: AccountId) -> Result<Balance> {
 pub fn balance_at(read: &mut Read<'_>, account_id: AccountId, at: Timestamp) -> Result<Balance> {
     let account = queries::account(read, account_id)?;
     queries::balance_at(read, &account, at)
+}
+
+/// Up to `limit` lines of an account's statement, the latest first, each with the position behind it; after `after`, if it is given.
+/// Errors: `ledger.account_not_found`.
+pub fn statement(
+    read: &mut Read<'_>,
+    account_id: AccountId,
+    after: Option<StatementPosition>,
+    limit: u32,
+) -> Result<Vec<(StatementLine, StatementPosition)>> {
+    let account = queries::account(read, account_id)?;
+    queries::statement(read, &account, after, i64::from(limit))
 }
 
 /// A hold as it stands now. Errors: `ledger.hold_not_found`.

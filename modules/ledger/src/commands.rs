@@ -36,7 +36,7 @@ fn is_zero(minor: &i64) -> bool {
     *minor == 0
 }
 
-fn event_of(row: &NewTransaction) -> NewEvent {
+pub(crate) fn event_of(row: &NewTransaction) -> NewEvent {
     let some = |id: i64| (id != 0).then_some(id);
     let payload = TransactionEvent {
         transaction_id: row.transaction_id,

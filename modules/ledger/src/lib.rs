@@ -8,6 +8,7 @@
 
 pub mod api;
 mod audits;
+mod batch;
 mod commands;
 mod decimal;
 mod engine;

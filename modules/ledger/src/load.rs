@@ -70,6 +70,14 @@ pub(crate) fn view<'a>(read: &mut Read<'_>, requests: impl Iterator<Item = &'a R
     Ok(view)
 }
 
+/// These accounts alone, for requests that name nothing else.
+pub(crate) fn view_of_accounts(read: &mut Read<'_>, ids: Vec<i64>) -> Result<View> {
+    let mut view = View::new(read.now());
+    accounts(read, &mut view, ids)?;
+    bound(read, &mut view)?;
+    Ok(view)
+}
+
 /// Holds whose time is over, at most `limit` of them, the oldest first, with their accounts; and how many they are.
 pub(crate) fn due_holds(read: &mut Read<'_>, limit: i64) -> Result<(View, Vec<TransactionId>)> {
     let mut view = View::new(read.now());

@@ -163,7 +163,7 @@ pub struct StatementLine {
 
 /// Where a statement's page ended: the next entry, and the sums after it. What was recorded doesn't change, so they stay true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StatementPosition {
+pub struct StatementPosition {
     next: i64,
     sums: Sums,
 }
