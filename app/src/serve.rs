@@ -33,8 +33,9 @@ impl Running {
         let auth = node.auth().await?;
         let payments = node.payments(&auth)?;
         let sagas = node.start_workflows(&payments).await?;
+        let seal_key = node.seal_key(&auth);
         let server = Server::bind(node.web(&log, &sagas, auth, payments).await?).await?;
-        let upkeep = crate::upkeep::start(&node);
+        let upkeep = crate::upkeep::start(&node, seal_key);
         Ok(Running { node, log, sagas, server, upkeep, stop })
     }
 

@@ -32,13 +32,24 @@ struct Standing {
 
 fn standing(read: &mut Read<'_>, account_id: AccountId) -> Result<Standing> {
     let mut found = None;
+    let mut tail: Option<i64> = None;
     read.each(sql::ACCOUNT_STATES, (vec![account_id.as_i64()],), |row| {
         let sums =
             Sums { debits_posted: row.get(7)?, credits_posted: row.get(8)?, debits_pending: row.get(9)?, credits_pending: row.get(10)? };
         found = Some(Standing { sums, last_transaction: row.get(12)?, last_recorded: row.get(13)?, next_expiry: row.get(14)? });
+        tail = row.get(15)?;
         Ok(())
     })?;
-    found.ok_or_else(error::account_not_found)
+    let mut standing = found.ok_or_else(error::account_not_found)?;
+    // What is in no balance yet (books.rs).
+    if let Some(first) = tail
+        && let Some((debits, credits, last, at)) = read.opt::<(i64, i64, i64, Timestamp)>(sql::TAIL_OF, (first, account_id))?
+    {
+        standing.sums.debits_posted += debits;
+        standing.sums.credits_posted += credits;
+        (standing.last_transaction, standing.last_recorded) = (last, at);
+    }
+    Ok(standing)
 }
 
 /// Whether any hold of the account was neither captured, voided nor released after its expiry.
