@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, grouped};
 use crate::wiring::{Node, Use};
-use kernel::{Clock as _, TenantId};
+use kernel::TenantId;
 use ledger::Account;
 use ledger::api::{self, Journal, Transaction};
 use std::io::BufRead;

@@ -122,6 +122,12 @@ pub fn balance_at(read: &mut Read<'_>, account_id: AccountId, at: Timestamp) -> 
     queries::balance_at(read, &account, at)
 }
 
+/// An account's balance at a moment by the effective dates of what is recorded today. Errors: `ledger.account_not_found`.
+pub fn balance_effective_at(read: &mut Read<'_>, account_id: AccountId, at: Timestamp) -> Result<Balance> {
+    let account = queries::account(read, account_id)?;
+    queries::balance_effective_at(read, &account, at)
+}
+
 /// A hold as it stands now. Errors: `ledger.hold_not_found`.
 pub fn hold(read: &mut Read<'_>, hold_id: TransactionId) -> Result<Hold> {
     queries::hold(read, hold_id)

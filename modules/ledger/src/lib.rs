@@ -33,6 +33,7 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
     store::Migration { number: 2, name: "tail", sql: include_str!("../migrations/0002_tail.sql") },
     store::Migration { number: 3, name: "seals", sql: include_str!("../migrations/0003_seals.sql") },
+    store::Migration { number: 4, name: "effective", sql: include_str!("../migrations/0004_effective.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[

@@ -374,6 +374,26 @@ WITH RECURSIVE chain (n, transaction_id, kind, side, amount_minor, pending_minor
 SELECT transaction_id, kind, side, amount_minor, pending_minor, recorded_at, effective_at, description, external_ref, subject, previous
 FROM chain ORDER BY n";
 
+/// By how much the effective dates of account `$2`'s transactions move its sums at `$3`: what took effect by then and was recorded later
+/// comes to them, what was recorded by then and takes effect later is taken off. With several postings the accounts are 0.
+pub(crate) const SHIFTED: &str = "
+WITH shifted (recorded_at, effective_at, debits, credits) AS (
+  SELECT recorded_at, effective_at, amount_minor, 0 FROM ledger_transactions
+  WHERE tenant_id = $1 AND debit_account = $2 AND effective_at IS NOT NULL
+  UNION ALL
+  SELECT recorded_at, effective_at, 0, amount_minor FROM ledger_transactions
+  WHERE tenant_id = $1 AND credit_account = $2 AND effective_at IS NOT NULL
+  UNION ALL
+  SELECT t.recorded_at, t.effective_at, CASE WHEN p.signed_minor > 0 THEN p.signed_minor ELSE 0 END,
+    CASE WHEN p.signed_minor < 0 THEN -p.signed_minor ELSE 0 END
+  FROM ledger_transactions t JOIN ledger_postings p ON p.tenant_id = $1 AND p.transaction_id = t.transaction_id AND p.account_id = $2
+  WHERE t.tenant_id = $1 AND t.debit_account = 0 AND t.effective_at IS NOT NULL
+), moved (debits, credits, factor) AS (
+  SELECT debits, credits, CASE WHEN effective_at <= $3 AND recorded_at > $3 THEN 1 WHEN effective_at > $3 AND recorded_at <= $3 THEN -1 ELSE 0 END
+  FROM shifted
+)
+SELECT CAST(COALESCE(SUM(debits * factor), 0) AS BIGINT), CAST(COALESCE(SUM(credits * factor), 0) AS BIGINT) FROM moved";
+
 pub(crate) const TRIAL_BALANCE: &str = "
 WITH tail (first) AS (
   SELECT COALESCE(MIN(first_transaction), 9223372036854775807) FROM ledger_tail WHERE tenant_id = $1
@@ -585,6 +605,7 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("TRANSACTION_BY_REF", Sql::per_engine(TRANSACTION_BY_REF, TRANSACTION_BY_REF)),
     ("MARK_AFTER", Sql::per_engine(MARK_AFTER, MARK_AFTER)),
     ("ENTRIES", Sql::per_engine(ENTRIES, ENTRIES)),
+    ("SHIFTED", Sql::per_engine(SHIFTED, SHIFTED)),
     ("TRIAL_BALANCE", Sql::per_engine(TRIAL_BALANCE, TRIAL_BALANCE)),
     ("LAST_SEAL", Sql::per_engine(LAST_SEAL, LAST_SEAL)),
     ("SEALS_AFTER", Sql::per_engine(SEALS_AFTER, SEALS_AFTER)),

@@ -38,7 +38,7 @@ async fn bank(place: &Place) -> Store {
 fn remembered(tx: &mut Tx<'_>, &fails: &bool) -> kernel::Result<i64> {
     let count = tx.take_kept::<i64>().unwrap_or(0) + 1;
     tx.keep(count);
-    tx.exec("UPDATE bank_accounts SET balance = balance WHERE tenant_id = $1 AND account = $2", (1_i64,))?;
+    tx.exec("UPDATE bank_accounts SET balance = balance + 1 WHERE tenant_id = $1 AND account = $2", (1_i64,))?;
     if fails { Err(Error::conflict("bank.failed", "after it has written")) } else { Ok(count) }
 }
 
