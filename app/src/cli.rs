@@ -265,11 +265,25 @@ pub(crate) enum Ledger {
         #[arg(long, value_enum, default_value_t = ExportFormat::Hledger)]
         format: ExportFormat,
     },
-    /// Recount everything: every check of the ledger; exits with 1 when one fails
-    Verify {
+    /// Seal what was written since the last seal, as a server does by itself: signed heads of the journal's chain of hashes
+    Seal {
         /// Tenant: slug or id
         #[arg(long)]
         tenant: String,
+    },
+    /// Recount everything: every check of the ledger, or of an exported journal without any database; exits with 1 when one fails
+    Verify {
+        /// Tenant: slug or id
+        #[arg(long, required_unless_present = "file", conflicts_with = "file")]
+        tenant: Option<String>,
+        /// A journal that `export --format json` has written; `-` for stdin
+        file: Option<PathBuf>,
+        /// Accept only seals by this key; `seal` tells it
+        #[arg(long, value_name = "HEX", requires = "file")]
+        public_key: Option<String>,
+        /// Want a seal with this head, kept from an earlier verification
+        #[arg(long, value_name = "HEX", requires = "file")]
+        head: Option<String>,
     },
 }
 

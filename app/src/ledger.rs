@@ -2,12 +2,14 @@
 
 use crate::cli::{self, ExportFormat};
 use crate::config::Config;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Output, grouped};
 use crate::wiring::{Node, Use};
 use kernel::TenantId;
 use ledger::Account;
 use ledger::api::{self, Journal, Transaction};
+use std::io::BufRead;
+use std::path::Path;
 use web::{AuditCheck, AuditOutcome};
 
 /// Rows that are read at once.
@@ -18,11 +20,16 @@ const PAGE_MS: u32 = 60_000;
 
 /// `brandos ledger ...`.
 pub(crate) async fn ledger(config: Config, command: cli::Ledger, out: Output) -> Outcome<Exit> {
-    let node = Node::open(config, Use::Read("ledger"))?;
+    if let cli::Ledger::Verify { file: Some(file), public_key, head, .. } = &command {
+        return verify_file(file, public_key.as_deref(), head.as_deref(), out);
+    }
+    let how = if matches!(command, cli::Ledger::Seal { .. }) { Use::Write("ledger") } else { Use::Read("ledger") };
+    let node = Node::open(config, how)?;
     let exit = match command {
+        cli::Ledger::Seal { tenant } => seal(&node, &tenant, out).await,
         cli::Ledger::TrialBalance { tenant } => trial_balance(&node, &tenant, out).await,
         cli::Ledger::Export { tenant, format } => export(&node, &tenant, format, out).await,
-        cli::Ledger::Verify { tenant } => verify(&node, &tenant, out).await,
+        cli::Ledger::Verify { tenant, .. } => verify(&node, &tenant.unwrap_or_default(), out).await,
     }?;
     node.close().await;
     Ok(exit)
@@ -46,13 +53,17 @@ async fn trial_balance(node: &Node, tenant: &str, out: Output) -> Outcome<Exit> 
 
 async fn export(node: &Node, tenant: &str, format: ExportFormat, out: Output) -> Outcome<Exit> {
     let tenant = crate::admin::find(node, tenant).await?.id;
-    // Up to the last transaction of this moment: every account of those is found after it.
-    let last = node.store.read(tenant, api::last_transaction).await?;
-    let accounts = accounts(node, tenant).await?;
+    // All of one moment: accounts and transactions that come after it are left out.
+    let moment = |read: &mut store::Read<'_>| Ok((api::last_transaction(read)?, seals(read)?, api::trial_balance(read)?));
+    let (last, seals, trial) = node.store.read_within(tenant, CHECK_MS, moment).await?;
+    let mut accounts = accounts(node, tenant).await?;
+    accounts.truncate(trial.lines.iter().map(|line| line.accounts as usize).sum());
     let mut journal = Journal::default();
     let head = journal.head(&accounts);
     let json = out.is_json() || format == ExportFormat::Json;
     if json {
+        line(out, "journal", &api::JournalHead { version: 1, tenant_id: tenant })?;
+        seals.iter().try_for_each(|seal| line(out, "seal", seal))?;
         accounts.iter().try_for_each(|account| line(out, "account", account))?;
     } else {
         out.raw(head.trim_end());
@@ -74,9 +85,100 @@ async fn export(node: &Node, tenant: &str, format: ExportFormat, out: Output) ->
         }
         (after, count) = (Some(end), count + page.len() as u64);
     }
+    if json {
+        line(out, "trial_balance", &trial)?;
+    }
     out.note(format!("{} accounts, {} transactions", grouped(accounts.len() as i64), grouped(count as i64)));
     out.value(&serde_json::json!({ "ok": true, "accounts": accounts.len(), "transactions": count }));
     Ok(Exit::Ok)
+}
+
+/// Every seal.
+fn seals(read: &mut store::Read<'_>) -> kernel::Result<Vec<api::Seal>> {
+    let mut all: Vec<api::Seal> = Vec::new();
+    loop {
+        let page = api::seals_after(read, all.last().map_or(0, |seal| seal.seal), PAGE)?;
+        let full = page.len() == PAGE as usize;
+        all.extend(page);
+        if !full {
+            return Ok(all);
+        }
+    }
+}
+
+async fn seal(node: &Node, tenant: &str, out: Output) -> Outcome<Exit> {
+    let tenant = crate::admin::find(node, tenant).await?.id;
+    let key = node.seal_key(&node.auth().await?);
+    while api::seal(&node.store, tenant, &key, node.clock.now()).await? {}
+    let last = node.store.read_within(tenant, CHECK_MS, seals).await?.pop();
+    let (accounts, transactions) = last.as_ref().map_or((0, 0), |seal| (seal.accounts, seal.transactions));
+    out.line(format!("{} accounts and {} transactions are sealed", grouped(accounts), grouped(transactions)));
+    out.line(format!("public key  {}", key.public_key()));
+    if let Some(seal) = &last {
+        out.line(format!("head        {}", seal.transactions_head));
+    }
+    out.value(&serde_json::json!({ "ok": true, "public_key": key.public_key(), "seal": last }));
+    Ok(Exit::Ok)
+}
+
+/// Seals the journals that have grown, on every shard.
+pub(crate) async fn seal_all(store: &store::Store, key: &api::SealKey, clock: &dyn kernel::Clock) -> kernel::Result<()> {
+    const TENANTS: u32 = 1_000;
+    for shard in 0..store.shards() {
+        let mut after = None;
+        loop {
+            let tenants = store.read_shard(shard, move |read| api::tenants_to_seal(read, after, TENANTS)).await?;
+            for tenant in &tenants {
+                // One that has more than a seal takes goes on when the others had their turn.
+                api::seal(store, *tenant, key, clock.now()).await?;
+            }
+            after = tenants.last().copied();
+            if tenants.len() < TENANTS as usize {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An exported journal, without a database.
+fn verify_file(file: &Path, public_key: Option<&str>, head: Option<&str>, out: Output) -> Outcome<Exit> {
+    let mut verifier = api::Verifier::new();
+    if let Some(key) = public_key {
+        verifier = verifier.signed_by(key);
+    }
+    if let Some(head) = head {
+        verifier = verifier.expecting(head);
+    }
+    let unreadable = |error: &std::io::Error| Failure::file("read", file, error);
+    let input: Box<dyn BufRead> = if file == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::io::BufReader::new(std::fs::File::open(file).map_err(|e| unreadable(&e))?))
+    };
+    for text in input.lines() {
+        verifier.line(&text.map_err(|e| unreadable(&e))?);
+    }
+    let report = verifier.finish();
+    for fault in &report.faults {
+        out.line(format!("FAILED  {fault}"));
+    }
+    out.line(format!(
+        "{} accounts, {} transactions, {} seals; {} transactions come after the last seal",
+        grouped(report.accounts),
+        grouped(report.transactions),
+        grouped(report.seals),
+        grouped(report.unsealed)
+    ));
+    for key in &report.public_keys {
+        out.line(format!("signed by   {key}{}", if public_key.is_some() { "" } else { "  (compare it: the journal says so itself)" }));
+    }
+    if let Some(head) = &report.head {
+        out.line(format!("head        {head}"));
+    }
+    out.line(if report.ok { "the journal adds up" } else { "the journal does NOT add up" });
+    out.value(&report);
+    Ok(if report.ok { Exit::Ok } else { Exit::CheckFailed })
 }
 
 /// A line of JSON that says what it is.

@@ -33,8 +33,9 @@ impl Running {
         let auth = node.auth().await?;
         let outside = node.outside(&auth)?;
         let sagas = node.start_workflows(&outside).await?;
+        let seal_key = node.seal_key(&auth);
         let server = Server::bind(node.web(&log, &sagas, auth, outside).await?).await?;
-        let upkeep = crate::upkeep::start(&node);
+        let upkeep = crate::upkeep::start(&node, seal_key);
         Ok(Running { node, log, sagas, server, upkeep, stop })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::wiring::Node;
 use kernel::Clock;
+use ledger::api::SealKey;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Engine, ShardConfig, Store};
@@ -14,14 +15,17 @@ const DIRECTORY: Duration = Duration::from_secs(1);
 const PARTITIONS: Duration = Duration::from_secs(6 * 3600);
 /// How often holds of money whose time is over are released. They hold nothing meanwhile; this writes it down.
 const HOLDS: Duration = Duration::from_secs(10);
+/// How often what was written to ledgers is sealed.
+const SEALS: Duration = Duration::from_secs(10);
 /// So many months are made ahead.
 const MONTHS_AHEAD: u32 = 3;
 
 /// Starts the tasks. Dropping the set ends them; each of their steps can be cut off and done again.
-pub(crate) fn start(node: &Node) -> JoinSet<()> {
+pub(crate) fn start(node: &Node, seal_key: SealKey) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let postgres = node.store.engine(0) == Engine::Postgres;
     tasks.spawn(expire_holds(node.store.clone()));
+    tasks.spawn(seal_ledgers(node.store.clone(), seal_key, node.clock.clone()));
     // A node with one file has nowhere to move a tenant to.
     if postgres || node.store.shards() > 1 {
         tasks.spawn(refresh_directory(node.store.clone()));
@@ -56,6 +60,18 @@ async fn expire_holds(store: Store) {
             tracing::warn!(?error, "holds whose time is over can't be released");
         }
         failing = expired.is_err();
+    }
+}
+
+async fn seal_ledgers(store: Store, key: SealKey, clock: Arc<dyn Clock>) {
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(SEALS).await;
+        let sealed = crate::ledger::seal_all(&store, &key, &*clock).await;
+        if let (Err(error), false) = (&sealed, failing) {
+            tracing::warn!(?error, "ledgers can't be sealed");
+        }
+        failing = sealed.is_err();
     }
 }
 

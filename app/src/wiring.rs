@@ -5,6 +5,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
 use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
+use ledger::api::SealKey;
 use log::{Log, LogConfig};
 use payments::{Payments, PaymentsConfig};
 use ring::hmac;
@@ -159,6 +160,12 @@ impl Node {
         };
         let wallets = Wallets::new(&derived(secret, "wallets' codes"), bank);
         Ok(Outside { payments, webhooks, wallets })
+    }
+
+    /// What signs the heads of ledgers; without a configured secret it follows from one that the database holds.
+    pub(crate) fn seal_key(&self, auth: &Auth) -> SealKey {
+        let secret = self.config.secret.as_ref().map_or(auth.cursor_secret(), |secret| secret.as_bytes());
+        SealKey::from_seed(&derived(secret, "ledgers' seals"))
     }
 
     /// Starts running sagas in this process.

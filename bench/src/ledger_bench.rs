@@ -37,6 +37,12 @@ pub struct Options {
     /// Measure once more after so many transfers, and say what is left of the speed; 0 leaves it out.
     #[arg(long, default_value_t = 0)]
     endurance: u64,
+    /// Seal what is written meanwhile, as a server does.
+    #[arg(long)]
+    sealed: bool,
+    /// Leave out the single transfers.
+    #[arg(long)]
+    batches_only: bool,
     /// Folder for the SQLite file; a temporary one unless given.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -144,11 +150,15 @@ pub async fn run(options: Options) {
     let store = open(shard);
     let uniform = Arc::new(open_accounts(&store, options.accounts).await);
     let hot = Arc::new(uniform[..10.min(uniform.len())].to_vec());
+    let sealing = options.sealed.then(|| tokio::spawn(seals(store.clone())));
     let callers_name = |what: &str| format!("{} callers, one transfer each, {what}", options.callers);
-    let even = several(options.runs, &callers_name("even"), async || singles(&store, &uniform, &options, false).await).await;
-    let on_hot = several(options.runs, &callers_name("ten hot"), async || singles(&store, &hot, &options, false).await).await;
-    tell(&format!("ten hot accounts / even: {:.2}", on_hot / even));
-    several(options.runs, &callers_name("even, random keys"), async || singles(&store, &uniform, &options, true).await).await;
+    let mut even = 0.0;
+    if !options.batches_only {
+        even = several(options.runs, &callers_name("even"), async || singles(&store, &uniform, &options, false).await).await;
+        let on_hot = several(options.runs, &callers_name("ten hot"), async || singles(&store, &hot, &options, false).await).await;
+        tell(&format!("ten hot accounts / even: {:.2}", on_hot / even));
+        several(options.runs, &callers_name("even, random keys"), async || singles(&store, &uniform, &options, true).await).await;
+    }
     let name = |what: &str| format!("batches of {}, {what}", options.batch);
     let first = several(options.runs, &name("even"), async || batches(&store, &uniform, options.batch, options.seconds).await).await;
     let on_hot = several(options.runs, &name("ten hot"), async || batches(&store, &hot, options.batch, options.seconds).await).await;
@@ -170,9 +180,26 @@ pub async fn run(options: Options) {
         .await;
         tell(&format!("batches on ten hot accounts / peer: {:.1}; single transfers / peer: {:.1}", on_hot / peer, even / peer));
     }
+    if let Some(sealing) = sealing {
+        sealing.abort();
+        let last = store.read_within(TENANT, 60_000, |read| api::seals_after(read, 0, 1_000_000)).await.expect("the seals").pop();
+        let counts = last.map(|seal| (seal.transactions, seal.seal)).unwrap_or_default();
+        tell(&format!("{} transactions are sealed, by {} seals", counts.0, counts.1));
+    }
     let trial = store.read_within(TENANT, 60_000, api::trial_balance).await.expect("the trial balance");
     assert!(trial.balanced, "debits and credits differ");
     store.close().await;
+}
+
+/// Seals again and again, with a pause when nothing is left to seal.
+async fn seals(store: Store) {
+    let key = api::SealKey::from_seed(&[7; 32]);
+    loop {
+        let more = api::seal(&store, TENANT, &key, SystemClock.now()).await.expect("sealed");
+        if !more {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
 }
 
 const PEER: &str = "

@@ -7,12 +7,13 @@
 //! ```
 
 use crate::model::*;
-use crate::{commands, queries, sql};
+use crate::{chain, commands, queries, sql};
 use kernel::{Currency, Error, Result, TenantId, Timestamp};
 use store::{Call, Read, Store, Tx};
 use web::IfMatch;
 
 pub use crate::batch::Batch;
+pub use crate::chain::{JournalHead, MAX_SEALED, Report, Seal, SealKey, Verifier, seal};
 pub use crate::commands::NewAccount;
 pub use crate::hledger::Journal;
 pub use crate::queries::{Hold, PostedLine, StatementLine, StatementPosition, Transaction, TrialBalance, TrialBalanceLine};
@@ -134,6 +135,12 @@ pub fn statement(
     queries::statement(read, &account, after, i64::from(limit))
 }
 
+/// An account's balance at a moment by the effective dates of what is recorded today. Errors: `ledger.account_not_found`.
+pub fn balance_effective_at(read: &mut Read<'_>, account_id: AccountId, at: Timestamp) -> Result<Balance> {
+    let account = queries::account(read, account_id)?;
+    queries::balance_effective_at(read, &account, at)
+}
+
 /// A hold as it stands now. Errors: `ledger.hold_not_found`.
 pub fn hold(read: &mut Read<'_>, hold_id: TransactionId) -> Result<Hold> {
     queries::hold(read, hold_id)
@@ -152,6 +159,17 @@ pub fn transactions_after(read: &mut Read<'_>, after: Option<TransactionId>, lim
 /// The latest transaction, if there is one.
 pub fn last_transaction(read: &mut Read<'_>) -> Result<Option<TransactionId>> {
     Ok(queries::transactions(read, None, i64::MAX, 1)?.pop().map(|transaction| transaction.transaction_id))
+}
+
+/// Up to `limit` seals after the one with number `after`, the oldest first.
+pub fn seals_after(read: &mut Read<'_>, after: i64, limit: u32) -> Result<Vec<Seal>> {
+    chain::seals_after(read, after, i64::from(limit))
+}
+
+/// Up to `limit` tenants after `after` whose journals have grown since their last seal, on the platform's scope of a shard.
+pub fn tenants_to_seal(read: &mut Read<'_>, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>> {
+    let after = after.map_or(0, |tenant| tenant.as_i64());
+    Ok(read.all::<(TenantId,)>(sql::TENANTS_TO_SEAL, (after, limit))?.into_iter().map(|(tenant,)| tenant).collect())
 }
 
 /// The trial balance.

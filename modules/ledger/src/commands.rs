@@ -5,7 +5,7 @@
 
 use crate::engine::{self, NewTransaction, View, check_text};
 use crate::model::*;
-use crate::{error, load, queries, sql, write};
+use crate::{books, error, load, queries, sql, write};
 use kernel::{Currency, Error, Result};
 use serde::Serialize;
 use store::{Member, NewEvent, Tx};
@@ -73,13 +73,13 @@ fn emit_batch(tx: &mut Tx<'_>, rows: &[NewTransaction]) {
 
 /// Single requests that are queued together: decided in their order over one view, and written at once.
 pub(crate) fn post_set(tx: &mut Tx<'_>, members: &[Member<'_, Request>]) -> Result<Vec<Result<Receipt>>> {
-    let mut view = load::view(tx, members.iter().map(|member| &**member))?;
+    let (mut view, books) = load::view(tx, members.iter().map(|member| &**member))?;
     let mut outcomes = Vec::with_capacity(members.len());
     for member in members {
         let mut decided = engine::decide_all(&mut view, std::slice::from_ref(&**member), &mut || tx.new_id());
         outcomes.push(decided.pop().unwrap_or_else(|| Err(Error::internal("a request was not decided"))));
     }
-    write::view(tx, &view)?;
+    write::view(tx, &view, books)?;
     let mut rows = view.transactions.iter();
     for (member, outcome) in members.iter().zip(&outcomes) {
         if matches!(outcome, Ok(receipt) if !receipt.replayed)
@@ -97,7 +97,6 @@ pub(crate) fn post_bulk(tx: &mut Tx<'_>, requests: &[Request]) -> Result<Vec<Res
         return Err(error::batch_too_large(MAX_BATCH));
     }
     let (view, outcomes) = decided(tx, requests)?;
-    write::view(tx, &view)?;
     if let [row] = &view.transactions[..] {
         tx.emit(event_of(row));
     } else {
@@ -112,20 +111,21 @@ pub(crate) fn post_some(tx: &mut Tx<'_>, requests: &[Request]) -> Result<Vec<Res
         return Err(error::batch_too_large(MAX_BATCH));
     }
     let (view, outcomes) = decided(tx, requests)?;
-    write::view(tx, &view)?;
     view.transactions.iter().for_each(|row| tx.emit(event_of(row)));
     Ok(outcomes)
 }
 
+/// Loads what the requests touch, decides them and writes what changed.
 fn decided(tx: &mut Tx<'_>, requests: &[Request]) -> Result<(View, Vec<Result<Receipt>>)> {
-    let mut view = load::view(tx, requests.iter())?;
+    let (mut view, books) = load::view(tx, requests.iter())?;
     let outcomes = engine::decide_all(&mut view, requests, &mut || tx.new_id());
+    write::view(tx, &view, books)?;
     Ok((view, outcomes))
 }
 
 /// Releases up to `limit` holds whose time is over, the oldest first. How many it were: as many as `limit` says that there may be more.
 pub(crate) fn expire_holds(tx: &mut Tx<'_>, limit: u32) -> Result<u32> {
-    let (mut view, due) = load::due_holds(tx, i64::from(limit))?;
+    let (mut view, books, due) = load::due_holds(tx, i64::from(limit))?;
     for hold_id in &due {
         let id = tx.new_id();
         engine::expire(&mut view, *hold_id, id);
@@ -138,7 +138,7 @@ pub(crate) fn expire_holds(tx: &mut Tx<'_>, limit: u32) -> Result<u32> {
             view.accounts[place].moving.next_expiry = next;
         }
     }
-    write::view(tx, &view)?;
+    write::view(tx, &view, books)?;
     view.transactions.iter().for_each(|row| tx.emit(event_of(row)));
     Ok(due.len() as u32)
 }
@@ -285,6 +285,7 @@ pub(crate) struct AccountChange {
 /// Changes an account. Errors: `ledger.account_not_found`, `request.precondition_failed`, `ledger.stays_closed`,
 /// `ledger.account_not_empty`, `ledger.limit_below_balance`.
 pub(crate) fn change_account(tx: &mut Tx<'_>, account_id: AccountId, seen: web::IfMatch, change: &AccountChange) -> Result<Account> {
+    books::settle(tx)?;
     let mut account = queries::account(tx, account_id)?;
     seen.check(account.version)?;
     if account.status == AccountStatus::Closed {
@@ -343,6 +344,7 @@ struct LimitEvent<'a> {
 /// Errors: `ledger.account_not_found`, `request.invalid`.
 pub(crate) fn limit_account(tx: &mut Tx<'_>, account_id: AccountId, limit: Limit) -> Result<Limit> {
     check_velocity(&limit)?;
+    books::settle(tx)?;
     let account = queries::account(tx, account_id)?;
     let subject = account_id.as_i64().to_string();
     put_limit(tx, LimitSubject::Account, &subject, account.currency, limit)?;
@@ -356,6 +358,7 @@ pub(crate) fn limit_account(tx: &mut Tx<'_>, account_id: AccountId, limit: Limit
 pub(crate) fn limit_owner(tx: &mut Tx<'_>, owner: &str, currency: Currency, limit: Limit) -> Result<Limit> {
     check_velocity(&limit)?;
     check_owner(owner)?;
+    books::settle(tx)?;
     put_limit(tx, LimitSubject::Owner, owner, currency, limit)?;
     tx.exec(sql::MARK_OWNER_LIMITED, (owner, currency))?;
     let payload = LimitEvent { subject_kind: LimitSubject::Owner, subject: owner, currency, limit };

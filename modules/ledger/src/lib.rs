@@ -9,6 +9,8 @@
 pub mod api;
 mod audits;
 mod batch;
+mod books;
+mod chain;
 mod commands;
 mod decimal;
 mod engine;
@@ -28,7 +30,12 @@ use web::{EventInfo, InScope, Module, PermissionInfo, Statement};
 
 pub use model::*;
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "tail", sql: include_str!("../migrations/0002_tail.sql") },
+    store::Migration { number: 3, name: "seals", sql: include_str!("../migrations/0003_seals.sql") },
+    store::Migration { number: 4, name: "effective", sql: include_str!("../migrations/0004_effective.sql") },
+];
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "ledger.read", description: "See accounts, balances, transactions and statements." },
@@ -66,5 +73,6 @@ fn statements() -> Vec<Statement> {
     let tenant = |(name, sql): &(&'static str, store::Sql)| Statement::new(name, *sql, InScope::Tenant);
     let mut all: Vec<Statement> = sql::TENANT_STATEMENTS.iter().map(tenant).collect();
     all.push(Statement::new("TENANTS_WITH_DUE_HOLDS", sql::TENANTS_WITH_DUE_HOLDS, InScope::Platform));
+    all.push(Statement::new("TENANTS_TO_SEAL", sql::TENANTS_TO_SEAL, InScope::Platform));
     all
 }

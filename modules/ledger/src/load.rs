@@ -1,12 +1,13 @@
 //! Loading whatever a batch touches, once for the whole batch: each read is one statement, however many rows it finds.
 
+use crate::books::{self, Books};
 use crate::engine::{AccountState, HoldState, Known, Leg, LimitState, Moving, Original, Used, View};
 use crate::model::*;
 use crate::sql;
 use kernel::{Currency, Result, Timestamp};
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use store::{FromValue as _, Read, Row};
+use store::{FromValue as _, Read, Row, Tx};
 
 /// What requests name.
 #[derive(Default)]
@@ -45,9 +46,10 @@ impl Named {
     }
 }
 
-/// Everything that the requests touch.
-pub(crate) fn view<'a>(read: &mut Read<'_>, requests: impl Iterator<Item = &'a Request> + Clone) -> Result<View> {
+/// Everything that the requests touch, and what the lane remembers of the tenant: to be given to [`crate::write::view`].
+pub(crate) fn view<'a>(read: &mut Tx<'_>, requests: impl Iterator<Item = &'a Request> + Clone) -> Result<(View, Books)> {
     let mut view = View::new(read.now());
+    let mut books = books::take(read)?;
     let named = Named::of(requests.clone());
     if !named.keys.is_empty() {
         keys(read, &mut view, named.keys)?;
@@ -60,36 +62,38 @@ pub(crate) fn view<'a>(read: &mut Read<'_>, requests: impl Iterator<Item = &'a R
     let mut ids = named.accounts;
     ids.extend(holds.iter().flat_map(|hold| [hold.debit, hold.credit]));
     ids.extend(originals.iter().flat_map(|original| original.legs.iter().map(|leg| leg.0)));
-    accounts(read, &mut view, ids)?;
+    accounts(read, &mut books, &mut view, ids)?;
     place_holds(&mut view, &holds);
     place_originals(&mut view, originals);
     if named.exchanges {
-        conversion_accounts(read, &mut view, requests)?;
+        conversion_accounts(read, &mut books, &mut view, requests)?;
     }
     bound(read, &mut view)?;
-    Ok(view)
+    Ok((view, books))
 }
 
 /// These accounts alone, for requests that name nothing else.
-pub(crate) fn view_of_accounts(read: &mut Read<'_>, ids: Vec<i64>) -> Result<View> {
+pub(crate) fn view_of_accounts(read: &mut Tx<'_>, ids: Vec<i64>) -> Result<(View, Books)> {
     let mut view = View::new(read.now());
-    accounts(read, &mut view, ids)?;
+    let mut books = books::take(read)?;
+    accounts(read, &mut books, &mut view, ids)?;
     bound(read, &mut view)?;
-    Ok(view)
+    Ok((view, books))
 }
 
 /// Holds whose time is over, at most `limit` of them, the oldest first, with their accounts; and how many they are.
-pub(crate) fn due_holds(read: &mut Read<'_>, limit: i64) -> Result<(View, Vec<TransactionId>)> {
+pub(crate) fn due_holds(read: &mut Tx<'_>, limit: i64) -> Result<(View, Books, Vec<TransactionId>)> {
     let mut view = View::new(read.now());
+    let mut books = books::take(read)?;
     let now = read.now();
     let mut rows = Vec::new();
     read.each(sql::DUE_HOLDS, (now, limit), |row| {
         rows.push(HoldRow::read(row)?);
         Ok(())
     })?;
-    accounts(read, &mut view, rows.iter().flat_map(|hold| [hold.debit, hold.credit]).collect())?;
+    accounts(read, &mut books, &mut view, rows.iter().flat_map(|hold| [hold.debit, hold.credit]).collect())?;
     place_holds(&mut view, &rows);
-    Ok((view, rows.into_iter().map(|row| row.hold_id).collect()))
+    Ok((view, books, rows.into_iter().map(|row| row.hold_id).collect()))
 }
 
 fn keys(read: &mut Read<'_>, view: &mut View, mut high: Vec<i64>) -> Result<()> {
@@ -199,18 +203,48 @@ fn place_originals(view: &mut View, rows: Vec<OriginalRow>) {
 }
 
 /// Adds those accounts that exist and that the view does not have yet. Their limits come with [`bound`].
-fn accounts(read: &mut Read<'_>, view: &mut View, mut ids: Vec<i64>) -> Result<()> {
+fn accounts(tx: &mut Tx<'_>, books: &mut Books, view: &mut View, mut ids: Vec<i64>) -> Result<()> {
     ids.sort_unstable();
     ids.dedup();
-    ids.retain(|id| !view.by_id.contains_key(&AccountId::from_i64(*id)));
+    view.accounts.reserve(ids.len());
+    view.by_id.reserve(ids.len());
+    ids.retain(|id| {
+        let id = AccountId::from_i64(*id);
+        if view.by_id.contains_key(&id) {
+            return false;
+        }
+        match books.account(id) {
+            Some(known) => {
+                view.add(known.clone());
+                false
+            }
+            None => true,
+        }
+    });
     if ids.is_empty() {
         return Ok(());
     }
-    view.accounts.reserve(ids.len());
-    view.by_id.reserve(ids.len());
+    let mut states = Vec::with_capacity(ids.len());
+    if account_states(tx, &ids, &mut states)? && !books.has_tail() {
+        // Somebody before has left a tail that this lane does not remember.
+        books::recount(tx)?;
+        states.clear();
+        account_states(tx, &ids, &mut states)?;
+    }
+    for state in states {
+        books.learn(&state);
+        view.add(state);
+    }
+    Ok(())
+}
+
+/// The accounts with these ids, as they are stored. Whether there are transactions that are in no balance yet.
+fn account_states(read: &mut Read<'_>, ids: &[i64], states: &mut Vec<AccountState>) -> Result<bool> {
+    let mut tail = false;
     // Most accounts of a batch share a currency: what was parsed last is kept.
     let mut last: Option<([u8; 3], Currency)> = None;
-    read.each(sql::ACCOUNT_STATES, (ids,), |row| {
+    read.each(sql::ACCOUNT_STATES, (ids.to_vec(),), |row| {
+        tail |= row.get::<Option<i64>>(15)?.is_some();
         let currency = match (row.value(2)?, &last) {
             (store::ValueRef::Text(text), Some((code, currency))) if text.as_bytes() == code => *currency,
             (value, _) => {
@@ -244,13 +278,19 @@ fn accounts(read: &mut Read<'_>, view: &mut View, mut ids: Vec<i64>) -> Result<(
                 changed: false,
             },
         };
-        view.add(state);
+        states.push(state);
         Ok(())
-    })
+    })?;
+    Ok(tail)
 }
 
 /// The accounts `conversion:<currency>` of the currencies between which is exchanged.
-fn conversion_accounts<'a>(read: &mut Read<'_>, view: &mut View, requests: impl Iterator<Item = &'a Request>) -> Result<()> {
+fn conversion_accounts<'a>(
+    read: &mut Tx<'_>,
+    books: &mut Books,
+    view: &mut View,
+    requests: impl Iterator<Item = &'a Request>,
+) -> Result<()> {
     let mut currencies: Vec<Currency> = requests
         .filter_map(|request| if let Operation::Exchange { from, to, .. } = &request.operation { Some([*from, *to]) } else { None })
         .flatten()
@@ -260,7 +300,7 @@ fn conversion_accounts<'a>(read: &mut Read<'_>, view: &mut View, requests: impl 
     currencies.dedup();
     let codes: Vec<String> = currencies.iter().map(|currency| conversion_code(*currency)).collect();
     let found: HashMap<String, i64> = read.all::<(String, i64)>(sql::ACCOUNT_IDS_BY_CODE, (codes,))?.into_iter().collect();
-    accounts(read, view, found.values().copied().collect())?;
+    accounts(read, books, view, found.values().copied().collect())?;
     for currency in currencies {
         let account = found.get(&conversion_code(currency)).and_then(|id| place(view, *id));
         // An account of that name in another currency converts nothing.

@@ -32,13 +32,24 @@ struct Standing {
 
 fn standing(read: &mut Read<'_>, account_id: AccountId) -> Result<Standing> {
     let mut found = None;
+    let mut tail: Option<i64> = None;
     read.each(sql::ACCOUNT_STATES, (vec![account_id.as_i64()],), |row| {
         let sums =
             Sums { debits_posted: row.get(7)?, credits_posted: row.get(8)?, debits_pending: row.get(9)?, credits_pending: row.get(10)? };
         found = Some(Standing { sums, last_transaction: row.get(12)?, last_recorded: row.get(13)?, next_expiry: row.get(14)? });
+        tail = row.get(15)?;
         Ok(())
     })?;
-    found.ok_or_else(error::account_not_found)
+    let mut standing = found.ok_or_else(error::account_not_found)?;
+    // What is in no balance yet (books.rs).
+    if let Some(first) = tail
+        && let Some((debits, credits, last, at)) = read.opt::<(i64, i64, i64, Timestamp)>(sql::TAIL_OF, (first, account_id))?
+    {
+        standing.sums.debits_posted += debits;
+        standing.sums.credits_posted += credits;
+        (standing.last_transaction, standing.last_recorded) = (last, at);
+    }
+    Ok(standing)
 }
 
 /// Whether any hold of the account was neither captured, voided nor released after its expiry.
@@ -63,7 +74,20 @@ pub(crate) fn balance(read: &mut Read<'_>, account: &Account) -> Result<Balance>
 /// An account's balance as it was recorded at a moment, that moment included. A hold counts until its end was recorded.
 /// Errors: `ledger.account_not_found`.
 pub(crate) fn balance_at(read: &mut Read<'_>, account: &Account, at: Timestamp) -> Result<Balance> {
-    let id = account.account_id;
+    Ok(Balance::of(&sums_at(read, account.account_id, at)?, account.account_type.normal_side()))
+}
+
+/// An account's balance at a moment by the effective dates of what is recorded today; what is pending is that which was recorded by then,
+/// since holds have no other date. Errors: `ledger.account_not_found`.
+pub(crate) fn balance_effective_at(read: &mut Read<'_>, account: &Account, at: Timestamp) -> Result<Balance> {
+    let mut sums = sums_at(read, account.account_id, at)?;
+    let (debits, credits): (i64, i64) = read.one(sql::SHIFTED, (account.account_id, at))?;
+    sums.debits_posted += debits;
+    sums.credits_posted += credits;
+    Ok(Balance::of(&sums, account.account_type.normal_side()))
+}
+
+fn sums_at(read: &mut Read<'_>, id: AccountId, at: Timestamp) -> Result<Sums> {
     let Standing { mut sums, last_transaction: mut from, .. } = standing(read, id)?;
     if let Some((transaction, debits_posted, credits_posted, debits_pending, credits_pending)) = read.opt(sql::MARK_AFTER, (id, at))? {
         (sums, from) = (Sums { debits_posted, credits_posted, debits_pending, credits_pending }, transaction);
@@ -75,7 +99,7 @@ pub(crate) fn balance_at(read: &mut Read<'_>, account: &Account, at: Timestamp) 
         }
         entry.take_back(&mut sums);
     }
-    Ok(Balance::of(&sums, account.account_type.normal_side()))
+    Ok(sums)
 }
 
 /// An entry of an account's chain.

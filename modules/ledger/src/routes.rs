@@ -190,20 +190,27 @@ async fn change_account(
 struct Moment {
     /// Any moment up to now; now when it is left out.
     at: Option<Timestamp>,
+    /// Instead of `at`: the moment by effective dates, so that what was recorded later and took effect before counts, and what was recorded
+    /// before and takes effect later doesn't.
+    effective_at: Option<Timestamp>,
 }
 
-/// An account's balance now, or as it was recorded at any moment.
+/// An account's balance now, as it was recorded at any moment, or by effective dates.
 #[utoipa::path(get, path = "/api/v1/ledger/accounts/{account_id}/balance", tag = "ledger", params(("account_id" = AccountId, Path), Moment),
     responses((status = 200, body = Balance)))]
 async fn get_balance(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(account_id): Params<AccountId>,
-    Query(Moment { at }): Query<Moment>,
+    Query(Moment { at, effective_at }): Query<Moment>,
 ) -> Result<Json<Balance>> {
-    let balance = app.store().read(caller.tenant()?, move |read| match at {
-        Some(at) => api::balance_at(read, account_id, at),
-        None => api::balance(read, account_id),
+    if at.is_some() && effective_at.is_some() {
+        return Err(Error::field("effective_at", "conflicts", "it comes instead of at").into());
+    }
+    let balance = app.store().read(caller.tenant()?, move |read| match (at, effective_at) {
+        (Some(at), _) => api::balance_at(read, account_id, at),
+        (None, Some(at)) => api::balance_effective_at(read, account_id, at),
+        (None, None) => api::balance(read, account_id),
     });
     Ok(Json(balance.await?))
 }

@@ -54,14 +54,59 @@ WHERE tenant_id = $1 AND transaction_id = ANY($2) ORDER BY transaction_id, posti
 
 pub(crate) const ACCOUNT_STATES: Sql = Sql::per_engine(
     "SELECT b.account_id, a.type, a.currency, a.status, a.may_go_negative, a.negative_limit_minor, a.limited,
-  b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending, b.entries, b.last_transaction, b.last_recorded, b.next_expiry
+  b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending, b.entries, b.last_transaction, b.last_recorded, b.next_expiry,
+  (SELECT first_transaction FROM ledger_tail WHERE tenant_id = $1)
 FROM ledger_balances b JOIN ledger_accounts a ON a.tenant_id = $1 AND a.account_id = b.account_id
 WHERE b.tenant_id = $1 AND b.account_id IN (SELECT value FROM json_each($2))",
     "SELECT b.account_id, a.type, a.currency, a.status, a.may_go_negative, a.negative_limit_minor, a.limited,
-  b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending, b.entries, b.last_transaction, b.last_recorded, b.next_expiry
+  b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending, b.entries, b.last_transaction, b.last_recorded, b.next_expiry,
+  (SELECT first_transaction FROM ledger_tail WHERE tenant_id = $1)
 FROM ledger_balances b JOIN ledger_accounts a ON a.tenant_id = $1 AND a.account_id = b.account_id
 WHERE b.tenant_id = $1 AND b.account_id = ANY($2)",
 );
+
+// Transactions that are in no balance yet: see books.rs.
+
+pub(crate) const TAIL_BEGINS: &str = "SELECT first_transaction FROM ledger_tail WHERE tenant_id = $1";
+pub(crate) const BEGIN_TAIL: &str = "INSERT INTO ledger_tail (tenant_id, first_transaction) VALUES ($1, $2)";
+pub(crate) const END_TAIL: &str = "DELETE FROM ledger_tail WHERE tenant_id = $1";
+
+/// What the transactions from `$2` on have changed: of each account the sums, the number of entries, the last one and its time.
+pub(crate) const TAIL: &str = "
+WITH legs (account_id, transaction_id, recorded_at, debits, credits) AS (
+  SELECT debit_account, transaction_id, recorded_at, amount_minor, 0 FROM ledger_transactions
+  WHERE tenant_id = $1 AND transaction_id >= $2 AND debit_account > 0
+  UNION ALL
+  SELECT credit_account, transaction_id, recorded_at, 0, amount_minor FROM ledger_transactions
+  WHERE tenant_id = $1 AND transaction_id >= $2 AND credit_account > 0
+  UNION ALL
+  SELECT p.account_id, p.transaction_id, t.recorded_at, CASE WHEN p.signed_minor > 0 THEN p.signed_minor ELSE 0 END,
+    CASE WHEN p.signed_minor < 0 THEN -p.signed_minor ELSE 0 END
+  FROM ledger_postings p JOIN ledger_transactions t ON t.tenant_id = $1 AND t.transaction_id = p.transaction_id
+  WHERE p.tenant_id = $1 AND p.transaction_id >= $2
+)
+SELECT account_id, CAST(SUM(debits) AS BIGINT), CAST(SUM(credits) AS BIGINT), COUNT(*), MAX(transaction_id), MAX(recorded_at)
+FROM legs GROUP BY account_id ORDER BY account_id";
+
+/// The same of account `$3` alone; nothing when it is in none of them.
+pub(crate) const TAIL_OF: &str = "
+WITH legs (transaction_id, recorded_at, debits, credits) AS (
+  SELECT transaction_id, recorded_at, CASE WHEN debit_account = $3 THEN amount_minor ELSE 0 END,
+    CASE WHEN credit_account = $3 THEN amount_minor ELSE 0 END
+  FROM ledger_transactions WHERE tenant_id = $1 AND transaction_id >= $2 AND $3 IN (debit_account, credit_account)
+  UNION ALL
+  SELECT p.transaction_id, t.recorded_at, CASE WHEN p.signed_minor > 0 THEN p.signed_minor ELSE 0 END,
+    CASE WHEN p.signed_minor < 0 THEN -p.signed_minor ELSE 0 END
+  FROM ledger_postings p JOIN ledger_transactions t ON t.tenant_id = $1 AND t.transaction_id = p.transaction_id
+  WHERE p.tenant_id = $1 AND p.transaction_id >= $2 AND p.account_id = $3
+)
+SELECT CAST(SUM(debits) AS BIGINT), CAST(SUM(credits) AS BIGINT), MAX(transaction_id), MAX(recorded_at)
+FROM legs HAVING COUNT(*) > 0";
+
+pub(crate) const FOLD_BALANCE: &str = "
+UPDATE ledger_balances SET debits_posted = debits_posted + $3, credits_posted = credits_posted + $4, entries = entries + $5,
+  last_transaction = $6, last_recorded = $7
+WHERE tenant_id = $1 AND account_id = $2";
 
 pub(crate) const ACCOUNT_IDS_BY_CODE: Sql = Sql::per_engine(
     "SELECT code, account_id FROM ledger_accounts WHERE tenant_id = $1 AND code IN (SELECT value FROM json_each($2))",
@@ -329,16 +374,82 @@ WITH RECURSIVE chain (n, transaction_id, kind, side, amount_minor, pending_minor
 SELECT transaction_id, kind, side, amount_minor, pending_minor, recorded_at, effective_at, description, external_ref, subject, previous
 FROM chain ORDER BY n";
 
+/// By how much the effective dates of account `$2`'s transactions move its sums at `$3`: what took effect by then and was recorded later
+/// comes to them, what was recorded by then and takes effect later is taken off. With several postings the accounts are 0.
+pub(crate) const SHIFTED: &str = "
+WITH shifted (recorded_at, effective_at, debits, credits) AS (
+  SELECT recorded_at, effective_at, amount_minor, 0 FROM ledger_transactions
+  WHERE tenant_id = $1 AND debit_account = $2 AND effective_at IS NOT NULL
+  UNION ALL
+  SELECT recorded_at, effective_at, 0, amount_minor FROM ledger_transactions
+  WHERE tenant_id = $1 AND credit_account = $2 AND effective_at IS NOT NULL
+  UNION ALL
+  SELECT t.recorded_at, t.effective_at, CASE WHEN p.signed_minor > 0 THEN p.signed_minor ELSE 0 END,
+    CASE WHEN p.signed_minor < 0 THEN -p.signed_minor ELSE 0 END
+  FROM ledger_transactions t JOIN ledger_postings p ON p.tenant_id = $1 AND p.transaction_id = t.transaction_id AND p.account_id = $2
+  WHERE t.tenant_id = $1 AND t.debit_account = 0 AND t.effective_at IS NOT NULL
+), moved (debits, credits, factor) AS (
+  SELECT debits, credits, CASE WHEN effective_at <= $3 AND recorded_at > $3 THEN 1 WHEN effective_at > $3 AND recorded_at <= $3 THEN -1 ELSE 0 END
+  FROM shifted
+)
+SELECT CAST(COALESCE(SUM(debits * factor), 0) AS BIGINT), CAST(COALESCE(SUM(credits * factor), 0) AS BIGINT) FROM moved";
+
 pub(crate) const TRIAL_BALANCE: &str = "
-SELECT a.currency, a.type, CAST(COUNT(*) AS BIGINT), CAST(SUM(b.debits_posted) AS BIGINT), CAST(SUM(b.credits_posted) AS BIGINT)
-FROM ledger_accounts a JOIN ledger_balances b ON b.tenant_id = $1 AND b.account_id = a.account_id
-WHERE a.tenant_id = $1 GROUP BY a.currency, a.type ORDER BY a.currency, a.type";
+WITH tail (first) AS (
+  SELECT COALESCE(MIN(first_transaction), 9223372036854775807) FROM ledger_tail WHERE tenant_id = $1
+), sums (account_id, accounts, debits, credits) AS (
+  SELECT account_id, 1, debits_posted, credits_posted FROM ledger_balances WHERE tenant_id = $1
+  UNION ALL
+  SELECT debit_account, 0, amount_minor, 0 FROM ledger_transactions
+  WHERE tenant_id = $1 AND transaction_id >= (SELECT first FROM tail) AND debit_account > 0
+  UNION ALL
+  SELECT credit_account, 0, 0, amount_minor FROM ledger_transactions
+  WHERE tenant_id = $1 AND transaction_id >= (SELECT first FROM tail) AND credit_account > 0
+  UNION ALL
+  SELECT account_id, 0, CASE WHEN signed_minor > 0 THEN signed_minor ELSE 0 END, CASE WHEN signed_minor < 0 THEN -signed_minor ELSE 0 END
+  FROM ledger_postings WHERE tenant_id = $1 AND transaction_id >= (SELECT first FROM tail)
+)
+SELECT a.currency, a.type, CAST(SUM(s.accounts) AS BIGINT), CAST(SUM(s.debits) AS BIGINT), CAST(SUM(s.credits) AS BIGINT)
+FROM sums s JOIN ledger_accounts a ON a.tenant_id = $1 AND a.account_id = s.account_id
+GROUP BY a.currency, a.type ORDER BY a.currency, a.type";
 
 // Tenants with work to do, on the platform's scope.
 
 /// Tenants with holds whose time is over, at most `$2`.
 pub(crate) const TENANTS_WITH_DUE_HOLDS: &str = "
 SELECT DISTINCT tenant_id FROM ledger_holds WHERE status = 'open' AND expires_at <= $1 ORDER BY tenant_id LIMIT $2";
+
+/// Tenants after `$1` with accounts or transactions that no seal covers, at most `$2`. Hops from tenant to tenant along the key.
+pub(crate) const TENANTS_TO_SEAL: &str = "
+WITH RECURSIVE tenants (tenant_id) AS (
+  SELECT MIN(tenant_id) FROM ledger_accounts WHERE tenant_id > $1
+  UNION ALL
+  SELECT (SELECT MIN(a.tenant_id) FROM ledger_accounts a WHERE a.tenant_id > t.tenant_id) FROM tenants t WHERE t.tenant_id IS NOT NULL
+), heads (tenant_id, last_account, last_transaction) AS (
+  SELECT tenant_id,
+    COALESCE((SELECT s.last_account FROM ledger_seals s WHERE s.tenant_id = t.tenant_id ORDER BY s.seal DESC LIMIT 1), 0),
+    COALESCE((SELECT s.last_transaction FROM ledger_seals s WHERE s.tenant_id = t.tenant_id ORDER BY s.seal DESC LIMIT 1), 0)
+  FROM tenants t WHERE tenant_id IS NOT NULL
+)
+SELECT tenant_id FROM heads h
+WHERE (SELECT MAX(a.account_id) FROM ledger_accounts a WHERE a.tenant_id = h.tenant_id) > h.last_account
+   OR (SELECT MAX(t.transaction_id) FROM ledger_transactions t WHERE t.tenant_id = h.tenant_id) > h.last_transaction
+ORDER BY tenant_id LIMIT $2";
+
+// Seals: see chain.rs.
+
+pub(crate) const LAST_SEAL: &str = "
+SELECT seal, last_account, accounts, last_transaction, transactions, accounts_head, transactions_head, sealed_at, public_key, signature
+FROM ledger_seals WHERE tenant_id = $1 ORDER BY seal DESC LIMIT 1";
+
+pub(crate) const SEALS_AFTER: &str = "
+SELECT seal, last_account, accounts, last_transaction, transactions, accounts_head, transactions_head, sealed_at, public_key, signature
+FROM ledger_seals WHERE tenant_id = $1 AND seal > $2 ORDER BY seal LIMIT $3";
+
+pub(crate) const INSERT_SEAL: &str = "
+INSERT INTO ledger_seals (tenant_id, seal, last_account, accounts, last_transaction, transactions, accounts_head, transactions_head,
+  sealed_at, public_key, signature)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING";
 
 // Audits. Each gives how many things it looked at and how many of them are wrong.
 
@@ -351,14 +462,19 @@ FROM (
   WHERE a.tenant_id = $1 GROUP BY a.currency
 ) AS sums";
 
+/// As far as the balances go: what is in the tail is read from the transactions themselves.
 pub(crate) const AUDIT_RECOUNT: &str = "
-WITH legs (account_id, debits, credits, pending_debits, pending_credits) AS (
-  SELECT debit_account, amount_minor, 0, pending_minor, 0 FROM ledger_transactions WHERE tenant_id = $1 AND debit_account > 0
+WITH tail (first) AS (
+  SELECT COALESCE(MIN(first_transaction), 9223372036854775807) FROM ledger_tail WHERE tenant_id = $1
+), legs (account_id, debits, credits, pending_debits, pending_credits) AS (
+  SELECT debit_account, amount_minor, 0, pending_minor, 0 FROM ledger_transactions
+  WHERE tenant_id = $1 AND transaction_id < (SELECT first FROM tail) AND debit_account > 0
   UNION ALL
-  SELECT credit_account, 0, amount_minor, 0, pending_minor FROM ledger_transactions WHERE tenant_id = $1 AND credit_account > 0
+  SELECT credit_account, 0, amount_minor, 0, pending_minor FROM ledger_transactions
+  WHERE tenant_id = $1 AND transaction_id < (SELECT first FROM tail) AND credit_account > 0
   UNION ALL
   SELECT account_id, CASE WHEN signed_minor > 0 THEN signed_minor ELSE 0 END, CASE WHEN signed_minor < 0 THEN -signed_minor ELSE 0 END, 0, 0
-  FROM ledger_postings WHERE tenant_id = $1
+  FROM ledger_postings WHERE tenant_id = $1 AND transaction_id < (SELECT first FROM tail)
 ), recount (account_id, entries, debits, credits, pending_debits, pending_credits) AS (
   SELECT account_id, COUNT(*), SUM(debits), SUM(credits), SUM(pending_debits), SUM(pending_credits) FROM legs GROUP BY account_id
 )
@@ -437,6 +553,12 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("ORIGINALS", ORIGINALS),
     ("POSTINGS", POSTINGS),
     ("ACCOUNT_STATES", ACCOUNT_STATES),
+    ("TAIL_BEGINS", Sql::per_engine(TAIL_BEGINS, TAIL_BEGINS)),
+    ("BEGIN_TAIL", Sql::per_engine(BEGIN_TAIL, BEGIN_TAIL)),
+    ("END_TAIL", Sql::per_engine(END_TAIL, END_TAIL)),
+    ("TAIL", Sql::per_engine(TAIL, TAIL)),
+    ("TAIL_OF", Sql::per_engine(TAIL_OF, TAIL_OF)),
+    ("FOLD_BALANCE", Sql::per_engine(FOLD_BALANCE, FOLD_BALANCE)),
     ("ACCOUNT_IDS_BY_CODE", ACCOUNT_IDS_BY_CODE),
     ("EXPIRED_DEBITS", Sql::per_engine(EXPIRED_DEBITS, EXPIRED_DEBITS)),
     ("EXPIRED_CREDITS", Sql::per_engine(EXPIRED_CREDITS, EXPIRED_CREDITS)),
@@ -483,7 +605,11 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("TRANSACTION_BY_REF", Sql::per_engine(TRANSACTION_BY_REF, TRANSACTION_BY_REF)),
     ("MARK_AFTER", Sql::per_engine(MARK_AFTER, MARK_AFTER)),
     ("ENTRIES", Sql::per_engine(ENTRIES, ENTRIES)),
+    ("SHIFTED", Sql::per_engine(SHIFTED, SHIFTED)),
     ("TRIAL_BALANCE", Sql::per_engine(TRIAL_BALANCE, TRIAL_BALANCE)),
+    ("LAST_SEAL", Sql::per_engine(LAST_SEAL, LAST_SEAL)),
+    ("SEALS_AFTER", Sql::per_engine(SEALS_AFTER, SEALS_AFTER)),
+    ("INSERT_SEAL", Sql::per_engine(INSERT_SEAL, INSERT_SEAL)),
     ("AUDIT_ZERO", Sql::per_engine(AUDIT_ZERO, AUDIT_ZERO)),
     ("AUDIT_RECOUNT", Sql::per_engine(AUDIT_RECOUNT, AUDIT_RECOUNT)),
     ("AUDIT_HOLDS", Sql::per_engine(AUDIT_HOLDS, AUDIT_HOLDS)),

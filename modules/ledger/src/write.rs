@@ -1,7 +1,8 @@
 //! Writing what a batch has changed: each balance once, one row a transfer. One statement a row on SQLite, where that is fastest, and one
 //! statement for a set on PostgreSQL, where a message costs more than a row.
 
-use crate::engine::{HoldState, NewTransaction, View};
+use crate::books::{self, Books};
+use crate::engine::{HoldState, Moving, NewTransaction, View};
 use crate::model::*;
 use crate::sql;
 use kernel::{Error, Result};
@@ -10,15 +11,20 @@ use store::{Engine, Tx, Value};
 /// Rows of one set-based statement: bounds its memory.
 const SET_ROWS: usize = 10_000;
 
-/// Writes everything that the decisions changed.
-pub(crate) fn view(tx: &mut Tx<'_>, view: &View) -> Result<()> {
+/// Writes everything that the decisions changed, and gives back what the lane remembers.
+pub(crate) fn view(tx: &mut Tx<'_>, view: &View, mut books: Books) -> Result<()> {
     if view.transactions.is_empty() {
-        return Ok(());
+        return books::give_back(tx, books);
     }
     let set = tx.engine() == Engine::Postgres;
     transactions(tx, set, &view.transactions)?;
     postings(tx, set, view)?;
-    balances(tx, set, view)?;
+    let ids: Vec<TransactionId> = view.transactions.iter().map(|row| row.transaction_id).collect();
+    let changed: Vec<_> = view.accounts.iter().filter(|account| account.moving.changed).collect();
+    // What is pending is read from the balances alone.
+    let may_wait = !set && view.transactions.iter().all(|row| row.pending_minor == 0);
+    books.write(tx, &ids, &changed, may_wait)?;
+    books::give_back(tx, books)?;
     marks(tx, set, view)?;
     holds(tx, set, view)?;
     for (id, original) in view.originals.iter().filter(|(_, original)| original.changed) {
@@ -48,12 +54,15 @@ fn plain(row: &NewTransaction) -> bool {
 fn transactions(tx: &mut Tx<'_>, set: bool, rows: &[NewTransaction]) -> Result<()> {
     if !set {
         // In the order of their ids, which is that of the tree.
-        for row in rows {
-            if plain(row) {
+        for rows in rows.chunk_by(|a, b| plain(a) == plain(b)) {
+            let transfer = |row: &NewTransaction| {
                 let ids = (row.transaction_id, row.debit, row.credit, row.amount_minor);
-                tx.exec(sql::INSERT_TRANSFER, (ids.0, ids.1, ids.2, ids.3, row.debit_previous, row.credit_previous, row.recorded_at))?;
+                (ids.0, ids.1, ids.2, ids.3, row.debit_previous, row.credit_previous, row.recorded_at)
+            };
+            if plain(&rows[0]) {
+                tx.exec_each(sql::INSERT_TRANSFER, rows.iter().map(transfer))?;
             } else {
-                transaction(tx, row)?;
+                rows.iter().try_for_each(|row| transaction(tx, row))?;
             }
         }
         return Ok(());
@@ -135,10 +144,8 @@ fn transaction(tx: &mut Tx<'_>, row: &NewTransaction) -> Result<()> {
 
 fn postings(tx: &mut Tx<'_>, set: bool, view: &View) -> Result<()> {
     if !set {
-        return view
-            .postings
-            .iter()
-            .try_for_each(|p| tx.exec(sql::INSERT_POSTING, (p.transaction_id, p.posting, p.account_id, p.signed_minor, p.previous)));
+        let row = |p: &crate::engine::NewPosting| (p.transaction_id, p.posting, p.account_id, p.signed_minor, p.previous);
+        return tx.exec_each(sql::INSERT_POSTING, view.postings.iter().map(row));
     }
     for rows in view.postings.chunks(SET_ROWS) {
         let args = (
@@ -153,30 +160,27 @@ fn postings(tx: &mut Tx<'_>, set: bool, view: &View) -> Result<()> {
     Ok(())
 }
 
-fn balances(tx: &mut Tx<'_>, set: bool, view: &View) -> Result<()> {
-    let mut changed: Vec<_> = view.accounts.iter().filter(|a| a.moving.changed).collect();
-    // In the order of the table, so that neighbours are found where the one before was.
-    changed.sort_unstable_by_key(|a| a.id);
-    if !set {
-        for account in changed {
-            let (m, s) = (&account.moving, &account.moving.sums);
+/// Writes balances, given in the order of the table so that neighbours are found where the one before was.
+pub(crate) fn balances(tx: &mut Tx<'_>, rows: &[(AccountId, Moving)]) -> Result<()> {
+    if tx.engine() != Engine::Postgres {
+        let row = |(id, m): &(AccountId, Moving)| {
+            let s = &m.sums;
             let sums = (s.debits_posted, s.credits_posted, s.debits_pending, s.credits_pending);
-            let last = (m.entries, m.last_transaction, m.last_recorded, m.next_expiry.unwrap_or(0));
-            tx.exec(sql::UPDATE_BALANCE, (account.id, sums.0, sums.1, sums.2, sums.3, last.0, last.1, last.2, last.3))?;
-        }
-        return Ok(());
+            (*id, sums.0, sums.1, sums.2, sums.3, m.entries, m.last_transaction, m.last_recorded, m.next_expiry.unwrap_or(0))
+        };
+        return tx.exec_each(sql::UPDATE_BALANCE, rows.iter().map(row));
     }
-    for rows in changed.chunks(SET_ROWS) {
+    for rows in rows.chunks(SET_ROWS) {
         let args = (
-            ints(rows, |a| a.id.as_i64()),
-            ints(rows, |a| a.moving.sums.debits_posted),
-            ints(rows, |a| a.moving.sums.credits_posted),
-            ints(rows, |a| a.moving.sums.debits_pending),
-            ints(rows, |a| a.moving.sums.credits_pending),
-            ints(rows, |a| a.moving.entries),
-            ints(rows, |a| a.moving.last_transaction),
-            ints(rows, |a| a.moving.last_recorded),
-            ints(rows, |a| a.moving.next_expiry.unwrap_or(0)),
+            ints(rows, |(id, _)| id.as_i64()),
+            ints(rows, |(_, m)| m.sums.debits_posted),
+            ints(rows, |(_, m)| m.sums.credits_posted),
+            ints(rows, |(_, m)| m.sums.debits_pending),
+            ints(rows, |(_, m)| m.sums.credits_pending),
+            ints(rows, |(_, m)| m.entries),
+            ints(rows, |(_, m)| m.last_transaction),
+            ints(rows, |(_, m)| m.last_recorded),
+            ints(rows, |(_, m)| m.next_expiry.unwrap_or(0)),
         );
         tx.exec(sql::UPDATE_BALANCE_SET, args)?;
     }
@@ -245,10 +249,11 @@ fn holds(tx: &mut Tx<'_>, set: bool, view: &View) -> Result<()> {
 
 fn keys_and_refs(tx: &mut Tx<'_>, set: bool, view: &View) -> Result<()> {
     if !set {
-        for (key, id, at) in &view.new_keys {
+        let row = |(key, id, at): &(Key, TransactionId, kernel::Timestamp)| {
             let (hash, print) = (key.hash, key.fingerprint);
-            tx.exec(sql::INSERT_KEY, (hash.0, hash.1, print.0, print.1, *id, *at))?;
-        }
+            (hash.0, hash.1, print.0, print.1, *id, *at)
+        };
+        tx.exec_each(sql::INSERT_KEY, view.new_keys.iter().map(row))?;
         return view.new_refs.iter().try_for_each(|(external_ref, id)| tx.exec(sql::INSERT_REF, (external_ref, *id)));
     }
     for rows in view.new_keys.chunks(SET_ROWS) {

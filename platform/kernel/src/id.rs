@@ -179,19 +179,24 @@ impl IdGenerator {
     pub fn next_above<E>(&self, above: Id<E>) -> Id<E> {
         let now_ms = (self.clock.now().unix_ms().max(0) as u64).saturating_sub(EPOCH_MS);
         let above_ms = (above.as_i64().max(0) as u64) >> (NODE_BITS + SEQUENCE_BITS);
-        // Only a clock that is behind has to count on from the next millisecond of the other's.
-        let floor = if above_ms >= now_ms && above.as_i64() > 0 { above_ms + 1 } else { now_ms } << SEQUENCE_BITS;
         let mut last = self.last.load(Relaxed);
         loop {
+            // Only who is behind has to count on from the next millisecond of the other's: its own last id is no reason to, or a
+            // thousand ids in a row would be a second ahead of the clock.
+            let behind = above.as_i64() > 0 && above_ms >= now_ms && above.as_i64() > self.id(last);
+            let floor = if behind { above_ms + 1 } else { now_ms } << SEQUENCE_BITS;
             // When a millisecond's 4,096 are used up the sequence runs over into the next one.
             let next = floor.max(last + 1);
             match self.last.compare_exchange_weak(last, next, Relaxed, Relaxed) {
-                Ok(_) => {
-                    let (ms, sequence) = (next >> SEQUENCE_BITS, next & ((1 << SEQUENCE_BITS) - 1));
-                    return Id::from_i64(((ms << (NODE_BITS + SEQUENCE_BITS)) | (self.node << SEQUENCE_BITS) | sequence) as i64);
-                }
+                Ok(_) => return Id::from_i64(self.id(next)),
                 Err(seen) => last = seen,
             }
         }
+    }
+
+    /// The id of this node for milliseconds and sequence.
+    fn id(&self, at: u64) -> i64 {
+        let (ms, sequence) = (at >> SEQUENCE_BITS, at & ((1 << SEQUENCE_BITS) - 1));
+        ((ms << (NODE_BITS + SEQUENCE_BITS)) | (self.node << SEQUENCE_BITS) | sequence) as i64
     }
 }

@@ -9,7 +9,7 @@ use crate::event::EventId;
 use crate::job::Job;
 use crate::metrics::LaneMetrics;
 use crate::queue::Queue;
-use crate::tx::{Emitted, Group, Read, Session, Tx};
+use crate::tx::{Emitted, Group, Memory, Read, Session, Tx};
 use kernel::{Clock, Error, ErrorKind, IdGenerator, Result, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +41,8 @@ pub(crate) struct Facts {
     /// The sequence and the id of the lane's last event.
     pub last_sequence: i64,
     pub last_event_id: i64,
+    /// Whether nobody but this lane has written since its last group.
+    pub alone: bool,
     /// Tenants that are leaving or have left: where to, and whether they have arrived.
     pub departures: HashMap<i64, Departure>,
     /// Those of the wanted keys that are already there.
@@ -128,6 +130,8 @@ pub(crate) struct Lane<E> {
     pub ids: Arc<IdGenerator>,
     pub committed: watch::Sender<i64>,
     pub woken: watch::Sender<()>,
+    /// What the commands of earlier groups keep.
+    pub memory: Memory,
     pub forward: Forward,
     pub metrics: LaneMetrics,
 }
@@ -253,12 +257,17 @@ impl<E: LaneEngine> Lane<E> {
                 return Ran::Again(error);
             }
         };
+        // Ids rise along the lane in the order of its commits, whichever node's clock is behind.
+        self.ids.next_above(EventId::from_i64(facts.last_event_id));
+        // Taken out, so that it is forgotten however this ends unless it is put back.
+        let memory = std::mem::take(&mut self.memory);
+        let memory = if facts.alone { memory } else { Memory::default() };
         if !facts.departures.is_empty() {
             self.send_on(jobs, &facts.departures);
         }
         let mut stored = facts.stored;
         let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
-        let mut group = Group { events: Vec::new(), wrote: false, wakes: false };
+        let mut group = Group { events: Vec::new(), wrote: false, wakes: false, memory };
         let mut outcomes = Vec::with_capacity(jobs.len());
         while outcomes.len() < jobs.len() {
             let index = outcomes.len();
@@ -310,6 +319,7 @@ impl<E: LaneEngine> Lane<E> {
         }
         if !group.wrote && remains.stored.is_empty() {
             self.engine.rollback();
+            self.memory = group.memory;
             return Ran::Committed(outcomes);
         }
         let wakes = group.wakes;
@@ -324,6 +334,7 @@ impl<E: LaneEngine> Lane<E> {
         match self.engine.commit(self.number, remains, now) {
             Committed::Yes => {
                 self.metrics.commit(committing.elapsed());
+                self.memory = group.memory;
                 if emitted {
                     self.committed.send_replace(last);
                 }
@@ -364,6 +375,7 @@ impl<E: LaneEngine> Lane<E> {
             if let Err(error) = result {
                 group.events.truncate(events);
                 group.wrote = wrote_before;
+                group.memory = Memory::default();
                 return Ok(vec![Err(error)]);
             }
         } else if let Err(error) = result {

@@ -5,7 +5,7 @@ use crate::migrate::{self, Migrations};
 use crate::once::{ARRIVED, Buckets};
 use crate::sql::{Sql, numbered_parameters};
 use crate::store::Engine;
-use crate::tx::{Refusal, Session};
+use crate::tx::{EachRow, Refusal, Session};
 use crate::value::{ArgList, Row, Value, ValueRef};
 use crate::wall;
 use kernel::{Clock, Error, Result, Scope, Timestamp};
@@ -95,6 +95,17 @@ impl rusqlite::ToSql for Value<'_> {
     }
 }
 
+fn bind(statement: &mut rusqlite::CachedStatement<'_>, args: &ArgList<'_>, text: &str) -> Result<()> {
+    let expected = statement.parameter_count();
+    if expected != args.len() {
+        return Err(Error::internal(format!("{} arguments for {expected} parameters: {text}", args.len())));
+    }
+    for (index, value) in args.iter().enumerate() {
+        statement.raw_bind_parameter(index + 1, value).map_err(|e| sqlite_error(e, text))?;
+    }
+    Ok(())
+}
+
 /// A statement's error as the house's: a broken unique constraint is a conflict, everything else is ours.
 pub(crate) fn sqlite_error(error: rusqlite::Error, what: &str) -> Error {
     let code = error.sqlite_error().map(|e| (e.code, e.extended_code));
@@ -175,13 +186,7 @@ impl Connection {
     fn run<T>(&mut self, sql: Sql, args: &ArgList<'_>, run: impl FnOnce(&mut rusqlite::CachedStatement<'_>) -> Result<T>) -> Result<T> {
         let text = self.text(sql)?;
         let mut statement = self.inner.prepare_cached(&text).map_err(|e| sqlite_error(e, &text))?;
-        let expected = statement.parameter_count();
-        if expected != args.len() {
-            return Err(Error::internal(format!("{} arguments for {expected} parameters: {text}", args.len())));
-        }
-        for (index, value) in args.iter().enumerate() {
-            statement.raw_bind_parameter(index + 1, value).map_err(|e| sqlite_error(e, &text))?;
-        }
+        bind(&mut statement, args, &text)?;
         run(&mut statement)
     }
 
@@ -225,6 +230,15 @@ impl Session for Connection {
         }
     }
 
+    fn write_each(&mut self, sql: Sql, rows: &mut EachRow<'_>) -> Result<()> {
+        let text = self.text(sql)?;
+        let mut statement = self.inner.prepare_cached(&text).map_err(|e| sqlite_error(e, &text))?;
+        rows(&mut |args| {
+            bind(&mut statement, &args, &text)?;
+            statement.raw_execute().map(|_| ()).map_err(|e| sqlite_error(e, sql.sqlite))
+        })
+    }
+
     fn count(&mut self, sql: Sql, args: ArgList<'_>) -> Result<u64> {
         self.run(sql, &args, |statement| statement.raw_execute().map(|n| n as u64).map_err(|e| sqlite_error(e, sql.sqlite)))
     }
@@ -253,6 +267,8 @@ pub(crate) struct SqliteLane {
     buckets: Buckets,
     /// Whether there are keys that were brought along from another shard; asked as each group begins.
     arrived: bool,
+    /// SQLite's number for what other connections have written, as it was when the last group began.
+    data_version: i64,
     groups: u32,
     wal: Arc<Wal>,
     clock: Arc<dyn Clock>,
@@ -270,7 +286,7 @@ impl SqliteLane {
                 Ok(())
             }))
             .map_err(|e| sqlite_error(e, "setting the WAL hook"))?;
-        Ok(SqliteLane { connection, buckets, arrived: false, groups: 0, wal, clock })
+        Ok(SqliteLane { connection, buckets, arrived: false, data_version: 0, groups: 0, wal, clock })
     }
 
     fn stored(&mut self, tenant: i64, hash: &[u8; 16]) -> Result<Option<Stored>> {
@@ -293,6 +309,13 @@ impl SqliteLane {
         Ok(None)
     }
 
+    /// Changes when another connection has written to the file.
+    fn data_version(&self) -> Result<i64> {
+        const VERSION: &str = "PRAGMA data_version";
+        let ask = || self.connection.inner.prepare_cached(VERSION)?.query_row([], |row| row.get(0));
+        ask().map_err(|e| sqlite_error(e, VERSION))
+    }
+
     fn departures(&mut self) -> Result<HashMap<i64, Departure>> {
         const DEPARTURES: &str = "SELECT tenant, shard, state FROM store_departures";
         let mut departures = HashMap::new();
@@ -312,8 +335,7 @@ impl SqliteLane {
         const ONCE: &str =
             "INSERT INTO store_once (bucket, tenant_id, hash, fingerprint, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.connection.scope = Scope::Platform;
-        let emitted = !remains.events.is_empty();
-        for event in &remains.events {
+        let event = |event: &crate::lane::NumberedEvent, write: &mut dyn FnMut(ArgList<'_>) -> Result<()>| {
             let fields = &event.emitted.event;
             let list: ArgList<'_> = [
                 Value::Int(event.emitted.tenant.map_or(0, |t| t.as_i64())),
@@ -328,9 +350,10 @@ impl SqliteLane {
             ]
             .into_iter()
             .collect();
-            self.connection.write(EVENT.into(), list, None)?;
-        }
-        if emitted {
+            write(list)
+        };
+        if !remains.events.is_empty() {
+            self.connection.write_each(EVENT.into(), &mut |write| remains.events.iter().try_for_each(|e| event(e, write)))?;
             let last = [Value::Int(remains.last_sequence), Value::Int(remains.last_event_id)];
             self.connection.write(LAST.into(), last.into_iter().collect(), None)?;
         }
@@ -384,6 +407,9 @@ impl Session for SqliteLane {
     fn write(&mut self, sql: Sql, args: ArgList<'_>, refusal: Option<Refusal>) -> Result<()> {
         self.connection.write(sql, args, refusal)
     }
+    fn write_each(&mut self, sql: Sql, rows: &mut EachRow<'_>) -> Result<()> {
+        self.connection.write_each(sql, rows)
+    }
     fn count(&mut self, sql: Sql, args: ArgList<'_>) -> Result<u64> {
         self.connection.count(sql, args)
     }
@@ -407,7 +433,9 @@ impl LaneEngine for SqliteLane {
         self.connection.scope = Scope::Platform;
         self.connection.raw("BEGIN IMMEDIATE")?;
         self.connection.limit_ms(wanted.statement_ms);
-        let mut facts = Facts { departures: self.departures()?, ..Facts::default() };
+        let version = self.data_version()?;
+        let alone = std::mem::replace(&mut self.data_version, version) == version;
+        let mut facts = Facts { alone, departures: self.departures()?, ..Facts::default() };
         self.connection.query(LAST.into(), ArgList::new(), &mut |row| {
             facts.last_sequence = row.get(0)?;
             facts.last_event_id = row.get(1)?;

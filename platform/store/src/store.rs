@@ -714,6 +714,7 @@ fn start_lane(
         ids: environment.ids.clone(),
         committed,
         woken,
+        memory: crate::tx::Memory::default(),
         forward: forward.clone(),
         metrics: metrics.lane(shard, number),
     };

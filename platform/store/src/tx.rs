@@ -6,9 +6,19 @@ use crate::sql::{Sql, uses_tenant};
 use crate::store::Engine;
 use crate::value::{ArgList, Args, FromRow, Row, Value};
 use kernel::{Error, Id, IdGenerator, Result, Scope, TenantId, Timestamp};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 
 /// Why a write that had to change exactly one row is refused when it did not.
 pub(crate) type Refusal = Box<dyn FnOnce() -> Error + Send>;
+
+/// Hands over the arguments of one row after the other.
+pub(crate) type EachRow<'r> = dyn FnMut(&mut dyn FnMut(ArgList<'_>) -> Result<()>) -> Result<()> + 'r;
+
+/// What commands keep in their lane from one group to the next. It is forgotten when anything is rolled back, and when anybody else
+/// may have written.
+#[derive(Default)]
+pub(crate) struct Memory(HashMap<TypeId, Box<dyn Any + Send>>);
 
 /// What an engine does for a transaction. The one seam between SQLite and PostgreSQL.
 pub(crate) trait Session {
@@ -17,6 +27,11 @@ pub(crate) trait Session {
 
     /// Sends a write. With a refusal it must change exactly one row. PostgreSQL may answer later, at [`Session::settle`].
     fn write(&mut self, sql: Sql, args: ArgList<'_>, refusal: Option<Refusal>) -> Result<()>;
+
+    /// Sends the same write for each list of arguments that `rows` hands over.
+    fn write_each(&mut self, sql: Sql, rows: &mut EachRow<'_>) -> Result<()> {
+        rows(&mut |list| self.write(sql, list, None))
+    }
 
     /// Runs a write and waits for the number of rows that it changed.
     fn count(&mut self, sql: Sql, args: ArgList<'_>) -> Result<u64>;
@@ -103,27 +118,32 @@ impl<'a> Read<'a> {
     }
 
     fn statement<T>(&mut self, sql: Sql, args: &dyn Args, run: impl FnOnce(&mut dyn Session, Sql, ArgList<'_>) -> Result<T>) -> Result<T> {
+        self.guarded(sql, |session, tenant| run(session, sql, arguments(tenant, args)?))
+    }
+
+    /// Runs a statement with the tenant that it must be bound to, unless one has failed before.
+    fn guarded<T>(&mut self, sql: Sql, run: impl FnOnce(&mut dyn Session, Option<TenantId>) -> Result<T>) -> Result<T> {
         if let Some(poison) = &self.poison {
             return Err(poison.clone());
         }
-        let mut list = ArgList::new();
         let result = match self.scope {
-            Scope::Tenant(tenant) if uses_tenant(sql) => {
-                list.push(Value::Int(tenant.as_i64()));
-                args.push_to(&mut list);
-                storable(&list).and_then(|()| run(self.session, sql, list))
-            }
+            Scope::Tenant(tenant) if uses_tenant(sql) => run(self.session, Some(tenant)),
             Scope::Tenant(_) => Err(Error::internal(format!("a statement in a tenant's scope does not use $1: {}", sql.postgres))),
-            Scope::Platform => {
-                args.push_to(&mut list);
-                storable(&list).and_then(|()| run(self.session, sql, list))
-            }
+            Scope::Platform => run(self.session, None),
         };
         if let Err(error) = &result {
             self.poison = Some(error.clone());
         }
         result
     }
+}
+
+/// A statement's arguments, the tenant first.
+fn arguments<'a>(tenant: Option<TenantId>, args: &'a dyn Args) -> Result<ArgList<'a>> {
+    let mut list = ArgList::new();
+    list.extend(tenant.map(|tenant| Value::Int(tenant.as_i64())));
+    args.push_to(&mut list);
+    storable(&list).map(|()| list)
 }
 
 /// Refuses text with a NUL character, which PostgreSQL can't hold and SQLite's functions cut off. Handlers check their own fields;
@@ -146,6 +166,8 @@ pub(crate) struct Group {
     pub wrote: bool,
     /// Whether a command has left work for [`crate::Store::woken`]. A refused one may have set it: those who look find nothing.
     pub wakes: bool,
+    /// What commands keep for the groups after this one.
+    pub memory: Memory,
 }
 
 pub(crate) struct Emitted {
@@ -180,6 +202,27 @@ impl Tx<'_> {
     pub fn exec(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<()> {
         self.group.wrote = true;
         self.read.statement(sql.into(), &args, |session, sql, list| session.write(sql, list, None))
+    }
+
+    /// Writes with one statement for each row of arguments: what is the same for all of them is done once.
+    pub fn exec_each<A: Args>(&mut self, sql: impl Into<Sql>, rows: impl IntoIterator<Item = A>) -> Result<()> {
+        self.group.wrote = true;
+        let (sql, mut rows) = (sql.into(), rows.into_iter());
+        self.read.guarded(sql, |session, tenant| {
+            session.write_each(sql, &mut |write| rows.by_ref().try_for_each(|args| write(arguments(tenant, &args)?)))
+        })
+    }
+
+    /// What [`Tx::keep`] kept in this lane, if nothing was rolled back since and nobody else can have written (on PostgreSQL anybody
+    /// can, so there it is nothing from another group). Whoever changes it keeps it again.
+    pub fn take_kept<T: Any + Send>(&mut self) -> Option<T> {
+        self.group.memory.0.remove(&TypeId::of::<T>()).and_then(|kept| kept.downcast().ok()).map(|kept| *kept)
+    }
+
+    /// Keeps something for later commands of this lane, one thing of each type. It must follow from what is written, or from what was
+    /// read in this transaction: it lives and dies with the commit. Of bounded size: it stays in memory.
+    pub fn keep<T: Any + Send>(&mut self, thing: T) {
+        self.group.memory.0.insert(TypeId::of::<T>(), Box::new(thing));
     }
 
     /// Writes exactly one row, or refuses the command with `refusal`. Sent without waiting on PostgreSQL: the command may run on,
@@ -250,6 +293,7 @@ impl Tx<'_> {
         if result.is_err() {
             self.group.events.truncate(events);
             self.read.poison = None;
+            self.group.memory = Memory::default();
             self.read.session.control("ROLLBACK TO SAVEPOINT attempt")?;
         }
         self.read.session.control("RELEASE SAVEPOINT attempt")?;

@@ -2,6 +2,7 @@
 //! ledger to compare with; and stories over HTTP.
 
 mod cases;
+mod chain;
 mod engines;
 mod hledger;
 mod model;

@@ -123,6 +123,83 @@ testkit::both_engines! {
         assert_eq!(listed["data"].as_array().unwrap().len(), 1);
     }
 
+    async fn two_hundred_refunds_at_once_never_exceed_their_capture(app: TestApp) {
+        let tenant = app.tenant("acme");
+        let open = |tx: &mut Tx<'_>, (): &()| {
+            let bank = api::open_account(tx, &NewAccount::new("bank", AccountType::Asset, euro()).unbounded())?.account_id;
+            let shop = api::open_account(tx, &NewAccount::new("shop", AccountType::Liability, euro()))?.account_id;
+            // The shop has more than the capture, so that it is not its balance that bounds the refunds.
+            api::post(tx, &Request::transfer(bank, shop, 5_000))?;
+            let hold = api::post(tx, &Request::hold(bank, shop, 1_000, tx.now().plus_ms(60_000)))?;
+            Ok((shop, api::post(tx, &Request::capture(hold.transaction_id, None))?.transaction_id))
+        };
+        let (shop, capture) = app.store().write(tenant, open, ()).await.unwrap();
+        let mut refunds = tokio::task::JoinSet::new();
+        for n in 0..200_i64 {
+            let store = app.store().clone();
+            let amount = 3 + n % 9;
+            let refund = Request::reverse(capture, Some(amount)).key(&format!("refund:{n}"));
+            // A quarter of them in bulks, the others alone; each of them twice, under its key.
+            refunds.spawn(async move {
+                let mut outcomes = Vec::new();
+                for _ in 0..2 {
+                    let outcome = match n % 4 {
+                        0 => api::submit_bulk(&store, tenant, vec![refund.clone()]).await.unwrap().remove(0),
+                        _ => api::submit(&store, tenant, refund.clone()).await,
+                    };
+                    outcomes.push(outcome.map(|receipt| receipt.transaction_id).map_err(|refused| refused.code()));
+                }
+                (amount, outcomes)
+            });
+        }
+        let (mut given_back, mut refused) = (0, 0);
+        while let Some(refund) = refunds.join_next().await {
+            match refund.unwrap() {
+                (amount, outcomes) if outcomes[0].is_ok() => {
+                    assert_eq!(outcomes[0], outcomes[1], "the same refund");
+                    given_back += amount;
+                }
+                (_, outcomes) => {
+                    assert!(matches!(outcomes[0], Err("ledger.reversal_exceeds" | "ledger.already_reversed")), "{outcomes:?}");
+                    refused += 1;
+                }
+            }
+        }
+        // All of it but for what no refund was small enough.
+        assert!((998..=1_000).contains(&given_back) && refused > 20, "{given_back} given back, {refused} refused");
+        let balance = app.store().read(tenant, move |read| api::balance(read, shop)).await.unwrap();
+        assert_eq!(balance.posted_minor, 6_000 - given_back);
+    }
+
+    async fn a_balance_by_effective_dates_counts_what_was_recorded_late(app: TestApp) {
+        let (acme, bank, alice) = bank_and_alice(&app).await;
+        let shop = open(&acme, "merchant:shop", "liability", json!({})).await;
+        let day = 86_400_000;
+        let first = app.clock().now();
+        app.clock().advance_ms(10 * day);
+        let dated = |mut body: Value, days: i64| {
+            body["details"] = json!({ "effective_at": first.plus_ms(days * day).to_string() });
+            body
+        };
+        // Recorded on the tenth day: one as of the third, one as of the twentieth, one as of today.
+        acme.post(TRANSFERS).json(&dated(transfer(&bank, &alice, 30), 3)).send().await.expect(201);
+        acme.post(TRANSFERS).json(&dated(transfer(&alice, &bank, 7), 20)).send().await.expect(201);
+        acme.post(TRANSFERS).json(&transfer(&bank, &alice, 1)).send().await.expect(201);
+        let line = |account: &str, side: &str, amount: i64| json!({ "account_id": account, "side": side, "amount_minor": amount });
+        let several = json!({ "postings": [line(&alice, "debit", 10), line(&shop, "credit", 4), line(&bank, "credit", 6)] });
+        acme.post(TRANSACTIONS).json(&dated(several, 5)).send().await.expect(201);
+        let at = async |how: &str, days: i64| {
+            let moment = first.plus_ms(days * day);
+            let balance = acme.get(format!("/api/v1/ledger/accounts/{alice}/balance?{how}={moment}")).send().await.expect(200).json;
+            balance["posted_minor"].as_i64().unwrap()
+        };
+        for (days, effective, recorded) in [(-1, 0, 0), (0, 100, 100), (3, 130, 100), (5, 120, 100), (9, 120, 100), (10, 121, 114), (19, 121, 114), (20, 114, 114)] {
+            assert_eq!((at("effective_at", days).await, at("at", days).await), (effective, recorded), "day {days}");
+        }
+        let both = format!("/api/v1/ledger/accounts/{alice}/balance?at={first}&effective_at={first}");
+        acme.get(both).send().await.expect_problem(400, "request.invalid");
+    }
+
     async fn a_key_happens_once_for_ever(app: TestApp) {
         let (acme, bank, alice) = bank_and_alice(&app).await;
         let send = |key: &str, amount: i64| acme.post(TRANSFERS).key(key).json(&transfer(&alice, &bank, amount)).send();

@@ -34,7 +34,55 @@ async fn bank(place: &Place) -> Store {
     store
 }
 
+/// Counts the groups that this lane remembers; fails after that if it is told to.
+fn remembered(tx: &mut Tx<'_>, &fails: &bool) -> kernel::Result<i64> {
+    let count = tx.take_kept::<i64>().unwrap_or(0) + 1;
+    tx.keep(count);
+    tx.exec("UPDATE bank_accounts SET balance = balance + 1 WHERE tenant_id = $1 AND account = $2", (1_i64,))?;
+    if fails { Err(Error::conflict("bank.failed", "after it has written")) } else { Ok(count) }
+}
+
 on_both! {
+    async fn what_a_lane_keeps_is_forgotten_with_a_rollback_and_with_another_writer(place: &Place) {
+        let store = bank(place).await;
+        let alone = matches!(place.shard, crate::store::ShardConfig::Sqlite { .. });
+        let count = async |store: &Store| store.write(tenant(7), remembered, false).await.expect("counted");
+        assert_eq!(count(&store).await, 1);
+        assert_eq!(count(&store).await, if alone { 2 } else { 1 });
+        assert_eq!(store.write(tenant(7), remembered, true).await.expect_err("it fails").code(), "bank.failed");
+        assert_eq!(count(&store).await, 1);
+        assert_eq!(count(&store).await, if alone { 2 } else { 1 });
+        // A savepoint of a command's own undoes what was kept in it.
+        let attempted = |tx: &mut Tx<'_>, (): &()| tx.attempt(|tx| remembered(tx, &true)).map(|refused| refused.is_err());
+        assert!(store.write(tenant(7), attempted, ()).await.expect("attempted"));
+        assert_eq!(count(&store).await, 1);
+        let other = place.node(2);
+        assert_eq!(count(&other).await, 1);
+        assert_eq!(count(&store).await, 1, "the other one has written since");
+        assert_eq!(count(&other).await, 1);
+    }
+
+    async fn ids_rise_with_the_commits_of_a_lane_and_not_ahead_of_the_clock(place: &Place) {
+        let (one, other) = (bank(place).await, place.node(2));
+        let emits = |tx: &mut Tx<'_>, (): &()| {
+            let id = tx.new_id::<kernel::Tenant>().as_i64();
+            for _ in 0..100 {
+                tx.emit(NewEvent::new("bank.told", 1, "x", &0));
+            }
+            Ok(id)
+        };
+        let mut last = 0;
+        for _ in 0..20 {
+            for node in [&one, &other] {
+                let id = node.write(tenant(7), emits, ()).await.expect("told");
+                assert!(id > last, "{id} after {last}");
+                last = id;
+            }
+        }
+        let ahead_ms = kernel::Id::<kernel::Tenant>::from_i64(last).unix_ms() - kernel::Clock::now(&kernel::SystemClock).unix_ms();
+        assert!(ahead_ms < 1_000, "4,000 events took the ids {ahead_ms} ms ahead of the clock");
+    }
+
     async fn a_group_commits_and_refusals_undo_only_themselves(place: &Place) {
         let store = bank(place).await;
         let mut calls = tokio::task::JoinSet::new();
