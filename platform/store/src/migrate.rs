@@ -66,9 +66,14 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS store_migrations (
 )";
 const APPLIED: &str = "SELECT module, number, checksum FROM store_migrations ORDER BY module, number";
 
+const STEPS: &[Migration] = &[
+    Migration { number: 1, name: "store", sql: include_str!("../migrations/0001_store.sql") },
+    Migration { number: 2, name: "leases", sql: include_str!("../migrations/0002_leases.sql") },
+];
+
 /// The store's own tables.
 pub(crate) fn store_migrations() -> Migrations {
-    Migrations { module: "store", steps: &[Migration { number: 1, name: "store", sql: include_str!("../migrations/0001_store.sql") }] }
+    Migrations { module: "store", steps: STEPS }
 }
 
 /// The text of a file for one engine. A block ends at `-- @end` or where the other engine's begins.
