@@ -18,6 +18,7 @@ mod logging;
 mod migrate;
 mod openapi;
 mod output;
+mod resilience;
 mod sandbox_psp;
 mod serve;
 mod upkeep;

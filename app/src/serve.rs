@@ -17,6 +17,7 @@ pub(crate) struct Running {
     log: Log,
     sagas: Runner,
     server: Server,
+    caches: traffic::cache::Caches,
     upkeep: JoinSet<()>,
     stop: Pin<Box<dyn Future<Output = &'static str> + Send>>,
 }
@@ -33,9 +34,11 @@ impl Running {
         let auth = node.auth().await?;
         let payments = node.payments(&auth)?;
         let sagas = node.start_workflows(&payments).await?;
-        let server = Server::bind(node.web(&log, &sagas, auth, payments).await?).await?;
-        let upkeep = crate::upkeep::start(&node);
-        Ok(Running { node, log, sagas, server, upkeep, stop })
+        let web = node.web(&log, &sagas, auth, payments).await?;
+        let caches = web.app().caches().clone();
+        let server = Server::bind(web.clone()).await?;
+        let upkeep = crate::upkeep::start(&node, web);
+        Ok(Running { node, log, sagas, server, caches, upkeep, stop })
     }
 
     /// Where it can be reached, such as `http://127.0.0.1:8080`.
@@ -67,6 +70,7 @@ impl Running {
             tracing::warn!("requests were still in flight when the grace period ended");
         }
         self.upkeep.shutdown().await;
+        self.caches.stop().await;
         self.sagas.stop().await;
         self.log.stop().await;
         self.node.close().await;

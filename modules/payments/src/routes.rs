@@ -20,6 +20,7 @@ use kernel::{Currency, Error, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::OnceKey;
+use web::Priority;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use web::{
@@ -38,7 +39,7 @@ const LOOK_MS: (u64, u64) = (2, 100);
 pub(crate) fn routes() -> Vec<Route> {
     let (read, write, refund) = (Access::Tenant("payments.read"), Access::Tenant("payments.write"), Access::Tenant("payments.refund"));
     let configure = Access::Tenant("payments.configure");
-    vec![
+    let routes = vec![
         Route::new(write, routes!(create_intent)).body_limit(BODY).keyed(),
         Route::new(read, routes!(list_intents)),
         Route::new(read, routes!(get_intent)),
@@ -58,7 +59,9 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(read, routes!(get_routing)),
         Route::new(configure, routes!(set_routing)).body_limit(POLICY_BODY),
         Route::new(Access::Public, routes!(take_callback)).body_limit(CALLBACK_BODY),
-    ]
+    ];
+    // Money goes first when there is too much to do.
+    routes.into_iter().map(|route| route.priority(Priority::Critical)).collect()
 }
 
 /// Refuses a request whose address, or a header that is kept or logged, holds a card number.

@@ -8,7 +8,7 @@ use crate::call::OnceKey;
 use crate::event::EventId;
 use crate::job::Job;
 use crate::metrics::LaneMetrics;
-use crate::observe::ObserverCell;
+use crate::observe::Observers;
 use crate::queue::Queue;
 use crate::tx::{Emitted, Group, Read, Session, Tx};
 use kernel::{Clock, Error, ErrorKind, IdGenerator, Result, Timestamp};
@@ -130,7 +130,7 @@ pub(crate) struct Lane<E> {
     pub committed: watch::Sender<i64>,
     pub woken: watch::Sender<()>,
     pub forward: Forward,
-    pub observer: ObserverCell,
+    pub observers: Observers,
     pub metrics: LaneMetrics,
 }
 
@@ -322,14 +322,12 @@ impl<E: LaneEngine> Lane<E> {
             remains.events.push(NumberedEvent { id, sequence: remains.last_sequence, emitted });
         }
         let (last, emitted) = (remains.last_sequence, !remains.events.is_empty());
-        let observed = self.observer.get().map(|observer| (observer, observer.pick(&remains.events)));
+        let observed = self.observers.pick(self.shard, self.number, &remains.events);
         let committing = Instant::now();
         let committed = self.engine.commit(self.number, remains, now);
         // Before anyone is answered, and also when it may have been committed.
-        if let Some((observer, observed)) = observed.filter(|(_, observed)| !observed.is_empty())
-            && !matches!(committed, Committed::No(_))
-        {
-            (observer.observe)(&observed);
+        if !matches!(committed, Committed::No(_)) {
+            observed.iter().for_each(|(observer, changes)| (observer.observe)(changes));
         }
         match committed {
             Committed::Yes => {

@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 const ACQUIRE: [&str; 2] = [
     "INSERT INTO store_leases (tenant_id, name, owner, token, until_at) VALUES ($1, $2, $3, 1, $4)
     ON CONFLICT (tenant_id, name) DO UPDATE SET owner = excluded.owner, token = store_leases.token + 1, until_at = excluded.until_at
-    WHERE store_leases.until_at <= $5 OR store_leases.owner = $3 RETURNING token",
+    WHERE NOT (store_leases.until_at > $5 AND store_leases.owner <> $3) RETURNING token",
     "INSERT INTO store_leases (tenant_id, name, owner, token, until_at) VALUES (0, $1, $2, 1, $3)
     ON CONFLICT (tenant_id, name) DO UPDATE SET owner = excluded.owner, token = store_leases.token + 1, until_at = excluded.until_at
-    WHERE store_leases.until_at <= $4 OR store_leases.owner = $2 RETURNING token",
+    WHERE NOT (store_leases.until_at > $4 AND store_leases.owner <> $2) RETURNING token",
 ];
 const RENEW: [&str; 2] = [
     "UPDATE store_leases SET until_at = $4 WHERE tenant_id = $1 AND name = $2 AND token = $3",

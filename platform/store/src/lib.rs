@@ -33,7 +33,7 @@ pub use event::{Event, EventEntity, EventId, HISTORY_LANE, NewEvent, Position};
 pub use job::{Member, SetFunction};
 pub use lease::{Candidate, Lease};
 pub use migrate::{Migration, Migrations, Pending, pending_migrations};
-pub use observe::{Change, Observer};
+pub use observe::{Change, Observe, Observer};
 pub use replica::CommitPosition;
 pub use sql::Sql;
 pub use store::{Engine, Environment, ShardConfig, Store, StoreConfig, analyze};

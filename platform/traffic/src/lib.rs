@@ -9,6 +9,7 @@ mod algorithm;
 pub mod cache;
 mod limiter;
 mod link;
+pub mod lock;
 pub mod resilience;
 mod rules;
 mod shared;

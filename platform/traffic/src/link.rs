@@ -1,7 +1,6 @@
 //! A connection to one Redis that comes back by itself: whoever asks gets an answer in time, or none at once.
 
 use arc_swap::ArcSwapOption;
-use kernel::{Error, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisError, RedisResult};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -30,10 +29,9 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects, or has tried once: then it is tried again until the link is dropped. Errors: `code` for a URL that is none.
-    pub(crate) async fn open(url: &str, patience: Duration, code: &'static str) -> Result<Arc<Link>> {
-        let wrong = |error| Error::invalid(code, "the URL of Redis is not of the form redis://host:port/").caused_by(error);
-        let client = Client::open(url).map_err(wrong)?;
+    /// Connects, or has tried once: then it is tried again until the link is dropped. Errors: a URL that is none.
+    pub(crate) async fn open(url: &str, patience: Duration) -> RedisResult<Arc<Link>> {
+        let client = Client::open(url)?;
         let link = Arc::new(Link {
             client,
             patience,

@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod server;
+
 use brandos_traffic::cache::{Cache, CacheRedis, Cached, Caches, CachesConfig, Normal, Settings, Tag, Tags};
 use kernel::{Clock as _, Result, SystemClock, SystemRng};
 use serde::{Deserialize, Serialize};
+use server::{Server, redis};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -19,15 +22,6 @@ impl Cached for Product {
     fn bytes(&self) -> usize {
         4
     }
-}
-
-fn redis() -> Option<String> {
-    let url = std::env::var("BRANDOS_TEST_REDIS").ok().filter(|url| !url.is_empty());
-    if url.is_none() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "BRANDOS_TEST_REDIS is not set");
-        eprintln!("SKIPPED: no Redis; eval \"$(cargo xtask engines up)\"");
-    }
-    url
 }
 
 /// A namespace that no other run has used.
@@ -63,7 +57,9 @@ async fn all_know_each_other(nodes: &[&Caches]) {
     .await;
 }
 
-fn value(version: &Arc<AtomicU32>, loads: &Arc<AtomicU32>) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Option<Product>>> + Send>> + Send + 'static {
+type Loading = std::pin::Pin<Box<dyn Future<Output = Result<Option<Product>>> + Send>>;
+
+fn value(version: &Arc<AtomicU32>, loads: &Arc<AtomicU32>) -> impl FnOnce() -> Loading + Send + 'static {
     let (version, loads) = (version.clone(), loads.clone());
     move || {
         Box::pin(async move {
@@ -100,7 +96,8 @@ async fn one_process_of_three() {
 
 fn println_loads(loads: u32) {
     use std::io::Write as _;
-    writeln!(std::io::stdout(), "\nLOADS={loads}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "\nLOADS={loads}").unwrap();
 }
 
 #[test]
@@ -160,51 +157,6 @@ async fn what_one_node_changes_no_node_serves_for_long() {
     until("one has said goodbye", Duration::from_secs(2), || second.bus().nodes == 2).await;
 }
 
-/// A Redis of this test's own, which it may end.
-struct Server {
-    child: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Server {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Server::start_on(port, tempfile::tempdir().unwrap())
-    }
-
-    fn start_on(port: u16, folder: tempfile::TempDir) -> Server {
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server runs");
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "it listens");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Server { child, port, folder }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_each_node_serves_what_is_young() {
     if redis().is_none() {
@@ -238,8 +190,7 @@ async fn without_redis_each_node_serves_what_is_young() {
         assert_eq!(there.get(&1, value(&version, &loads)).await.unwrap().unwrap().0, 2);
     }
     assert!(loads.load(SeqCst) - before <= 1);
-    let (port, folder) = (server.port, std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap()));
-    let _again = Server::start_on(port, folder);
+    server.start_again();
     all_know_each_other(&[&first, &second]).await;
     until("values are shared again", Duration::from_secs(3), || first.bus().connected).await;
     assert_eq!(there.get(&1, value(&version, &loads)).await.unwrap().unwrap().0, 2);

@@ -106,16 +106,7 @@ pub struct Bus {
 impl Bus {
     /// A node that has heard nothing yet. `me` is random.
     pub fn new(config: BusConfig, me: u64) -> Bus {
-        Bus {
-            config,
-            me,
-            sequence: 0,
-            beat: 0,
-            sent: VecDeque::new(),
-            peers: HashMap::new(),
-            counted_us: 0,
-            left_at_us: HashMap::new(),
-        }
+        Bus { config, me, sequence: 0, beat: 0, sent: VecDeque::new(), peers: HashMap::new(), counted_us: 0, left_at_us: HashMap::new() }
     }
 
     /// What to send for an invalidation. Messages have to be sent in the order in which they were made.

@@ -41,6 +41,8 @@ pub(crate) struct Hub {
     dropped_us: AtomicU64,
     /// Until then memory is proven to be right. For ever, as long as there are no other nodes.
     proven_until_us: AtomicU64,
+    /// The same by the log of events, where other processes write to the same database. For ever where none does.
+    log_until_us: AtomicU64,
     pub(crate) bus: Mutex<Bus>,
     pub(crate) shared: OnceLock<Arc<Shared>>,
     caches: Mutex<Vec<Weak<dyn Seen>>>,
@@ -156,6 +158,7 @@ impl Caches {
             generations: Generations::new(),
             dropped_us: AtomicU64::new(0),
             proven_until_us: AtomicU64::new(u64::MAX),
+            log_until_us: AtomicU64::new(u64::MAX),
             shared: OnceLock::new(),
             caches: Mutex::default(),
             percent: AtomicU64::new(0),
@@ -185,6 +188,29 @@ impl Caches {
         }
     }
 
+    /// The same from where nothing can be waited for, such as a lane's commit: this node serves it no more when this returns, and the others
+    /// are told at once. The bound holds as well: no heartbeat leaves before what was to be told when it was due.
+    pub fn invalidate_soon(&self, tags: &[Tag]) {
+        for tag in tags {
+            self.0.generations.raise(tag.0);
+        }
+        self.0.metrics.invalidations.inc();
+        if let Some(shared) = self.0.shared.get() {
+            shared.invalidate_soon(&self.0, tags.iter().map(|tag| tag.0).collect());
+        }
+    }
+
+    /// From now on what is remembered has to be proven by the log as well: [`Caches::log_known`] is called by whoever follows it.
+    pub fn require_log(&self) {
+        self.0.log_until_us.store(0, SeqCst);
+    }
+
+    /// Whatever was committed before `began`, by any process, has been heeded.
+    pub fn log_known(&self, began: Instant) {
+        let at = began.saturating_duration_since(self.0.begun).as_micros() as u64 + 1;
+        self.0.log_until_us.store(at + self.0.config.bus.bound_us, SeqCst);
+    }
+
     /// Everything goes, in this process.
     pub fn drop_all(&self) {
         self.0.drop_all();
@@ -204,7 +230,7 @@ impl Caches {
             shared: hub.shared.get().is_some(),
             connected: hub.shared.get().is_some_and(|shared| shared.connected()),
             nodes: locked(&hub.bus).peers().max(1),
-            proven: hub.now_us() < hub.proven_until_us.load(SeqCst),
+            proven: hub.proven(hub.now_us()),
             bound_ms: hub.config.bus.bound_us / 1000,
         }
     }
@@ -280,12 +306,12 @@ impl Hub {
 
     /// Whether what began to be loaded at `loaded_us` may be served now as far as other nodes are concerned.
     pub(crate) fn trusts(&self, loaded_us: u64, now_us: u64) -> bool {
-        now_us < self.proven_until_us.load(Relaxed) || now_us < loaded_us + self.config.bus.bound_us
+        self.proven(now_us) || now_us < loaded_us + self.config.bus.bound_us
     }
 
     /// Whether memory is proven to be right now.
     pub(crate) fn proven(&self, now_us: u64) -> bool {
-        now_us < self.proven_until_us.load(Relaxed)
+        now_us < self.proven_until_us.load(Relaxed) && now_us < self.log_until_us.load(Relaxed)
     }
 
     pub(crate) fn drop_all(&self) {

@@ -67,11 +67,7 @@ pub(crate) struct Leave {
 /// What came of a look.
 pub(crate) enum Looked {
     /// A good value.
-    Value {
-        bytes: Vec<u8>,
-        left_us: u64,
-        age_us: u64,
-    },
+    Value { bytes: Vec<u8>, left_us: u64, age_us: u64 },
     /// There is none, and it is this one's turn to load it (or nobody can tell whose it is).
     Load(Leave),
     /// Redis doesn't answer.
@@ -80,7 +76,8 @@ pub(crate) enum Looked {
 
 struct Wanted {
     tags: Vec<u16>,
-    taken: oneshot::Sender<()>,
+    /// Who waits for it.
+    taken: Option<oneshot::Sender<()>>,
 }
 
 pub(crate) struct Shared {
@@ -104,7 +101,10 @@ impl Shared {
         }
         let mut links = Vec::new();
         for url in &config.urls {
-            links.push(Link::open(url, Duration::from_millis(config.patience_ms), "cache.invalid_redis").await?);
+            let link = Link::open(url, Duration::from_millis(config.patience_ms)).await.map_err(|error| {
+                Error::invalid("cache.invalid_redis", "a URL of cache.redis is not of the form redis://host:port/").caused_by(error)
+            })?;
+            links.push(link);
         }
         let names: Vec<String> = links.iter().map(|link| link.client().get_connection_info().addr().to_string()).collect();
         let mut random = [0; 8];
@@ -151,10 +151,20 @@ impl Shared {
     /// Returns when Redis has taken it, or has not in time.
     pub(crate) async fn invalidate(&self, tags: Vec<u16>) {
         let (taken, done) = oneshot::channel();
-        match self.queue.send(Wanted { tags, taken }).await {
+        match self.queue.send(Wanted { tags, taken: Some(taken) }).await {
             Ok(()) => _ = done.await,
             // The speaker is gone: the process stops.
             Err(wanted) => locked(&self.owed).extend(wanted.0.tags),
+        }
+    }
+
+    pub(crate) fn invalidate_soon(&self, hub: &Hub, tags: Vec<u16>) {
+        if let Err(mpsc::error::TrySendError::Full(wanted) | mpsc::error::TrySendError::Closed(wanted)) =
+            self.queue.try_send(Wanted { tags, taken: None })
+        {
+            // Too much at once: the others notice that a number is missing, and drop everything.
+            locked(&hub.bus).invalidate(Vec::new());
+            locked(&self.owed).extend(wanted.tags);
         }
     }
 
@@ -240,9 +250,7 @@ impl Shared {
         for link in self.owners(place) {
             let mut pipe = redis::pipe();
             pipe.get(&place.key).pttl(&place.key);
-            let answer = link
-                .ask(|mut connection| async move { pipe.query_async::<(Option<Vec<u8>>, i64)>(&mut connection).await })
-                .await;
+            let answer = link.ask(|mut connection| async move { pipe.query_async::<(Option<Vec<u8>>, i64)>(&mut connection).await }).await;
             if let Some((Some(bytes), left_ms)) = answer {
                 return Some((bytes, left_ms));
             }
@@ -358,53 +366,60 @@ async fn speak(shared: Weak<Shared>, mut wanted: mpsc::Receiver<Wanted>) {
     let mut beats = tokio::time::interval(Duration::from_micros(beat_us));
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let first = tokio::select! {
+        let (due, first) = tokio::select! {
             biased;
-            _ = beats.tick() => None,
+            _ = beats.tick() => (true, None),
             wanted = wanted.recv() => match wanted {
-                Some(wanted) => Some(wanted),
+                Some(wanted) => (false, Some(wanted)),
                 None => return,
             },
         };
         let Some((this, hub)) = shared.upgrade().and_then(|this| this.hub.upgrade().map(|hub| (this, hub))) else { return };
-        match first {
-            None => {
-                let sent_us = hub.now_us();
-                let (message, forgotten) = locked(&hub.bus).beat(sent_us);
-                if forgotten {
-                    // It may have changed something that nobody was told of, here or on Redis.
-                    *locked(&this.owed_all) = true;
-                    hub.drop_all();
-                }
-                this.settle().await;
-                let subscribers = this.publish(&message, &[]).await;
-                hub.metrics.up.set(i64::from(subscribers.is_some()));
-                let mut bus = locked(&hub.bus);
-                if let Some(subscribers) = subscribers {
-                    bus.counted(subscribers, sent_us);
-                }
-                hub.heed(&Heard::default(), bus.proven_until_us(), hub.now_us());
-            }
-            Some(first) => {
-                let mut all = vec![first];
-                while all.len() < MOST_AT_ONCE
-                    && let Ok(more) = wanted.try_recv()
-                {
-                    all.push(more);
-                }
-                let mut tags: Vec<u16> = all.iter().flat_map(|wanted| wanted.tags.iter().copied()).collect();
-                tags.sort_unstable();
-                tags.dedup();
-                let message = locked(&hub.bus).invalidate(tags.clone());
-                if this.publish(&message, &tags).await.is_none() {
-                    // Its number is missing from the bus now, which every node will notice with the next heartbeat.
-                    hub.metrics.unsent.inc();
-                    locked(&this.owed).extend(tags);
-                }
-                for wanted in all {
-                    let _ = wanted.taken.send(());
-                }
-            }
+        // A heartbeat counts whatever was to be told before it: that goes first.
+        let mut all: Vec<Wanted> = first.into_iter().collect();
+        while let Ok(more) = wanted.try_recv() {
+            all.push(more);
         }
+        for some in all.chunks_mut(MOST_AT_ONCE) {
+            this.tell(&hub, some).await;
+        }
+        if due {
+            this.beat(&hub).await;
+        }
+    }
+}
+
+impl Shared {
+    async fn tell(&self, hub: &Hub, some: &mut [Wanted]) {
+        let mut tags: Vec<u16> = some.iter().flat_map(|wanted| wanted.tags.iter().copied()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let message = locked(&hub.bus).invalidate(tags.clone());
+        if self.publish(&message, &tags).await.is_none() {
+            // Its number is missing from the bus now, which every node will notice with the next heartbeat.
+            hub.metrics.unsent.inc();
+            locked(&self.owed).extend(tags);
+        }
+        for taken in some.iter_mut().filter_map(|wanted| wanted.taken.take()) {
+            let _ = taken.send(());
+        }
+    }
+
+    async fn beat(&self, hub: &Hub) {
+        let sent_us = hub.now_us();
+        let (message, forgotten) = locked(&hub.bus).beat(sent_us);
+        if forgotten {
+            // It may have changed something that nobody was told of, here or on Redis.
+            *locked(&self.owed_all) = true;
+            hub.drop_all();
+        }
+        self.settle().await;
+        let subscribers = self.publish(&message, &[]).await;
+        hub.metrics.up.set(i64::from(subscribers.is_some()));
+        let mut bus = locked(&hub.bus);
+        if let Some(subscribers) = subscribers {
+            bus.counted(subscribers, sent_us);
+        }
+        hub.heed(&Heard::default(), bus.proven_until_us(), hub.now_us());
     }
 }

@@ -60,6 +60,8 @@ fn down() -> Error {
     Error::unavailable("test.down", "it is down")
 }
 
+type Loading = std::pin::Pin<Box<dyn Future<Output = Result<Option<Product>>> + Send>>;
+
 /// A source that counts how often it was asked, and answers with that number.
 #[derive(Clone, Default)]
 struct Source(Arc<AtomicU32>);
@@ -69,7 +71,7 @@ impl Source {
         self.0.load(SeqCst)
     }
 
-    fn load(&self) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Option<Product>>> + Send>> + Send + 'static {
+    fn load(&self) -> impl FnOnce() -> Loading + Send + 'static {
         let loads = self.0.clone();
         move || {
             Box::pin(async move {
@@ -191,7 +193,8 @@ async fn that_there_is_none_is_remembered_for_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_class_has_the_last_word() {
     let caches = caches();
-    let short = Cache::<u32, Count>::new(&caches, Settings { ttl_ms: 60_000, ..Settings::of::<Count>("test.counts") }, |_| Tags::new()).unwrap();
+    let short =
+        Cache::<u32, Count>::new(&caches, Settings { ttl_ms: 60_000, ..Settings::of::<Count>("test.counts") }, |_| Tags::new()).unwrap();
     assert_eq!(short.view().ttl_ms, 5_000);
     short.get(&1, || async { Ok(Some(Count(1))) }).await.unwrap();
     pass(5_001).await;

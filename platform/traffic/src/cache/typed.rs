@@ -111,7 +111,29 @@ impl<V: fmt::Debug> fmt::Debug for Found<V> {
     }
 }
 
+impl<V: Serialize> Serialize for Found<V> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
+}
+
 impl<V> Found<V> {
+    /// A value that came straight from its source.
+    pub fn loaded(value: V) -> Found<V> {
+        let entry = Entry {
+            value: Some(value),
+            loaded_us: 0,
+            fresh_until_us: 0,
+            early_from_us: 0,
+            delta_us: 0.0,
+            stamps: Stamps::new(),
+            hits: AtomicU32::new(0),
+            refreshing: AtomicBool::new(false),
+            bytes: 0,
+        };
+        Found { entry: Arc::new(entry), age_us: 0, stale: false }
+    }
+
     /// How long ago it began to be loaded.
     pub fn age(&self) -> Duration {
         Duration::from_micros(self.age_us)
