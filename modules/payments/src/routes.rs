@@ -20,9 +20,9 @@ use kernel::{Currency, Error, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::OnceKey;
-use web::Priority;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
+use web::Priority;
 use web::{
     Access, App, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Problem, Query, RawBody, Result, Route, Versioned,
 };

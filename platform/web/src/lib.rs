@@ -40,5 +40,5 @@ pub use module::{
 pub use openapi::openapi;
 pub use problem::{Problem, Result, precondition_failed, status};
 pub use server::Server;
-pub use workflows::workflows_module;
 pub use traffic::resilience::Priority;
+pub use workflows::workflows_module;

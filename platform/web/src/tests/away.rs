@@ -179,5 +179,8 @@ async fn a_dependency_that_can_be_done_without_degrades() {
     assert_eq!(ready.json["dependencies"], json!([{ "name": "store", "mode": "normal" }, { "name": "providers", "mode": "degraded" }]));
     assert!(!String::from_utf8(ready.body).unwrap().contains("for a while"), "strangers are not told what");
     let health = bench.get("/api/v1/platform/health", &[OPERATOR]).await.json;
-    assert_eq!((health["mode"].as_str(), health["dependencies"][1]["detail"].as_str()), (Some("degraded"), Some("one is not called for a while")));
+    assert_eq!(
+        (health["mode"].as_str(), health["dependencies"][1]["detail"].as_str()),
+        (Some("degraded"), Some("one is not called for a while"))
+    );
 }
