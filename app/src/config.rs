@@ -225,6 +225,26 @@ const OPTIONS: &[OptionInfo] = &[
         "How many nodes share limits.redis: while it is away, a rule with when_away = local gives each its part.",
     ),
     option(
+        "cache.bytes",
+        Kind::Number(1_000_000, 1_000_000_000_000),
+        "100000000",
+        "Memory of all caches of this process together, in bytes.",
+    ),
+    OptionInfo {
+        key: "cache.redis",
+        kind: Kind::List,
+        default: "[]",
+        shown: Shown::Urls,
+        doc: "Redis 7+ servers through which nodes share what they remember: [\"redis://:password@host:6379/\"]. The first carries the\n\
+              messages between nodes; values are spread over all of them. Empty: each node remembers for itself.",
+    },
+    option(
+        "resilience.policies",
+        Kind::Text,
+        "\"\"",
+        "A TOML file that says how dependencies are called: docs/traffic.md. Empty: the defaults for all of them.",
+    ),
+    option(
         "log.format",
         Kind::Word(&["auto", "pretty", "json"]),
         "\"auto\"",
@@ -324,6 +344,10 @@ pub(crate) struct Config {
     pub(crate) web: web::WebConfig,
     /// `limits.*`.
     pub(crate) limits: LimitOptions,
+    /// `cache.*`.
+    pub(crate) cache: CacheOptions,
+    /// `resilience.policies`.
+    pub(crate) policies: Option<String>,
     /// `log.*`.
     pub(crate) log: LogOptions,
     settings: BTreeMap<&'static str, (Setting, Source)>,
@@ -355,6 +379,13 @@ pub(crate) struct PaymentOptions {
 pub(crate) struct WebhookOptions {
     pub(crate) allow_private: bool,
     pub(crate) timeout_ms: u64,
+}
+
+/// The options of section `cache`.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheOptions {
+    pub(crate) bytes: u64,
+    pub(crate) redis: Vec<String>,
 }
 
 /// The options of section `limits`.
@@ -485,6 +516,8 @@ impl Config {
                     redis: filled("limits.redis"),
                     nodes: number("limits.nodes") as u32,
                 },
+                cache: CacheOptions { bytes: number("cache.bytes") as u64, redis: list("cache.redis") },
+                policies: filled("resilience.policies"),
                 log: LogOptions {
                     format: match text("log.format").as_str() {
                         "json" => LogFormat::Json,
@@ -538,6 +571,9 @@ impl Config {
         }
         if let Some(wrong_one) = self.web.trusted_proxies.iter().find(|text| text.parse::<traffic::Network>().is_err()) {
             wrong("web.trusted_proxies", &format!("holds {wrong_one:?}, which is no network such as 10.0.0.0/8"));
+        }
+        if self.cache.redis.len() > 64 || self.cache.redis.iter().any(|url| !url.starts_with("redis://")) {
+            wrong("cache.redis", "must be up to 64 URLs such as redis://:password@host:6379/");
         }
         if self.limits.redis.as_ref().is_some_and(|url| !url.starts_with("redis://")) {
             wrong("limits.redis", "must be a URL such as redis://:password@host:6379/");

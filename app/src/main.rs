@@ -21,6 +21,7 @@ mod migrate;
 mod openapi;
 mod output;
 mod reconcile;
+mod resilience;
 mod sandbox_psp;
 mod serve;
 mod upkeep;

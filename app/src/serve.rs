@@ -17,6 +17,7 @@ pub(crate) struct Running {
     log: Log,
     sagas: Runner,
     server: Server,
+    caches: traffic::cache::Caches,
     upkeep: JoinSet<()>,
     stop: Pin<Box<dyn Future<Output = &'static str> + Send>>,
 }
@@ -34,9 +35,11 @@ impl Running {
         let outside = node.outside(&auth)?;
         let sagas = node.start_workflows(&outside).await?;
         let seal_key = node.seal_key(&auth);
-        let server = Server::bind(node.web(&log, &sagas, auth, outside).await?).await?;
-        let upkeep = crate::upkeep::start(&node, seal_key);
-        Ok(Running { node, log, sagas, server, upkeep, stop })
+        let web = node.web(&log, &sagas, auth, outside).await?;
+        let caches = web.app().caches().clone();
+        let server = Server::bind(web.clone()).await?;
+        let upkeep = crate::upkeep::start(&node, web, seal_key);
+        Ok(Running { node, log, sagas, server, caches, upkeep, stop })
     }
 
     /// Where it can be reached, such as `http://127.0.0.1:8080`.
@@ -68,6 +71,7 @@ impl Running {
             tracing::warn!("requests were still in flight when the grace period ended");
         }
         self.upkeep.shutdown().await;
+        self.caches.stop().await;
         self.sagas.stop().await;
         self.log.stop().await;
         self.node.close().await;

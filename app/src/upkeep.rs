@@ -3,6 +3,7 @@
 use crate::wiring::Node;
 use kernel::Clock;
 use ledger::api::SealKey;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Engine, ShardConfig, Store};
@@ -17,15 +18,26 @@ const PARTITIONS: Duration = Duration::from_secs(6 * 3600);
 const HOLDS: Duration = Duration::from_secs(10);
 /// How often what was written to ledgers is sealed.
 const SEALS: Duration = Duration::from_secs(10);
+/// How often it is noted what is hot in the caches, how many keys of each, and how long a start may load them.
+const HOT: Duration = Duration::from_secs(60);
+const HOT_KEYS: usize = 1_000;
+const WARM_WITHIN: Duration = Duration::from_secs(10);
+const HOT_FILE: &str = "caches-hot.json";
 /// So many months are made ahead.
 const MONTHS_AHEAD: u32 = 3;
 
 /// Starts the tasks. Dropping the set ends them; each of their steps can be cut off and done again.
-pub(crate) fn start(node: &Node, seal_key: SealKey) -> JoinSet<()> {
+pub(crate) fn start(node: &Node, web: web::Web, seal_key: SealKey) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let postgres = node.store.engine(0) == Engine::Postgres;
-    tasks.spawn(expire_holds(node.store.clone()));
+    tasks.spawn(expire_holds(node.store.clone(), i64::from(node.config.node)));
     tasks.spawn(seal_ledgers(node.store.clone(), seal_key, node.clock.clone()));
+    let hot = node.config.data.join(HOT_FILE);
+    tasks.spawn(keep_hot(web.clone(), hot));
+    // Beside an embedded node nobody writes to its folder.
+    if postgres {
+        tasks.spawn(async move { web.follow_changes().await });
+    }
     // A node with one file has nowhere to move a tenant to.
     if postgres || node.store.shards() > 1 {
         tasks.spawn(refresh_directory(node.store.clone()));
@@ -51,10 +63,31 @@ async fn refresh_directory(store: Store) {
     }
 }
 
-async fn expire_holds(store: Store) {
+/// Loads what was hot when the process before ended, and notes from time to time what is hot now.
+async fn keep_hot(web: web::Web, file: PathBuf) {
+    let from = file.clone();
+    if let Ok(Ok(text)) = tokio::task::spawn_blocking(move || std::fs::read_to_string(from)).await {
+        let begun = std::time::Instant::now();
+        let loaded = web.warm(&text, WARM_WITHIN).await;
+        tracing::info!(loaded, ms = begun.elapsed().as_millis() as u64, "caches are warm");
+    }
+    loop {
+        tokio::time::sleep(HOT).await;
+        let (aside, file, hot) = (file.with_extension("new"), file.clone(), web.hot(HOT_KEYS));
+        // A node without a data folder begins cold.
+        let _ = tokio::task::spawn_blocking(move || std::fs::write(&aside, hot).and_then(|()| std::fs::rename(&aside, &file))).await;
+    }
+}
+
+/// One of the nodes that share a database does it.
+async fn expire_holds(store: Store, node: i64) {
+    let candidate = store::Candidate::stand(store.clone(), "ledger.expire_holds", node, HOLDS.as_millis() as i64 * 3);
     let mut failing = false;
     loop {
         tokio::time::sleep(HOLDS).await;
+        if candidate.leads().is_none() {
+            continue;
+        }
         let expired = crate::ledger::expire_holds(&store).await;
         if let (Err(error), false) = (&expired, failing) {
             tracing::warn!(?error, "holds whose time is over can't be released");

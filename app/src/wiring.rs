@@ -12,6 +12,8 @@ use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Environment, ShardConfig, Store, StoreConfig};
+use traffic::cache::{CacheRedis, Caches, CachesConfig};
+use traffic::resilience::Policies;
 use wallets::{Bank, HttpBank, Wallets};
 use webhooks::{Webhooks, WebhooksConfig};
 use workflow::{Parts, Runner, RunnerConfig};
@@ -30,6 +32,8 @@ pub(crate) fn modules() -> Vec<web::Module> {
         web::events_module(),
         web::workflows_module(),
         web::limits_module(),
+        web::caches_module(),
+        web::health_module(),
         crate::import::module(),
     ]
 }
@@ -86,6 +90,8 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
+    /// How whatever is outside is called.
+    policies: Arc<Policies>,
     /// Who has the embedded folder, when it is not this process.
     pub(crate) beside: Option<String>,
     lock: Option<FolderLock>,
@@ -96,6 +102,8 @@ impl Node {
     /// Errors: `cli.folder_in_use`, `cli.no_data` for a reader without data, and those of [`Store::open`].
     pub(crate) fn open(config: Config, how: Use) -> Outcome<Node> {
         let embedded = config.database.is_empty();
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
+        let policies = Arc::new(crate::resilience::policies(&config, &rng)?);
         let (mut lock, mut beside) = (None, None);
         match how {
             Use::Serve(purpose) | Use::Write(purpose) if embedded => lock = Some(FolderLock::take(&config.data, purpose)?),
@@ -113,12 +121,11 @@ impl Node {
             _ => {}
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let rng: Arc<dyn Rng> = Arc::new(SystemRng::new());
         // Servers have the numbers up to 511; a tool takes one of the others, so that its ids differ from those of every server.
         let node = if matches!(how, Use::Serve(_)) { config.node } else { 512 + rng.below(512) as u16 };
         let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock.clone(), node)) };
         let store = Store::open(store_config(&config), &migrations(), environment)?;
-        Ok(Node { config, store, clock, rng, beside, lock })
+        Ok(Node { config, store, clock, rng, policies, beside, lock })
     }
 
     /// Starts the consumers of the log in this process.
@@ -147,15 +154,17 @@ impl Node {
             base_urls: options.base_urls.clone(),
             call_timeout_ms: options.call_timeout_ms,
             rates: options.rates.clone(),
+            policies: self.policies.clone(),
         })?;
         let options = &self.config.webhooks;
         let webhooks = Webhooks::new(&WebhooksConfig {
             sealing_key: derived(secret, "webhooks' secrets"),
             allow_private: options.allow_private,
             timeout_ms: options.timeout_ms,
+            policies: self.policies.clone(),
         })?;
         let bank: Option<Arc<dyn Bank>> = match &self.config.payouts {
-            Some((url, token)) => Some(Arc::new(HttpBank::new(url, token)?)),
+            Some((url, token)) => Some(Arc::new(HttpBank::new(url, token, &self.policies)?)),
             None => None,
         };
         let wallets = Wallets::new(&derived(secret, "wallets' codes"), bank);
@@ -182,6 +191,11 @@ impl Node {
         log.register(&mut registry);
         sagas.register(&mut registry);
         outside.payments.register(&mut registry);
+        self.policies.register(&mut registry);
+        let caches = Caches::new(CachesConfig { bytes: self.config.cache.bytes, ..CachesConfig::default() }, self.rng.clone());
+        if !self.config.cache.redis.is_empty() {
+            caches.share(CacheRedis { urls: self.config.cache.redis.clone(), ..CacheRedis::new("") }).await?;
+        }
         let mut app = web::App::builder(self.store.clone(), Arc::new(auth.clone()));
         if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng).await? {
             app = app.limits(limits);
@@ -192,6 +206,10 @@ impl Node {
             .clock(self.clock.clone())
             .rng(self.rng.clone())
             .cursor_key(CursorKey::new(auth.cursor_secret()))
+            .caches(caches)
+            .dependency(crate::resilience::log_health(log))
+            .dependency(crate::resilience::calls_health(&self.policies))
+            .dependency(crate::resilience::disk_health(&self.config))
             .registry(registry)
             .part(auth)
             .part(outside.payments)

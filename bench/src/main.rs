@@ -1,5 +1,6 @@
 //! Load generators and peers. `cargo xtask bench store --help`; every figure is printed with its conditions.
 
+mod cache;
 mod http;
 mod ledger_bench;
 mod limits;
@@ -37,6 +38,8 @@ enum Bench {
     Tenants(tenants::Options),
     /// Rate limits in process: a check of four levels on a million keys, with governor as the peer.
     Limits(limits::Options),
+    /// Caches: a hit with TTL and tag check, with quick_cache and moka as peers; a hit on Redis; what a policy costs a call.
+    Cache(cache::Options),
     /// What one tenant's flood of orders costs nine others, through the whole HTTP path in process.
     Fairness(overload::FairnessOptions),
     /// What three times as many orders as can be placed cost those that are, through the whole HTTP path in process.
@@ -53,6 +56,7 @@ fn main() {
         Bench::Wallets(options) => runtime.block_on(wallets::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),
+        Bench::Cache(options) => runtime.block_on(async { tokio::spawn(cache::run(options)).await.expect("the benchmark does not panic") }),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),
         Bench::Overload(options) => runtime.block_on(overload::overload(options)),
     }

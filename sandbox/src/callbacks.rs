@@ -3,12 +3,13 @@
 use crate::books::Charge;
 use bytes::Bytes;
 use client::{Client, ClientConfig, Method, Request, webhook};
-use kernel::{Clock, Result};
+use kernel::{Clock, Result, SystemRng};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use traffic::resilience::{BreakerConfig, Policy, PolicyConfig};
 
 /// Deliveries that wait or run; beyond that events are dropped, and counted.
 const MAX_WAITING: usize = 20_000;
@@ -44,7 +45,11 @@ struct Inner {
 impl Callbacks {
     /// To this address, signed with this secret. Errors: `internal` when TLS can't be set up.
     pub(crate) fn new(url: String, secret: webhook::Secret, clock: Arc<dyn Clock>, retry_ms: u64) -> Result<Callbacks> {
-        let client = Client::new(ClientConfig { timeout_ms: 5_000, max_body_bytes: 64 * 1024, ..ClientConfig::default() })?;
+        // It tries again by itself, and does not mind one that fails.
+        let breaker = BreakerConfig { failures: u32::MAX, least_calls: u32::MAX, ..BreakerConfig::default() };
+        let policy = PolicyConfig { attempts: 1, timeout_ms: 6_000, bulkhead: MAX_RUNNING as u32, breaker, ..PolicyConfig::default() };
+        let policy = Policy::alone("callbacks", policy, Arc::new(SystemRng::new()));
+        let client = Client::new(ClientConfig { timeout_ms: 5_000, max_body_bytes: 64 * 1024, ..ClientConfig::default() }, policy)?;
         // Ids differ from those of the process before, whose events may still be known to the other side.
         let first = clock.now().micros().unsigned_abs();
         Ok(Callbacks(Arc::new(Inner {

@@ -28,6 +28,8 @@ const CONSTRUCTORS: &[&str] = &[
     "unavailable",
     "unknown",
 ];
+/// Who may open connections: the client itself, and the command line's requests to a server of ours.
+const CALLERS: &[&str] = &["platform/client/", "app/src/demo.rs", "app/src/limits.rs"];
 /// Constructors whose code comes second, after the kind: `kernel::Error`'s general one, and the command line's own failures.
 const CONSTRUCTORS_WITH_KIND: &[&str] = &["Error::new", "Failure::new"];
 
@@ -142,7 +144,7 @@ fn module_path(path: &str, name: &str) -> String {
 
 /// Every rule, in the order in which it is told.
 const RULES: &[fn(&Tree) -> Vec<Finding>] =
-    &[edges, file_headers, promises, wall_clock, unfinished, error_codes, tables, problems_in_order, no_leftover_problems];
+    &[edges, file_headers, promises, wall_clock, raw_clients, unfinished, error_codes, tables, problems_in_order, no_leftover_problems];
 
 /// Every broken rule of the tree, sorted by place.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -247,6 +249,24 @@ fn promises(tree: &Tree) -> Vec<Finding> {
             if !head.contains(part) {
                 found.push(finding(file, 0, format!("the head of lib.rs has no `{part}`")));
             }
+        }
+    }
+    found
+}
+
+/// Whatever calls out goes through the client, and so under a policy: nothing else opens connections by itself. The store and the caches
+/// have protocols of their own; tools and tests talk to our own servers.
+fn raw_clients(tree: &Tree) -> Vec<Finding> {
+    let raw = ["hyper_util::client", "hyper::client", "TcpStream::connect", "reqwest", "ureq"];
+    let mut found = Vec::new();
+    for (file, source) in tree.shipped() {
+        let own = CALLERS.iter().any(|path| file.path.starts_with(path));
+        if own || !(file.path.starts_with("platform/") || file.path.starts_with("modules/") || file.path.starts_with("app/src/")) {
+            continue;
+        }
+        for name in raw {
+            let message = format!("`{name}` calls out without a policy: use the crate client");
+            found.extend(find_word(&source.code, name).map(|at| finding(file, at, message.clone())));
         }
     }
     found
@@ -616,6 +636,20 @@ mod tests {
         );
         assert!(planted(CLOCKS[0], "//! Clock.\nfn f() { SystemTime::now(); }").is_empty());
         assert!(planted("modules/orders/src/x.rs", "//! X, not SystemTime::now().\nfn f() { tx.now(); \"call now()\" }").is_empty());
+    }
+
+    #[test]
+    fn nothing_calls_out_by_itself() {
+        caught(
+            "modules/orders/src/x.rs",
+            "//! X.\nuse hyper_util::client::legacy::Client;",
+            "x.rs:2: `hyper_util::client` calls out without a policy",
+        );
+        caught("platform/web/src/x.rs", "//! X.\nasync fn f() { tokio::net::TcpStream::connect(a).await; }", "calls out without a policy");
+        assert!(planted("platform/client/src/http.rs", "//! X.\nuse hyper_util::client::legacy::Client;").is_empty());
+        assert!(
+            planted("modules/orders/src/x.rs", "//! X.\n#[cfg(test)]\nmod tests { use hyper_util::client::legacy::Client; }").is_empty()
+        );
     }
 
     #[test]

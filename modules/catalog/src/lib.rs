@@ -6,6 +6,7 @@
 //! because orders point at it.
 //! Must never know: stock, orders, customers, or what a price becomes in a cart.
 
+mod cache;
 mod commands;
 mod events;
 mod import;
@@ -46,6 +47,7 @@ pub fn module() -> Module {
         routes: routes::routes(),
         events: events::EVENTS,
         statements: sql::statements(),
+        caches: Some(cache::CACHES),
         audits: vec![
             Audit { name: "catalog.variants_have_products", check: AuditCheck::Tenant(queries::audit_orphans) },
             Audit { name: "catalog.skus_unique", check: AuditCheck::Tenant(queries::audit_skus) },

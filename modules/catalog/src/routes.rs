@@ -1,5 +1,6 @@
 //! The HTTP API.
 
+use crate::cache::Products;
 use crate::commands::{self, AddVariant, SetPrice, UpdateProduct, UpdateVariant, UpsertBatch};
 use crate::import::{Format, ImportReport, MAX_BYTES, Rows};
 use crate::model::{
@@ -9,9 +10,11 @@ use crate::model::{
 use crate::queries::{self, ProductFilter, ProductPosition};
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use kernel::{Currency, Error, Page, Timestamp, UnitPrice};
 use serde::Deserialize;
+use traffic::cache::Found;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use web::{
@@ -101,9 +104,15 @@ async fn create_product(State(app): State<App>, caller: Caller, new: Keyed<NewPr
 
 /// A product with its variants and their prices.
 #[utoipa::path(get, path = "/api/v1/products/{product_id}", tag = "catalog", params(("product_id" = ProductId, Path)), responses((status = 200, body = ProductDetail)))]
-async fn get_product(State(app): State<App>, caller: Caller, Params(id): Params<ProductId>) -> Result<Versioned<ProductDetail>> {
-    let product = app.peek(&caller, move |read| queries::product(read, id)).await?;
-    Ok(Versioned(product.product.version, product))
+async fn get_product(
+    State(app): State<App>,
+    caller: Caller,
+    Params(id): Params<ProductId>,
+) -> Result<(HeaderMap, Versioned<Found<ProductDetail>>)> {
+    let key = (caller.tenant()?, id);
+    let found = app.cached(&caller, &app.part::<Products>().0, key, move |read| queries::product(read, id)).await?;
+    let product = found.ok_or_else(queries::no_product)?;
+    Ok((web::aged(&product), Versioned(product.product.version, product)))
 }
 
 /// Changes a product; what is left out stays.

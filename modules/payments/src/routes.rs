@@ -22,6 +22,7 @@ use std::time::Duration;
 use store::OnceKey;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
+use web::Priority;
 use web::{
     Access, App, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Problem, Query, RawBody, Result, Route, Versioned,
 };
@@ -40,7 +41,7 @@ const TOLD_LOOK_MS: (u64, u64) = (100, 200);
 pub(crate) fn routes() -> Vec<Route> {
     let (read, write, refund) = (Access::Tenant("payments.read"), Access::Tenant("payments.write"), Access::Tenant("payments.refund"));
     let configure = Access::Tenant("payments.configure");
-    vec![
+    let routes = vec![
         Route::new(write, routes!(create_intent)).body_limit(BODY).keyed(),
         Route::new(read, routes!(list_intents)),
         Route::new(read, routes!(get_intent)),
@@ -60,7 +61,9 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(read, routes!(get_routing)),
         Route::new(configure, routes!(set_routing)).body_limit(POLICY_BODY),
         Route::new(Access::Public, routes!(take_callback)).body_limit(CALLBACK_BODY),
-    ]
+    ];
+    // Money goes first when there is too much to do.
+    routes.into_iter().map(|route| route.priority(Priority::Critical)).collect()
 }
 
 /// Refuses a request whose address, or a header that is kept or logged, holds a card number.

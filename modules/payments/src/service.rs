@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::Store;
 use tokio::sync::Notify;
+use traffic::resilience::{Policies, PolicyConfig};
 
 /// Providers whose opened secrets are kept in memory.
 const MAX_OPEN: usize = 1_024;
 
 /// How payments are set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PaymentsConfig {
     /// Seals providers' secrets in the store: 32 bytes from the configuration. Lost, every provider has to be given its secrets again.
     pub sealing_key: [u8; 32],
@@ -27,6 +28,8 @@ pub struct PaymentsConfig {
     pub call_timeout_ms: u64,
     /// Where exchange rates come from each minute: an absolute path, or `http(s)://...`. None for no rates.
     pub rates: Option<String>,
+    /// How providers are called: `payments.HOST:PORT` by that name, or `payments` for all of them.
+    pub policies: Arc<Policies>,
 }
 
 /// What the module shares between its routes and its workflows; cheap to clone. The application puts one into both.
@@ -37,6 +40,10 @@ struct Inner {
     key: SealingKey,
     client: Client,
     metrics: Metrics,
+    policies: Arc<Policies>,
+    /// Of a provider, unless the configuration says otherwise. Whatever asks a provider is a saga's step, which knows itself when to ask
+    /// again: so here it is asked once.
+    usual: PolicyConfig,
     base_urls: Vec<String>,
     rates: Option<String>,
     breakers: Mutex<Breakers>,
@@ -87,11 +94,16 @@ impl Payments {
     /// Sets it up. Errors: `internal` when TLS can't be.
     pub fn new(config: &PaymentsConfig) -> Result<Payments> {
         let timeout_ms = config.call_timeout_ms.clamp(10, 12_000);
-        let client = Client::new(ClientConfig { timeout_ms, connect_timeout_ms: timeout_ms.min(3_000), ..ClientConfig::default() })?;
+        let usual = PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, ..PolicyConfig::default() };
+        let policy = config.policies.of_kind("payments", "payments", usual);
+        let client =
+            Client::new(ClientConfig { timeout_ms, connect_timeout_ms: timeout_ms.min(3_000), ..ClientConfig::default() }, policy)?;
         Ok(Payments(Arc::new(Inner {
             key: SealingKey::new(&config.sealing_key),
             client,
             metrics: Metrics::default(),
+            policies: config.policies.clone(),
+            usual,
             base_urls: config.base_urls.clone(),
             rates: config.rates.clone(),
             breakers: Mutex::default(),
@@ -189,7 +201,9 @@ impl Payments {
         }
         let secrets = self.secrets(tenant, &provider)?;
         let Provider { kind, base_url, honours_keys, version, .. } = provider;
-        let adapter = Arc::new(Adapter { kind, base_url, secrets, honours_keys, client: self.0.client.clone() });
+        let host = base_url.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or_default();
+        let policy = self.0.policies.of_kind(&format!("payments.{host}"), "payments", self.0.usual);
+        let adapter = Arc::new(Adapter { kind, base_url, secrets, honours_keys, client: self.0.client.under(policy) });
         let mut open = locked(&self.0.open);
         if open.len() >= MAX_OPEN {
             open.clear();

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use kernel::Result;
 use serde::Deserialize;
 use serde_json::json;
+use traffic::resilience::{Policies, PolicyConfig};
 use workflow::Outcome;
 
 /// A bank at an address.
@@ -41,8 +42,10 @@ fn heard(answer: &Response) -> Outcome {
 
 impl HttpBank {
     /// At `base_url`, with a bearer token. Errors: `internal` when TLS can't be set up.
-    pub fn new(base_url: &str, token: &str) -> Result<HttpBank> {
-        let client = Client::new(ClientConfig::default())?;
+    pub fn new(base_url: &str, token: &str, policies: &Policies) -> Result<HttpBank> {
+        // The saga that pays out knows itself when to ask again.
+        let usual = PolicyConfig { timeout_ms: ClientConfig::default().timeout_ms + 100, attempts: 1, ..PolicyConfig::default() };
+        let client = Client::new(ClientConfig::default(), policies.of_kind("wallets.bank", "wallets", usual))?;
         Ok(HttpBank { client, base_url: base_url.trim_end_matches('/').to_owned(), token: token.to_owned() })
     }
 

@@ -4,9 +4,10 @@ use crate::model::{Endpoint, EndpointId, Signing};
 use client::{Client, ClientConfig, SealingKey, webhook};
 use kernel::{Error, Result, Rng, TenantId, Timestamp};
 use std::sync::Arc;
+use traffic::resilience::{BreakerConfig, Policies, PolicyConfig};
 
 /// How webhooks are set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WebhooksConfig {
     /// Seals endpoints' secrets in the store: 32 bytes from the configuration. Lost, every endpoint needs a new secret.
     pub sealing_key: [u8; 32],
@@ -14,6 +15,8 @@ pub struct WebhooksConfig {
     pub allow_private: bool,
     /// How long one attempt may take, in milliseconds; at most 15 s.
     pub timeout_ms: u64,
+    /// How receivers are called: `webhooks`.
+    pub policies: Arc<Policies>,
 }
 
 /// What the module shares between its routes and its workflows; cheap to clone. The application puts one into both.
@@ -34,7 +37,12 @@ impl Webhooks {
     /// Sets it up. Errors: `internal` when TLS can't be.
     pub fn new(config: &WebhooksConfig) -> Result<Webhooks> {
         let timeout_ms = config.timeout_ms.clamp(10, 15_000);
-        let client = Client::new(ClientConfig {
+        // A delivery knows itself when to try again, and receivers have nothing to do with each other: one attempt, and a breaker that nobody
+        // opens for the others.
+        let never = BreakerConfig { failures: u32::MAX, least_calls: u32::MAX, ..BreakerConfig::default() };
+        let usual = PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, bulkhead: 256, breaker: never, ..PolicyConfig::default() };
+        let policy = config.policies.of_kind("webhooks", "webhooks", usual);
+        let config_of_client = ClientConfig {
             timeout_ms,
             connect_timeout_ms: timeout_ms.min(3_000),
             // What a receiver says is not kept: only its status counts.
@@ -42,7 +50,8 @@ impl Webhooks {
             idle_per_host: 4,
             public_only: !config.allow_private,
             ..ClientConfig::default()
-        })?;
+        };
+        let client = Client::new(config_of_client, policy)?;
         Ok(Webhooks(Arc::new(Inner { key: SealingKey::new(&config.sealing_key), client, allow_private: config.allow_private })))
     }
 

@@ -1,4 +1,4 @@
-//! The client: HTTP/1.1 over TCP or TLS, with a pool of connections.
+//! The client: HTTP/1.1 over TCP or TLS, with a pool of connections, under the policy of a dependency.
 
 use crate::guard::{Resolver, is_public, literal};
 use bytes::Bytes;
@@ -10,7 +10,10 @@ use hyper_util::client::legacy::{Client as Pool, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kernel::{Error, Result};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use traffic::resilience::Policy;
 
 /// Bounds of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +46,12 @@ impl Default for ClientConfig {
     }
 }
 
-/// A client; cheap to clone. Its clones share one pool of connections.
+/// A client of one dependency; cheap to clone. Its clones share one pool of connections.
 #[derive(Clone)]
 pub struct Client {
     pool: Pool<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     config: ClientConfig,
+    policy: Arc<Policy>,
 }
 
 /// What is asked.
@@ -100,8 +104,8 @@ impl fmt::Display for Failure {
 }
 
 impl Client {
-    /// A client that trusts the machine's certificates. Errors: `internal` when TLS can't be set up.
-    pub fn new(config: ClientConfig) -> Result<Client> {
+    /// A client that trusts the machine's certificates and calls under this policy. Errors: `internal` when TLS can't be set up.
+    pub fn new(config: ClientConfig, policy: Arc<Policy>) -> Result<Client> {
         let mut http = HttpConnector::new_with_resolver(Resolver::new(config.public_only));
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -117,11 +121,69 @@ impl Client {
             .pool_idle_timeout(Duration::from_millis(config.idle_timeout_ms))
             .pool_max_idle_per_host(config.idle_per_host)
             .build(https);
-        Ok(Client { pool, config })
+        Ok(Client { pool, config, policy })
     }
 
-    /// Sends it, and reads the whole answer, whatever its status.
+    /// The same for another dependency, on the same pool of connections.
+    #[must_use]
+    pub fn under(&self, policy: Arc<Policy>) -> Client {
+        Client { policy, ..self.clone() }
+    }
+
+    /// Sends it, and reads the whole answer, whatever its status. It is sent again only when it has certainly not been seen.
     pub async fn send(&self, request: Request) -> std::result::Result<Response, Failure> {
+        self.call(request, false).await
+    }
+
+    /// The same for what may be done twice: a read, or a write under a key that the receiver honours. It is sent again after any failure, an
+    /// answer of 500 and above included.
+    pub async fn send_repeatable(&self, request: Request) -> std::result::Result<Response, Failure> {
+        self.call(request, true).await
+    }
+
+    /// Under the policy. An answer of 500 and above counts as a failure of the dependency, and is an answer nevertheless.
+    async fn call(&self, request: Request, repeatable: bool) -> std::result::Result<Response, Failure> {
+        let last: Mutex<Option<std::result::Result<Response, Failure>>> = Mutex::new(None);
+        // Whether some attempt may have been seen.
+        let seen = AtomicBool::new(false);
+        let attempt = |_| {
+            let request = request.clone();
+            let (last, seen) = (&last, &seen);
+            async move {
+                let before = seen.swap(true, SeqCst);
+                let answer = self.once(request).await;
+                if matches!(answer, Err(Failure::NotSent(_))) {
+                    seen.store(before, SeqCst);
+                }
+                let verdict = match &answer {
+                    Ok(response) if response.status >= 500 => {
+                        Err(Error::unknown("dependency.failed", format!("it answered {}", response.status)))
+                    }
+                    Ok(_) => Ok(()),
+                    Err(Failure::NotSent(why)) => Err(Error::unavailable("dependency.not_sent", why.clone())),
+                    Err(Failure::Unanswered(why)) => Err(Error::unknown("dependency.unanswered", why.clone())),
+                };
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+                verdict
+            }
+        };
+        let ran = if repeatable { self.policy.call(attempt).await } else { self.policy.call_once(attempt).await };
+        let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failure = match (ran, last) {
+            (_, Some(Ok(response))) => return Ok(response),
+            (Ok(()), _) => Failure::Unanswered("the answer was lost".to_owned()),
+            (Err(error), Some(Err(failure))) if !matches!(error.code(), "dependency.timeout") => failure,
+            (Err(error), _) => Failure::NotSent(error.detail().to_owned()),
+        };
+        // What one attempt did not send, an earlier one may have sent.
+        Err(match failure {
+            Failure::NotSent(why) if seen.load(SeqCst) => Failure::Unanswered(why),
+            failure => failure,
+        })
+    }
+
+    /// One attempt.
+    async fn once(&self, request: Request) -> std::result::Result<Response, Failure> {
         let mut outgoing = hyper::Request::builder().method(request.method).uri(&request.url);
         for (name, value) in &request.headers {
             let value = HeaderValue::from_str(value).map_err(|_| Failure::NotSent(format!("the header {name} is no header value")))?;
@@ -167,12 +229,19 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kernel::SeededRng;
+    use std::sync::atomic::AtomicU32;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use traffic::resilience::{BreakerConfig, BreakerState, PolicyConfig};
 
     fn quick() -> Client {
+        under(PolicyConfig { attempts: 1, ..PolicyConfig::default() })
+    }
+
+    fn under(policy: PolicyConfig) -> Client {
         let config = ClientConfig { connect_timeout_ms: 200, timeout_ms: 400, max_body_bytes: 64, ..ClientConfig::default() };
-        Client::new(config).expect("a client")
+        Client::new(config, Policy::alone("test", policy, Arc::new(SeededRng::new(1)))).expect("a client")
     }
 
     fn get(url: String) -> Request {
@@ -217,5 +286,75 @@ mod tests {
         assert!(matches!(quick().send(get(silent)).await, Err(Failure::Unanswered(_))));
         let broken = server(Some("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")).await;
         assert!(matches!(quick().send(get(broken)).await, Err(Failure::Unanswered(_))));
+    }
+
+    /// A server that counts what it gets, and hangs, answers 500, or is well, as it is told.
+    async fn moody() -> (String, Arc<AtomicU32>, Arc<AtomicU32>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let (mood, got) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (its_mood, counts) = (mood.clone(), got.clone());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (mood, counts) = (its_mood.clone(), counts.clone());
+                tokio::spawn(async move {
+                    let mut seen = [0; 1024];
+                    if stream.read(&mut seen).await.is_ok_and(|bytes| bytes > 0) {
+                        counts.fetch_add(1, SeqCst);
+                    }
+                    let answer = match mood.load(SeqCst) {
+                        0 => return tokio::time::sleep(Duration::from_secs(60)).await,
+                        1 => "HTTP/1.1 500 Oh\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+                        _ => "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+                    };
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        (url, mood, got)
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_seen_is_not_sent_again() {
+        let (url, mood, got) = moody().await;
+        let client = under(PolicyConfig { pause_ms: 1, timeout_ms: 200, ..PolicyConfig::default() });
+        assert!(matches!(client.send(get(url.clone())).await, Err(Failure::Unanswered(_))));
+        assert_eq!(got.load(SeqCst), 1, "it hung: nobody knows");
+        mood.store(1, SeqCst);
+        assert_eq!(client.send(get(url.clone())).await.expect("an answer").status, 500);
+        assert_eq!(got.load(SeqCst), 2);
+        assert_eq!(client.send_repeatable(get(url)).await.expect("an answer").status, 500);
+        assert_eq!(got.load(SeqCst), 5, "what may be repeated is, three times in all");
+        // Nobody listens: it is tried again, and is still certainly not sent.
+        let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+        assert!(matches!(client.send(get(format!("http://{nobody}/"))).await, Err(Failure::NotSent(_))));
+    }
+
+    #[tokio::test]
+    async fn one_who_hangs_takes_no_more_than_its_seats_and_comes_back_by_itself() {
+        let (url, mood, got) = moody().await;
+        let open_ms = 300;
+        let breaker = BreakerConfig { failures: 5, open_ms, ..BreakerConfig::default() };
+        let policy = PolicyConfig { bulkhead: 8, bulkhead_wait_ms: 20, timeout_ms: 250, attempts: 1, breaker, ..PolicyConfig::default() };
+        let client = under(policy);
+        let begun = std::time::Instant::now();
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (client, url) = (client.clone(), url.clone());
+            calls.spawn(async move { client.send(get(url)).await });
+        }
+        let failures = calls.join_all().await;
+        let certain = failures.iter().filter(|answer| matches!(answer, Err(Failure::NotSent(_)))).count();
+        assert_eq!((got.load(SeqCst), certain), (8, 92), "eight seats, and the rest is told at once that nothing was sent");
+        assert_eq!(client.policy.breaker(), BreakerState::Open);
+        assert!(begun.elapsed() < Duration::from_millis(2_000));
+        assert!(matches!(client.send(get(url.clone())).await, Err(Failure::NotSent(_))), "nobody calls it now");
+        mood.store(2, SeqCst);
+        let healed = std::time::Instant::now();
+        while client.send(get(url.clone())).await.is_err() {
+            assert!(healed.elapsed() < Duration::from_millis(open_ms + 500), "traffic is back within one probe interval");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(client.policy.breaker(), BreakerState::Closed);
     }
 }

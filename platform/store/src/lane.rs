@@ -8,6 +8,7 @@ use crate::call::OnceKey;
 use crate::event::EventId;
 use crate::job::Job;
 use crate::metrics::LaneMetrics;
+use crate::observe::Observers;
 use crate::queue::Queue;
 use crate::tx::{Emitted, Group, Memory, Read, Session, Tx};
 use kernel::{Clock, Error, ErrorKind, IdGenerator, Result, Timestamp};
@@ -133,6 +134,7 @@ pub(crate) struct Lane<E> {
     /// What the commands of earlier groups keep.
     pub memory: Memory,
     pub forward: Forward,
+    pub observers: Observers,
     pub metrics: LaneMetrics,
 }
 
@@ -330,8 +332,14 @@ impl<E: LaneEngine> Lane<E> {
             remains.events.push(NumberedEvent { id, sequence: remains.last_sequence, emitted });
         }
         let (last, emitted) = (remains.last_sequence, !remains.events.is_empty());
+        let observed = self.observers.pick(self.shard, self.number, &remains.events);
         let committing = Instant::now();
-        match self.engine.commit(self.number, remains, now) {
+        let committed = self.engine.commit(self.number, remains, now);
+        // Before anyone is answered, and also when it may have been committed.
+        if !matches!(committed, Committed::No(_)) {
+            observed.iter().for_each(|(observer, changes)| (observer.observe)(changes));
+        }
+        match committed {
             Committed::Yes => {
                 self.metrics.commit(committing.elapsed());
                 self.memory = group.memory;

@@ -66,9 +66,14 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS store_migrations (
 )";
 const APPLIED: &str = "SELECT module, number, checksum FROM store_migrations ORDER BY module, number";
 
+const STEPS: &[Migration] = &[
+    Migration { number: 1, name: "store", sql: include_str!("../migrations/0001_store.sql") },
+    Migration { number: 2, name: "leases", sql: include_str!("../migrations/0002_leases.sql") },
+];
+
 /// The store's own tables.
 pub(crate) fn store_migrations() -> Migrations {
-    Migrations { module: "store", steps: &[Migration { number: 1, name: "store", sql: include_str!("../migrations/0001_store.sql") }] }
+    Migrations { module: "store", steps: STEPS }
 }
 
 /// The text of a file for one engine. A block ends at `-- @end` or where the other engine's begins.
@@ -482,7 +487,7 @@ mod tests {
         let mut connection = rusqlite::Connection::open_in_memory().unwrap();
         let both = [store_migrations(), OLD[0]];
         let applied = run_sqlite(&mut connection, &both, NOW).unwrap();
-        assert_eq!(applied.iter().map(|a| (a.module, a.number)).collect::<Vec<_>>(), [("store", 1), ("m", 1)]);
+        assert_eq!(applied.iter().map(|a| (a.module, a.number)).collect::<Vec<_>>(), [("store", 1), ("store", 2), ("m", 1)]);
         assert!(run_sqlite(&mut connection, &both, NOW).unwrap().is_empty());
         let newer = [store_migrations(), NEW[0]];
         assert_eq!(run_sqlite(&mut connection, &newer, NOW).unwrap(), [Applied { module: "m", number: 2, name: "second" }]);
@@ -502,7 +507,7 @@ mod tests {
         let names = |shard: &ShardConfig, sets: &[Migrations]| -> Vec<(&str, u32)> {
             pending_migrations(shard, sets).unwrap().iter().map(|p| (p.module, p.number)).collect()
         };
-        let everything = [("store", 1), ("m", 1), ("m", 2)];
+        let everything = [("store", 1), ("store", 2), ("m", 1), ("m", 2)];
         assert_eq!(names(&shard, NEW), everything);
         assert!(!path.exists());
         std::fs::write(&path, b"").unwrap();

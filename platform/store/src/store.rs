@@ -7,9 +7,11 @@ use crate::job::{Codec, Command, Job, SetCommand, SetFunction, json_codec};
 use crate::lane::{Departure, Forward, Lane, LaneEngine};
 use crate::metrics::StoreMetrics;
 use crate::migrate::Migrations;
+use crate::observe::{Change, Observer, Observers};
 use crate::queue::{Bounds, Queue};
 use crate::reader::{PEEK_MS, READ_MS, ReadEngine as _, Readers, read_once};
 use crate::replica::{CommitPosition, MAX_REPLICAS, Mark, ReplicaConnection, Replicas, SYSTEM, WRITTEN, Wal};
+use crate::sql::Sql;
 use crate::tx::{Read, Tx};
 use crate::value::{FromRow, Row};
 use crate::{postgres, sqlite};
@@ -148,8 +150,12 @@ struct Inner {
     /// Tenants that live on another shard than the home.
     directory: RwLock<HashMap<TenantId, u16>>,
     environment: Environment,
+    observers: Observers,
     metrics: StoreMetrics,
 }
+
+/// Events that one look at a lane goes over.
+const MAX_LOOK: i64 = 100_000;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -254,12 +260,13 @@ impl Store {
             Some(inner) => inner.forward(job, departure),
             None => job.finish(Err(Error::unavailable("store.closed", "the store is shutting down"))),
         });
+        let observers = Observers::default();
         let mut shards = Vec::new();
         for (number, shard) in config.shards.iter().enumerate() {
             let number = u16::try_from(number).map_err(|_| Error::invalid("store.too_many_shards", "at most 65,535 shards"))?;
-            shards.push(open_shard(number, shard, &config, migrations, &environment, &metrics, &forward)?);
+            shards.push(open_shard(number, shard, &config, migrations, &environment, &metrics, &forward, &observers)?);
         }
-        let inner = Arc::new(Inner { shards, directory: RwLock::default(), environment, metrics });
+        let inner = Arc::new(Inner { shards, directory: RwLock::default(), environment, observers, metrics });
         // The cell was made above and is set once.
         let _ = weak.set(Arc::downgrade(&inner));
         let store = Store { inner };
@@ -508,6 +515,39 @@ impl Store {
         Ok(events.into_iter().map(|row| row.on(after.shard)).collect())
     }
 
+    /// Tells `observer` of the events that this process commits from now on, before the commands that emitted them are answered. What other
+    /// processes commit is read with [`Store::changes_after`].
+    pub fn observe(&self, observer: Observer) {
+        self.inner.observers.add(observer);
+    }
+
+    /// The events of these kinds that were committed on a lane after `after`, without their payloads; up to which sequence was looked, and
+    /// whether that was all. Without an `after`, only where the lane's end is. Errors: `store.unavailable`.
+    pub async fn changes_after(&self, shard: u16, lane: u16, after: Option<i64>, kinds: Vec<String>) -> Result<(i64, bool, Vec<Change>)> {
+        const LAST: &str = "SELECT last_sequence FROM store_lanes WHERE lane = $1";
+        const CHANGES: Sql = Sql::per_engine(
+            "SELECT sequence, tenant_id, kind, subject FROM store_events
+            WHERE lane = $1 AND sequence > $2 AND sequence <= $3 AND kind IN (SELECT value FROM json_each($4)) ORDER BY sequence",
+            "SELECT sequence, tenant_id, kind, subject FROM store_events
+            WHERE lane = $1 AND sequence > $2 AND sequence <= $3 AND kind = ANY($4) ORDER BY sequence",
+        );
+        self.read_shard(shard, move |read| {
+            let last: i64 = read.opt(LAST, (lane,))?.map_or(0, |(last,)| last);
+            let Some(after) = after.filter(|after| *after < last) else { return Ok((last, true, Vec::new())) };
+            // So much in one look, however long nobody has looked.
+            let seen = last.min(after + MAX_LOOK);
+            let rows: Vec<(i64, i64, String, String)> = read.all(CHANGES, (lane, after, seen, kinds.clone()))?;
+            let change = |(sequence, tenant, kind, subject)| Change {
+                position: Position { shard, lane: lane as i16, sequence },
+                tenant: (tenant != 0).then(|| TenantId::from_i64(tenant)),
+                kind,
+                subject,
+            };
+            Ok((seen, seen == last, rows.into_iter().map(change).collect()))
+        })
+        .await
+    }
+
     /// Up to `limit` events of one tenant on its shard with ids after `after`, in the order of their ids.
     pub async fn tenant_events_after(&self, tenant: TenantId, after: i64, limit: u32) -> Result<Vec<Event>> {
         const AFTER: &str = "SELECT event_id, lane, sequence, tenant_id, kind, version, subject, occurred_at, correlation_id, payload
@@ -600,6 +640,7 @@ fn spawn(threads: &mut Vec<JoinHandle<()>>, name: String, run: impl FnOnce() + S
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "the parts of a shard, named once")]
 fn open_shard(
     number: u16,
     shard: &ShardConfig,
@@ -608,6 +649,7 @@ fn open_shard(
     environment: &Environment,
     metrics: &StoreMetrics,
     forward: &Forward,
+    observers: &Observers,
 ) -> Result<Shard> {
     let now = environment.clock.now();
     let readers = Arc::new(Readers::new());
@@ -624,7 +666,7 @@ fn open_shard(
             let engine = sqlite::SqliteLane::open(path, prepared.tenant_tables.clone(), shared.clone(), environment.clock.clone())?;
             sequences = prepared.sequences;
             let last = sequences.first().copied().unwrap_or(0);
-            lanes.push(start_lane(number, 0, engine, last, config, environment, metrics, forward, &mut threads)?);
+            lanes.push(start_lane(number, 0, engine, last, config, environment, metrics, forward, observers, &mut threads)?);
             for reader in 0..config.readers.max(1) {
                 let engine = sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?;
                 let queue = readers.clone();
@@ -643,7 +685,7 @@ fn open_shard(
             let marks: Vec<Mark> = sequences.iter().filter(|_| !replica_urls.is_empty()).map(|_| Mark::default()).collect();
             for (lane, last) in sequences.iter().copied().enumerate() {
                 let engine = postgres::PostgresLane::open(url, *prepared, marks.get(lane).cloned())?;
-                lanes.push(start_lane(number, lane as u16, engine, last, config, environment, metrics, forward, &mut threads)?);
+                lanes.push(start_lane(number, lane as u16, engine, last, config, environment, metrics, forward, observers, &mut threads)?);
             }
             for reader in 0..config.readers.max(1) {
                 let engine = postgres::Connection::open(url, *prepared)?;
@@ -694,6 +736,7 @@ fn start_lane(
     environment: &Environment,
     metrics: &StoreMetrics,
     forward: &Forward,
+    observers: &Observers,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<LaneHandle> {
     let bounds = Bounds {
@@ -716,6 +759,7 @@ fn start_lane(
         woken,
         memory: crate::tx::Memory::default(),
         forward: forward.clone(),
+        observers: observers.clone(),
         metrics: metrics.lane(shard, number),
     };
     spawn(threads, format!("lane-{shard}-{number}"), move || lane.run())?;

@@ -1,4 +1,4 @@
-//! Rate limits, and what keeps one slow neighbour from stopping everybody.
+//! Rate limits, caches, and what keeps one slow neighbour from stopping everybody.
 //!
 //! Promises: a decision is exact where its algorithm is; several rules decide about one request all or none; what is remembered never grows
 //! beyond what was set, whoever asks; rules change while requests run, and keep what was counted.
@@ -6,7 +6,10 @@
 
 mod address;
 mod algorithm;
+pub mod cache;
 mod limiter;
+mod link;
+pub mod lock;
 pub mod resilience;
 mod rules;
 mod shared;

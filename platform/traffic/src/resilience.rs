@@ -17,5 +17,5 @@ mod shed;
 mod tests;
 
 pub use breaker::{Breaker, BreakerConfig, BreakerState, Pass};
-pub use policy::{Budget, Deadline, Policies, Policy, PolicyConfig, backoff_us};
+pub use policy::{Budget, Deadline, MAX_POLICIES, Policies, Policy, PolicyConfig, backoff_us};
 pub use shed::{Priority, Shedder, Slot};

@@ -1,20 +1,25 @@
 //! What every handler shares: the store, time, randomness, the authenticator and the modules' own parts.
 
+use crate::caches::{Invalidations, Part};
 use crate::caller::Caller;
 use crate::config::WebConfig;
 use crate::edge::Web;
+use crate::health::Dependency;
 use crate::metrics::HttpMetrics;
 use crate::module::Module;
 use futures_util::future::BoxFuture;
-use kernel::{Actor, Clock, CursorKey, Error, Result, Rng, SystemRng, TenantId};
+use kernel::{Actor, Clock, CursorKey, Error, ErrorKind, Result, Rng, SystemRng, TenantId};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use store::{Once, OnceKey, Read, SetFunction, Store, Tx};
 use tokio::sync::watch;
+use traffic::cache::{Cache, Cacheable, Cached, Caches, CachesConfig, Found};
+use traffic::resilience::Shedder;
 
 /// What a caller shows to say who it is.
 #[derive(Clone, Copy)]
@@ -89,6 +94,10 @@ pub(crate) struct Inner {
     pub(crate) metrics: HttpMetrics,
     pub(crate) stopping: watch::Sender<bool>,
     limits: Option<Arc<traffic::Limiter>>,
+    pub(crate) caches: Caches,
+    pub(crate) invalidations: Arc<Invalidations>,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) shedder: Shedder,
     trusted_proxies: traffic::Networks,
     parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
@@ -110,6 +119,8 @@ impl App {
             cursor_key: None,
             registry: Registry::default(),
             limits: None,
+            caches: None,
+            dependencies: Vec::new(),
             parts: HashMap::new(),
         }
     }
@@ -132,6 +143,34 @@ impl App {
     /// The rate limits, if there are any.
     pub fn limits(&self) -> Option<&Arc<traffic::Limiter>> {
         self.0.limits.as_ref()
+    }
+
+    /// The caches of this process.
+    pub fn caches(&self) -> &Caches {
+        &self.0.caches
+    }
+
+    /// A value of the caller's tenant, out of the cache or read from the primary. A caller that says with `BrandOS-Position` what it has seen
+    /// elsewhere is answered from the store: a cache knows nothing of positions. None when the read says that there is no such thing.
+    /// Errors: `request.tenant_required`, and those of the read, unless an old value may stand in for it.
+    pub async fn cached<K, V, F>(&self, caller: &Caller, cache: &Cache<K, V>, key: K, read: F) -> Result<Option<Found<V>>>
+    where
+        K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+        V: Cached,
+        V::Class: Cacheable,
+        F: Fn(&mut Read<'_>) -> Result<V> + Send + Sync + 'static,
+    {
+        let tenant = caller.tenant()?;
+        let missing = |answer: Result<V>| match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        if caller.position.is_some() {
+            return Ok(missing(self.store().peek_at(tenant, caller.position, read).await)?.map(Found::loaded));
+        }
+        let store = self.store().clone();
+        cache.get(&key, move || async move { missing(store.peek(tenant, read).await) }).await
     }
 
     /// The proxies whose word on the client's address is believed.
@@ -235,6 +274,8 @@ pub struct AppBuilder {
     cursor_key: Option<CursorKey>,
     registry: Registry,
     limits: Option<Arc<traffic::Limiter>>,
+    caches: Option<Caches>,
+    dependencies: Vec<Dependency>,
     parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
@@ -281,6 +322,20 @@ impl AppBuilder {
         self
     }
 
+    /// The caches, if not those of a process that is alone with the default sizes.
+    #[must_use]
+    pub fn caches(mut self, caches: Caches) -> Self {
+        self.caches = Some(caches);
+        self
+    }
+
+    /// Something outside that this process depends on, for the health checks.
+    #[must_use]
+    pub fn dependency(mut self, dependency: Dependency) -> Self {
+        self.dependencies.push(dependency);
+        self
+    }
+
     /// The registry in which the store and the log have already put their metrics.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
@@ -310,7 +365,15 @@ impl AppBuilder {
         if let Some(limits) = &self.limits {
             limits.register(&mut self.registry);
         }
+        let shedder = Shedder::new(self.config.concurrency);
         let metrics = HttpMetrics::register(&mut self.registry);
+        let caches = self.caches.unwrap_or_else(|| Caches::new(CachesConfig::default(), rng.clone()));
+        caches.register(&mut self.registry);
+        for open in self.modules.iter().filter_map(|module| module.caches.as_ref()) {
+            let Part(id, part) = (open.open)(&caches)?;
+            self.parts.insert(id, part);
+        }
+        let invalidations = Invalidations::observe(&self.store, &caches, &self.modules);
         let clock = self.clock.unwrap_or_else(|| self.store.clock().clone());
         let inner = Inner {
             store: self.store,
@@ -323,6 +386,10 @@ impl AppBuilder {
             metrics,
             stopping: watch::Sender::new(false),
             limits: self.limits,
+            caches,
+            invalidations,
+            dependencies: self.dependencies,
+            shedder,
             trusted_proxies,
             parts: self.parts,
         };

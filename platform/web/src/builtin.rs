@@ -1,6 +1,7 @@
 //! What every BrandOS serves by itself: health, metrics, the OpenAPI document, and the pages to browse them.
 
 use crate::app::App;
+use crate::health::Mode;
 use crate::module::{Access, Route};
 use crate::problem::Result;
 use axum::extract::State;
@@ -9,12 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
-use kernel::{Error, Scope};
-use std::time::Duration;
+use kernel::Error;
 use utoipa_axum::routes;
 
-/// How long the store may take to say that it is there.
-const READY_MS: u64 = 1_000;
 /// Nothing from elsewhere, nothing inline, no framing.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -57,28 +55,40 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 /// The answer of the health checks.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 struct Health {
-    /// `ok`.
+    /// `ok`, or `degraded` when something that can be done without is away.
     status: &'static str,
+    /// Each dependency. What is done without it is told to those who may see it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dependencies: Vec<HealthOf>,
+}
+
+/// A dependency and how it is.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+struct HealthOf {
+    /// Its name.
+    name: &'static str,
+    /// How it is.
+    mode: Mode,
 }
 
 /// Whether the process runs.
 #[utoipa::path(get, path = "/health/live", tag = "platform", responses((status = 200, body = Health)))]
 async fn live() -> Json<Health> {
-    Json(Health { status: "ok" })
+    Json(Health { status: "ok", dependencies: Vec::new() })
 }
 
-/// Whether requests can be served: the store answers, and the server is not stopping.
+/// Whether requests can be served: the store answers, and the server is not stopping. Names each dependency and how it is.
 #[utoipa::path(get, path = "/health/ready", tag = "platform", responses((status = 200, body = Health)))]
 async fn ready(State(app): State<App>) -> Result<Json<Health>> {
     if *app.stopping().borrow() {
         return Err(Error::unavailable("server.not_ready", "the server is stopping").into());
     }
-    let asked = app.store().read(Scope::Platform, |read| read.one::<(i64,)>("SELECT CAST(1 AS BIGINT)", ()));
-    match tokio::time::timeout(Duration::from_millis(READY_MS), asked).await {
-        Ok(Ok(_)) => Ok(Json(Health { status: "ok" })),
-        Ok(Err(error)) => Err(Error::unavailable("server.not_ready", "the store cannot be asked").caused_by(error).into()),
-        Err(_) => Err(Error::unavailable("server.not_ready", "the store does not answer in time").into()),
+    let states = crate::health::states(&app).await;
+    if let Some(store) = states.iter().find(|state| state.name == crate::health::STORE && state.mode == Mode::Away) {
+        return Err(Error::unavailable("server.not_ready", format!("the store {}", store.detail)).into());
     }
+    let status = if states.iter().all(|state| state.mode == Mode::Normal) { "ok" } else { "degraded" };
+    Ok(Json(Health { status, dependencies: states.iter().map(|state| HealthOf { name: state.name, mode: state.mode }).collect() }))
 }
 
 /// Metrics in the text form of Prometheus (OpenMetrics).

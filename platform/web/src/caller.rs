@@ -8,6 +8,10 @@ use kernel::{Actor, ActorKind, Error, Result, Scope, TenantId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use store::{Call, CommitPosition};
+use traffic::resilience::Deadline;
+
+/// For how long a command is wanted at most, unless a handler says so: what [`Call::new`] says.
+const USUAL_MS: u128 = 5_000;
 
 /// Who is calling, in which tenant, with which request. Made by the edge; a handler takes it as an argument.
 #[derive(Clone, Debug)]
@@ -99,7 +103,12 @@ impl Caller {
     }
 
     fn envelope(&self, scope: Scope) -> Call {
-        Call::new(scope).correlation(self.request_id.clone()).bytes(1024 + self.body_bytes)
+        let call = Call::new(scope).correlation(self.request_id.clone()).bytes(1024 + self.body_bytes);
+        // A command that would begin when nobody waits for its answer any more is not begun.
+        match Deadline::current().map(|deadline| deadline.left().unwrap_or_default().as_millis()) {
+            Some(left_ms) if left_ms < USUAL_MS => call.deadline_ms(left_ms.max(1) as u32),
+            _ => call,
+        }
     }
 }
 

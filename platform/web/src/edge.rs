@@ -37,7 +37,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use store::CommitPosition;
 use tower::{Layer, Service};
-use traffic::resilience::Deadline;
+use traffic::resilience::{Deadline, Priority, Slot};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -335,7 +335,7 @@ fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     } else {
-        let names = "brandos-position, etag, idempotency-replayed, location, retry-after, x-request-id";
+        let names = "age, brandos-position, etag, idempotency-replayed, location, retry-after, warning, x-request-id";
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(names));
         headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(limits::EXPOSED));
     }
@@ -350,6 +350,7 @@ fn mount(router: Router<App>, route: Route, app: &App) -> Router<App> {
         access: route.access,
         body_limit_bytes: route.body_limit_bytes.unwrap_or(config.body_limit_bytes),
         time: Duration::from_millis(route.timeout_ms.unwrap_or(config.request_timeout_ms)),
+        priority: route.priority,
         path: path.as_str().into(),
         in_tenant: path.starts_with("/api/"),
         metrics: crate::openapi::methods(item).into_iter().map(|m| (app.0.metrics.of_route(&m, path), m)).map(|(r, m)| (m, r)).collect(),
@@ -364,6 +365,8 @@ struct Rules {
     path: Box<str>,
     body_limit_bytes: usize,
     time: Duration,
+    /// How much it matters, unless that follows from the method.
+    priority: Option<Priority>,
     /// Whether the request's tenant matters: not to health checks and the like.
     in_tenant: bool,
     metrics: Vec<(Method, RouteMetrics)>,
@@ -412,6 +415,15 @@ where
             let mut told = None;
             let work = AssertUnwindSafe(async {
                 let (mut parts, body) = request.into_parts();
+                // Health checks and metrics come in however full it is.
+                let _slot = if rules.in_tenant {
+                    match make_room(&app, &rules, &parts.method) {
+                        Ok(slot) => Some(slot),
+                        Err(error) => return Problem(error).into_response(),
+                    }
+                } else {
+                    None
+                };
                 if let Err(error) = admit(&app, &rules, &mut parts, &mut told).await {
                     return Problem(error).into_response();
                 }
@@ -451,6 +463,16 @@ where
             Ok(response)
         })
     }
+}
+
+/// A place among the requests that are served at once. As these become many, what matters least is turned away first.
+fn make_room(app: &App, rules: &Rules, method: &Method) -> Result<Slot> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let priority = rules.priority.unwrap_or(if reads { Priority::Low } else { Priority::Normal });
+    app.0.shedder.enter(priority).ok_or_else(|| {
+        app.0.metrics.shed(priority);
+        Error::overloaded("server.overloaded", "too much is under way for a request that can wait; nothing was done").retry_after_ms(1000)
+    })
 }
 
 /// The tenant in which a request writes, and what its caller had seen before.

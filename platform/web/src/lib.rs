@@ -7,11 +7,13 @@
 mod answer;
 mod app;
 mod builtin;
+mod caches;
 mod caller;
 mod config;
 mod edge;
 mod events;
 mod extract;
+mod health;
 mod limits;
 mod metrics;
 mod module;
@@ -24,11 +26,13 @@ mod workflows;
 
 pub use answer::{Created, ETag, Versioned};
 pub use app::{App, AppBuilder, Authenticator, Credential, Identity, PermissionSet};
+pub use caches::{ModuleCaches, Part, aged, caches_module};
 pub use caller::Caller;
 pub use config::WebConfig;
 pub use edge::Web;
 pub use events::events_module;
 pub use extract::{Body, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody};
+pub use health::{Dependency, Mode, health_module};
 pub use limits::{Peer, limits_module};
 pub use module::{
     Access, Audit, AuditCheck, AuditOutcome, EventInfo, InScope, Module, PermissionInfo, Route, RouteInfo, Statement, routes,
@@ -36,4 +40,5 @@ pub use module::{
 pub use openapi::openapi;
 pub use problem::{Problem, Result, precondition_failed, status};
 pub use server::Server;
+pub use traffic::resilience::Priority;
 pub use workflows::workflows_module;

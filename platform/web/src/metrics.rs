@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::time::Duration;
+use traffic::resilience::Priority;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
@@ -22,6 +23,11 @@ struct RequestLabels {
     status: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PriorityLabel {
+    priority: &'static str,
+}
+
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The edge's metrics.
@@ -32,6 +38,8 @@ pub(crate) struct HttpMetrics {
     pub(crate) in_flight: Gauge,
     /// Requests refused because too many were in flight.
     pub(crate) overloaded: Counter,
+    /// Requests that had to go for others that matter more, by priority.
+    shed: Family<PriorityLabel, Counter>,
     /// Requests to no route, or with a method that their route does not take.
     pub(crate) unmatched: Counter,
     /// Open connections.
@@ -49,6 +57,7 @@ impl HttpMetrics {
             seconds: Family::new_with_constructor(buckets),
             in_flight: Gauge::default(),
             overloaded: Counter::default(),
+            shed: Family::default(),
             unmatched: Counter::default(),
             connections: Gauge::default(),
             event_streams: Gauge::default(),
@@ -57,6 +66,7 @@ impl HttpMetrics {
         registry.register_with_unit("http_request_duration", "Time until the answer begins", Unit::Seconds, metrics.seconds.clone());
         registry.register("http_requests_in_flight", "Requests whose answer has not begun", metrics.in_flight.clone());
         registry.register("http_requests_overloaded", "Requests refused because too many were in flight", metrics.overloaded.clone());
+        registry.register("http_requests_shed", "Requests that had to go for others that matter more", metrics.shed.clone());
         registry.register(
             "http_requests_unmatched",
             "Requests to an unknown path or with a method it does not take",
@@ -65,6 +75,17 @@ impl HttpMetrics {
         registry.register("http_connections", "Open connections", metrics.connections.clone());
         registry.register("http_event_streams", "Open event streams", metrics.event_streams.clone());
         metrics
+    }
+
+    /// Counts a request that was turned away for others.
+    pub(crate) fn shed(&self, priority: Priority) {
+        let priority = match priority {
+            Priority::Background => "background",
+            Priority::Low => "low",
+            Priority::Normal => "normal",
+            Priority::Critical => "critical",
+        };
+        self.shed.get_or_create_owned(&PriorityLabel { priority }).inc();
     }
 
     /// The metrics of one route, looked up once.

@@ -25,6 +25,8 @@ pub struct Module {
     pub statements: Vec<Statement>,
     /// What `brandos audit` checks of it.
     pub audits: Vec<Audit>,
+    /// What it remembers.
+    pub caches: Option<crate::caches::ModuleCaches>,
 }
 
 impl Module {
@@ -40,6 +42,7 @@ impl Module {
             events: &[],
             statements: Vec::new(),
             audits: Vec::new(),
+            caches: None,
         }
     }
 }
@@ -137,13 +140,14 @@ pub struct Route {
     pub(crate) body_limit_bytes: Option<usize>,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) keyed: bool,
+    pub(crate) priority: Option<traffic::resilience::Priority>,
     pub(crate) router: UtoipaMethodRouter<App>,
 }
 
 impl Route {
     /// A route of `utoipa_axum::routes!(handler, ...)`. The handlers share one path, written in full: `/api/v1/orders/{id}`.
     pub fn new(access: Access, router: UtoipaMethodRouter<App>) -> Route {
-        Route { access, body_limit_bytes: None, timeout_ms: None, keyed: false, router }
+        Route { access, body_limit_bytes: None, timeout_ms: None, keyed: false, priority: None, router }
     }
 
     /// The most bytes of a body, instead of the configuration's.
@@ -157,6 +161,13 @@ impl Route {
     #[must_use]
     pub fn timeout_ms(mut self, timeout_ms: u64) -> Route {
         self.timeout_ms = Some(timeout_ms);
+        self
+    }
+
+    /// How much it matters when there is too much to do, instead of low for reading and normal for writing.
+    #[must_use]
+    pub fn priority(mut self, priority: traffic::resilience::Priority) -> Route {
+        self.priority = Some(priority);
         self
     }
 

@@ -18,6 +18,7 @@ use store::{Environment, Migration, NewEvent, Store, StoreConfig, Tx};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use utoipa_axum::routes;
 
+mod away;
 mod limits;
 
 const ACME: TenantId = TenantId::from_i64(1001);
@@ -604,7 +605,8 @@ async fn pages_probes_and_metrics_are_there() {
         assert!(!String::from_utf8_lossy(&page.body).contains("http"), "nothing from elsewhere");
     }
     assert_eq!(bench.get("/docs/docs.js", &[]).await.status, 200);
-    assert_eq!(bench.get("/health/ready", &[]).await.json, json!({ "status": "ok" }));
+    let ready = json!({ "status": "ok", "dependencies": [{ "name": "store", "mode": "normal" }] });
+    assert_eq!(bench.get("/health/ready", &[]).await.json, ready);
     bench.get("/api/v1/probe", &[]).await;
     bench.get("/api/v1/probe?days=x", &[]).await;
     bench.get("/nowhere", &[]).await;

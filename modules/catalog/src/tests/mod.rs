@@ -1,6 +1,7 @@
 //! Tests: pure rules as tables and properties in `rules`; what needs a store, on both engines, in `http` and `bulk`.
 
 mod bulk;
+mod cached;
 mod http;
 mod rules;
 

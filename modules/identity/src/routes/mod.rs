@@ -5,7 +5,7 @@ mod session;
 mod tenant;
 
 use crate::commands::By;
-use web::{Access, Caller, PermissionInfo, Route};
+use web::{Access, Caller, PermissionInfo, Priority, Route};
 
 /// What this module's routes ask for.
 pub(crate) const PERMISSIONS: &[PermissionInfo] = &[
@@ -29,12 +29,12 @@ pub(crate) fn routes() -> Vec<Route> {
     use Access::{Platform, Public, SignedIn, Tenant};
     use utoipa_axum::routes;
     let plain = vec![
-        Route::new(Public, routes!(session::sign_in)),
-        Route::new(Public, routes!(session::refresh)),
-        Route::new(SignedIn, routes!(session::sign_out)),
-        Route::new(SignedIn, routes!(session::me)),
-        Route::new(SignedIn, routes!(session::change_password)),
-        Route::new(Public, routes!(session::accept_invitation)),
+        Route::new(Public, routes!(session::sign_in)).priority(Priority::Critical),
+        Route::new(Public, routes!(session::refresh)).priority(Priority::Critical),
+        Route::new(SignedIn, routes!(session::sign_out)).priority(Priority::Critical),
+        Route::new(SignedIn, routes!(session::me)).priority(Priority::Critical),
+        Route::new(SignedIn, routes!(session::change_password)).priority(Priority::Critical),
+        Route::new(Public, routes!(session::accept_invitation)).priority(Priority::Critical),
         Route::new(Tenant("identity.settings.read"), routes!(tenant::get_settings)),
         Route::new(Tenant("identity.settings.write"), routes!(tenant::put_settings)),
         Route::new(Tenant("identity.settings.read"), routes!(tenant::get_flags)),

@@ -4,7 +4,7 @@ pub(crate) mod sandbox;
 pub(crate) mod stripe;
 
 use crate::model::{ProviderKind, Report};
-use client::Client;
+use client::{Client, Failure, Method, Request, Response};
 use kernel::{Currency, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -182,6 +182,16 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
+    /// Calls it. A read is sent again when the policy says so, and so is a write under a key that the provider honours; any other write only
+    /// when it was certainly not seen.
+    async fn send(&self, request: Request) -> std::result::Result<Response, Failure> {
+        let keyed = request.headers.iter().any(|(name, _)| *name == "idempotency-key");
+        if request.method == Method::GET || (keyed && self.honours_keys) {
+            return self.client.send_repeatable(request).await;
+        }
+        self.client.send(request).await
+    }
+
     /// Asks it to do something. `order.reference()` is the idempotency key.
     pub(crate) async fn perform(&self, order: &Order) -> Told {
         match self.kind {

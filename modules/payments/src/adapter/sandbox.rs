@@ -78,7 +78,7 @@ async fn send(
         Bytes::from(body.to_string())
     });
     let url = format!("{}{path}", adapter.base_url);
-    adapter.client.send(Request { method, url, headers, body: body.unwrap_or_default() }).await
+    adapter.send(Request { method, url, headers, body: body.unwrap_or_default() }).await
 }
 
 fn read<T: DeserializeOwned>(response: &Response) -> std::result::Result<T, String> {

@@ -129,7 +129,7 @@ async fn send(
         body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish().into();
     }
     let url = format!("{}{path}", adapter.base_url);
-    adapter.client.send(Request { method, url, headers, body }).await
+    adapter.send(Request { method, url, headers, body }).await
 }
 
 fn read<T: DeserializeOwned>(response: &Response) -> std::result::Result<T, String> {

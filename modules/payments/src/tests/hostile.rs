@@ -131,7 +131,7 @@ impl Run {
         let psp = self.psps.iter().find(|psp| intent["provider_id"] == *psp.id).expect("the provider");
         let url = format!("{}/challenge/{}", psp.url, intent["provider_charge"].as_str().expect("a charge"));
         let body = json!({ "outcome": outcome }).to_string().into();
-        let client = client::Client::new(client::ClientConfig::default()).expect("a client");
+        let client = crate::tests::world::client();
         let answer = client.send(client::Request { method: client::Method::POST, url, headers: Vec::new(), body }).await;
         assert_eq!(answer.expect("an answer").status, 200);
     }

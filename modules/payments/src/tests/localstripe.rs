@@ -6,7 +6,7 @@
 
 use crate::adapter::{Adapter, ChargeStatus, Found, Order, Secrets, Told};
 use crate::model::ProviderKind;
-use client::{Client, ClientConfig, Method, Request};
+use client::{Client, Method, Request};
 use kernel::{Clock as _, SystemClock, Timestamp};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ impl Stripe {
             .stderr(Stdio::null())
             .spawn()
             .expect("localstripe starts");
-        let client = Client::new(ClientConfig::default()).expect("a client");
+        let client = crate::tests::world::client();
         let stripe = Stripe { child, url: format!("http://127.0.0.1:{port}"), client, _folder: folder };
         for _ in 0..200 {
             if stripe.call(Method::GET, "/v1/payment_intents", &[]).await.is_some() {

@@ -153,7 +153,7 @@ testkit::both_engines! {
             let url = format!("{}/challenge/{}", world.psp.url, world.books()[number].id);
             let body = json!({ "outcome": outcome }).to_string().into();
             let request = client::Request { method: client::Method::POST, url, headers: vec![("content-type", "application/json".into())], body };
-            let client = client::Client::new(client::ClientConfig::default()).expect("a client");
+            let client = crate::tests::world::client();
             assert_eq!(client.send(request).await.expect("an answer").status, 200);
         };
         word(0, "pass").await;
@@ -322,7 +322,7 @@ testkit::both_engines! {
             headers: vec![("authorization", "Bearer sk_sandbox".into()), ("idempotency-key", "console".into())],
             body: json!({ "reference": "console", "amount_minor": 9_000 }).to_string().into(),
         };
-        client::Client::new(client::ClientConfig::default()).expect("a client").send(refund).await.expect("an answer");
+        crate::tests::world::client().send(refund).await.expect("an answer");
         let refused = world.ask(&path, "refund", json!({ "amount_minor": 2_000 })).await.expect(200).json;
         assert_eq!((stand(&refused), refused["refunded_minor"].as_i64(), refused["refunding_minor"].as_i64()), (("captured", 10_000), Some(0), Some(0)));
         let detail = world.get(&path).await;

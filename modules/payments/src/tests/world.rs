@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use testkit::{Client, Setup, TestApp, TestResponse};
 use tokio::net::TcpListener;
+use traffic::resilience::{BreakerConfig, Policies, Policy, PolicyConfig};
 
 /// The moment at which a `TestApp`'s clock stands.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_614_400_000_000);
@@ -22,7 +23,13 @@ pub(crate) fn setup() -> Setup {
 
 /// With another patience for providers, in milliseconds.
 pub(crate) fn setup_within(call_timeout_ms: u64) -> Setup {
-    setup_of(PaymentsConfig { sealing_key: [7; 32], base_urls: vec!["http://127.0.0.1".to_owned()], call_timeout_ms, rates: None })
+    setup_of(PaymentsConfig {
+        sealing_key: [7; 32],
+        base_urls: vec!["http://127.0.0.1".to_owned()],
+        call_timeout_ms,
+        rates: None,
+        policies: policies(),
+    })
 }
 
 /// With another configuration.
@@ -30,6 +37,22 @@ pub(crate) fn setup_of(config: PaymentsConfig) -> Setup {
     let payments = Payments::new(&config).expect("payments");
     let for_routes = payments.clone();
     Setup::new(vec![ledger::module(), crate::module()]).customise(move |builder| builder.part(for_routes)).workflow_part(payments)
+}
+
+/// Providers fail all the time here, and are asked nevertheless: what a breaker does is the business of other tests.
+fn policies() -> Arc<Policies> {
+    let text = "[dependency.payments]\nattempts = 1\ntimeout_ms = 60_000\nbreaker = { failures = 1_000_000, least_calls = 1_000_000 }\n";
+    let rng = Arc::new(kernel::SeededRng::new(3));
+    Arc::new(Policies::parse("test", text, rng).expect("the policies are valid"))
+}
+
+/// A client for what only a test asks for.
+pub(crate) fn client() -> client::Client {
+    let rng = Arc::new(kernel::SeededRng::new(3));
+    // Some of them ask until the other side has started.
+    let breaker = BreakerConfig { failures: u32::MAX, least_calls: u32::MAX, ..BreakerConfig::default() };
+    let policy = PolicyConfig { attempts: 1, timeout_ms: 60_000, breaker, ..PolicyConfig::default() };
+    client::Client::new(client::ClientConfig::default(), Policy::alone("test", policy, rng)).expect("a client")
 }
 
 pub(crate) fn psp_config() -> SandboxConfig {

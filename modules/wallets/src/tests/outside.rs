@@ -175,7 +175,7 @@ async fn a_bank_over_http_is_understood() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let bank = crate::HttpBank::new(&url, "secret").expect("a bank");
+    let bank = crate::HttpBank::new(&url, "secret", &policies()).expect("a bank");
     let order = |word: &str| PayoutOrder {
         reference: word.to_owned(),
         iban: "DE89370400440532013000".to_owned(),
@@ -194,6 +194,6 @@ async fn a_bank_over_http_is_understood() {
         assert!(fits(&paid, false) && fits(&asked, true), "{word}: {paid:?}, {asked:?}");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-    let away = crate::HttpBank::new(&format!("http://{nobody}"), "").expect("a bank");
+    let away = crate::HttpBank::new(&format!("http://{nobody}"), "", &policies()).expect("a bank");
     assert!(matches!(away.pay(order("done")).await, Outcome::NotDone(_)) && matches!(away.ask(order("done")).await, Outcome::Unknown(_)));
 }

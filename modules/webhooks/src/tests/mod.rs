@@ -69,7 +69,7 @@ impl Receiver {
 }
 
 fn setup_with(allow_private: bool) -> Setup {
-    let webhooks = Webhooks::new(&WebhooksConfig { sealing_key: [7; 32], allow_private, timeout_ms: 500 }).expect("webhooks");
+    let webhooks = Webhooks::new(&WebhooksConfig { sealing_key: [7; 32], allow_private, timeout_ms: 500, policies: policies() }).expect("webhooks");
     let for_routes = webhooks.clone();
     Setup::new(vec![crate::module()]).customise(move |builder| builder.part(for_routes)).workflow_part(webhooks)
 }

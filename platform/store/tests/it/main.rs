@@ -5,6 +5,7 @@ mod common;
 mod copies;
 mod isolation;
 mod lanes;
+mod leases;
 mod replicas;
 
 use brandos_store as store;

@@ -246,6 +246,21 @@ impl Policy {
         }
     }
 
+    /// A policy that stands alone: of a tool, or in a test. Its metrics are nobody's.
+    pub fn alone(name: &str, config: PolicyConfig, rng: Arc<dyn Rng>) -> Arc<Policy> {
+        Arc::new(Policy::new(name, config, rng, &Families::default()))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Calls that are under way or wait between attempts.
+    pub fn in_flight(&self) -> u32 {
+        self.config.bulkhead - self.seats.available_permits().min(self.config.bulkhead as usize) as u32
+    }
+
     fn now_us(&self) -> u64 {
         self.begun.elapsed().as_micros() as u64
     }
@@ -410,6 +425,9 @@ fn is_failure(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::Unknown | ErrorKind::Internal)
 }
 
+/// Names of dependencies that have a policy, and metrics, of their own.
+pub const MAX_POLICIES: usize = 256;
+
 /// The policies of all dependencies.
 pub struct Policies {
     default: PolicyConfig,
@@ -496,14 +514,29 @@ impl Policies {
 
     /// The policy of a dependency, the same for all who ask.
     pub fn of(&self, dependency: &str) -> Arc<Policy> {
+        self.of_kind(dependency, dependency, self.default)
+    }
+
+    /// The policy of one of several dependencies of a kind, such as a payment provider's host: what the configuration says of it, of its kind,
+    /// or else `usual`. Beyond [`MAX_POLICIES`] names those of a kind share one.
+    pub fn of_kind(&self, dependency: &str, kind: &str, usual: PolicyConfig) -> Arc<Policy> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let dependency = if made.len() < MAX_POLICIES || made.contains_key(dependency) { dependency } else { kind };
         if let Some(policy) = made.get(dependency) {
             return policy.clone();
         }
-        let config = self.own.get(dependency).copied().unwrap_or(self.default);
+        let config = self.own.get(dependency).or(self.own.get(kind)).copied().unwrap_or(usual);
         let policy = Arc::new(Policy::new(dependency, config, self.rng.clone(), &self.families));
         made.insert(dependency.to_owned(), policy.clone());
         policy
+    }
+
+    /// Those that were asked for so far, by name.
+    pub fn all(&self) -> Vec<Arc<Policy>> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Arc<Policy>> = made.values().cloned().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 
     /// Puts the metrics of all of them into the registry.

@@ -244,8 +244,14 @@ fn policies_are_read_from_toml() {
     assert_eq!((mail.config().timeout_ms, mail.config().attempts, mail.config().breaker.failures), (700, 7, 2));
     assert_eq!(mail.config().breaker.open_ms, 30_000);
     let text = include_str!("../../../../docs/traffic.md");
-    let example = text.split("```toml\n").find(|block| block.contains("[dependency.stripe]")).unwrap().split("```").next().unwrap();
-    let stripe = Policies::parse("docs/traffic.md", example, Arc::new(SeededRng::new(1))).unwrap().of("stripe");
+    let example = text
+        .split("```toml\n")
+        .find(|block| block.contains("[dependency.\"payments.api.stripe.com\"]"))
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let stripe = Policies::parse("docs/traffic.md", example, Arc::new(SeededRng::new(1))).unwrap().of("payments.api.stripe.com");
     assert_eq!((stripe.config().timeout_ms, stripe.config().attempts, stripe.config().breaker.open_ms), (3_000, 4, 15_000));
     for (text, line, words) in [
         ("[default]\ntimeout = 5\n", 2, "unknown field `timeout`"),

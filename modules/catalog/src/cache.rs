@@ -1,0 +1,64 @@
+//! What is remembered of products: each with its variants and prices, for an hour, until it changes.
+
+use crate::model::{ProductDetail, ProductId};
+use crate::queries;
+use kernel::{Result, TenantId};
+use std::time::Duration;
+use store::Change;
+use traffic::cache::{Cache, Cached, Caches, Normal, Settings, Tag, Tags};
+use web::{App, ModuleCaches, Part};
+
+/// How long a product is remembered, in milliseconds.
+const TTL_MS: u64 = 3_600_000;
+/// Of the memory of all caches, in percent.
+const MEMORY_PERCENT: u8 = 50;
+
+/// Products by tenant and id.
+pub(crate) struct Products(pub Cache<(TenantId, ProductId), ProductDetail>);
+
+/// Every change of a product, a variant or a price is an event of the product.
+pub(crate) const CACHES: ModuleCaches = ModuleCaches {
+    open,
+    events: &["product.created", "product.updated", "variant.created", "variant.updated", "price.changed"],
+    tags: |change: &Change| match (change.tenant, change.subject.parse::<ProductId>()) {
+        (Some(tenant), Ok(product)) => Tags::from_slice(&[tag(&(tenant, product))]),
+        _ => Tags::new(),
+    },
+    hot: |app, most| serde_json::to_value(app.part::<Products>().0.hot(most)).unwrap_or_default(),
+    warm: |app, keys, within| Box::pin(warm(app, keys, within)),
+};
+
+async fn warm(app: App, keys: serde_json::Value, within: Duration) -> usize {
+    let Ok(keys) = serde_json::from_value::<Vec<(TenantId, ProductId)>>(keys) else { return 0 };
+    let store = app.store().clone();
+    let load = move |(tenant, id): (TenantId, ProductId)| {
+        let store = store.clone();
+        async move { store.peek(tenant, move |read| queries::product(read, id)).await.map(Some) }
+    };
+    app.part::<Products>().0.warm(keys, within, load).await
+}
+
+fn tag(key: &(TenantId, ProductId)) -> Tag {
+    Tag::new("product", (key.0.as_i64(), key.1.as_i64()))
+}
+
+fn open(caches: &Caches) -> Result<Part> {
+    let settings = Settings { ttl_ms: TTL_MS, memory_percent: MEMORY_PERCENT, ..Settings::of::<ProductDetail>("catalog.products") };
+    Ok(Part::new(Products(Cache::new(caches, settings, |key| Tags::from_slice(&[tag(key)]))?)))
+}
+
+impl Cached for ProductDetail {
+    type Class = Normal;
+
+    fn bytes(&self) -> usize {
+        let texts = |texts: &[&str]| texts.iter().map(|text| text.len()).sum::<usize>();
+        let product = &self.product;
+        let own = texts(&[&product.title, &product.description, product.external_id.as_deref().unwrap_or_default()]);
+        let variants = self.variants.iter().map(|variant| {
+            let options = variant.options.iter().map(|option| size_of_val(option) + texts(&[&option.name, &option.value])).sum::<usize>();
+            let text = texts(&[&variant.sku, &variant.title, variant.barcode.as_deref().unwrap_or_default()]);
+            size_of_val(variant) + text + options + size_of_val(&variant.prices[..])
+        });
+        size_of::<Self>() + own + variants.sum::<usize>()
+    }
+}
