@@ -20,6 +20,11 @@ const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 /// How long the loser of a race for a position lets the winner go ahead, at most, in milliseconds.
 const GIVE_WAY_MS: u64 = 20;
 
+/// After a batch that was not full, the lane lets events gather for so many times as long as the batch took, and for so long at most:
+/// a busy lane has few large batches instead of many small ones, which take its commands' time.
+const PACE: u32 = 2;
+const LONGEST_PACE: Duration = Duration::from_millis(50);
+
 /// A consumer on this lane.
 struct Member {
     consumer: Consumer,
@@ -89,9 +94,15 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
             }
         }
         let mut idle = true;
+        let began = Instant::now();
         if !reload {
             match lane.step().await {
-                Ok(Step::Worked) => idle = false,
+                Ok(Step::Worked { full }) => {
+                    idle = false;
+                    if !full {
+                        tokio::time::sleep((began.elapsed() * PACE).min(LONGEST_PACE)).await;
+                    }
+                }
                 Ok(Step::Idle) => {}
                 Ok(Step::Moved) => {
                     tokio::time::sleep(Duration::from_millis(lane.shared.rng.below(GIVE_WAY_MS))).await;
@@ -120,7 +131,10 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
 }
 
 enum Step {
-    Worked,
+    /// Whether there was as much as a batch takes.
+    Worked {
+        full: bool,
+    },
     Idle,
     Moved,
 }
@@ -203,8 +217,10 @@ impl Lane {
                 }
                 continue;
             }
-            if matches!(step, Step::Idle) {
-                step = Step::Worked;
+            match &mut step {
+                Step::Idle => step = Step::Worked { full: events.len() >= limit },
+                Step::Worked { full } => *full |= events.len() >= limit,
+                Step::Moved => {}
             }
             let fared = join_all(group.iter().map(|i| self.hand(&self.members[*i], &events))).await;
             drop(events);

@@ -12,8 +12,14 @@ const TURN: usize = 8;
 const COMPANY: Duration = Duration::from_secs(1);
 /// What one tenant's commands may add to a group while it has company, in nanoseconds and, whatever they cost, in commands: bounds
 /// what a flood adds to its neighbours' wait.
-const SHARE_NS: u64 = 2_000_000;
+const SHARE_NS: u64 = 6_000_000;
 const SHARE: (usize, usize) = (8, 48);
+
+/// A tenant that has company, and more than one command and more than half of a group's, gives way for so many times as long as the group
+/// took, and for so long at most. What it offers meanwhile comes in one group instead of in several small ones, whose statements and
+/// commits take the processor from its neighbours. Who sends one command after another never waits for this.
+const GIVE_WAY: u32 = 2;
+const LONGEST_GIVE_WAY: Duration = Duration::from_millis(10);
 
 /// So many commands may always be ahead of a new one, whatever they take: a short line of slow ones is no flood.
 const SHORT: usize = 64;
@@ -45,27 +51,52 @@ struct Waiting {
     command_ns: u64,
     /// The most commands of a group, as the lane asked for last.
     most: usize,
+    /// The tenant that gives way, and until when.
+    giving_way: Option<(i64, Instant)>,
+    /// The tenant with more than half of the group that was taken last.
+    dominant: Option<i64>,
     /// The last two tenants that submitted, with the moment at which the tenant changed: tells whether anyone has company.
     latest: i64,
     changed: Option<Instant>,
 }
 
 impl Waiting {
+    /// Whether more than one tenant has been seen lately.
+    fn company(&self) -> bool {
+        self.turns.len() > 1 || self.changed.is_some_and(|at| at.elapsed() < COMPANY)
+    }
+
     /// The most commands of one tenant in a group.
     fn share(&self) -> usize {
-        let company = self.turns.len() > 1 || self.changed.is_some_and(|at| at.elapsed() < COMPANY);
         match SHARE_NS.checked_div(self.command_ns) {
-            _ if !company => self.most,
+            _ if !self.company() => self.most,
             None => SHARE.1.min(self.most),
             Some(fair) => (fair as usize).clamp(SHARE.0, SHARE.1).min(self.most),
         }
     }
 
+    /// Who gives way now, and for how long.
+    fn giving_way(&self) -> Option<(i64, Duration)> {
+        let (tenant, until) = self.giving_way?;
+        let left = until.checked_duration_since(Instant::now())?;
+        Some((tenant, left))
+    }
+
     /// How long a tenant's command is expected to wait with so many ahead of it, in nanoseconds.
     fn wait_ns(&self, ahead: usize) -> u64 {
-        let groups = ahead / self.share().max(1);
-        (ahead as u64).saturating_mul(self.command_ns).saturating_add((groups as u64).saturating_mul(self.group_ns))
+        let share = self.share().max(1);
+        let commands_ns = |commands: usize| (commands as u64).saturating_mul(self.command_ns);
+        let mut group_ns = self.group_ns;
+        if self.company() {
+            group_ns += give_way(Duration::from_nanos(self.group_ns.saturating_add(commands_ns(share)))).as_nanos() as u64;
+        }
+        commands_ns(ahead).saturating_add(((ahead / share) as u64).saturating_mul(group_ns))
     }
+}
+
+/// How long whoever filled a group that took so long gives way.
+fn give_way(group: Duration) -> Duration {
+    group.saturating_mul(GIVE_WAY).min(LONGEST_GIVE_WAY)
 }
 
 /// See the module.
@@ -86,6 +117,8 @@ impl Queue {
             group_ns: 0,
             command_ns: 0,
             most: 0,
+            giving_way: None,
+            dominant: None,
             latest: 0,
             changed: None,
         };
@@ -153,12 +186,19 @@ impl Queue {
     /// Nothing when the queue is closed and empty.
     pub(crate) fn take(&self, most: usize) -> Option<Vec<Box<dyn Job>>> {
         let mut waiting = self.lock();
-        while waiting.turns.is_empty() {
-            if waiting.closed {
+        let giving_way = loop {
+            let giving_way = waiting.giving_way();
+            if waiting.turns.iter().any(|tenant| giving_way.is_none_or(|(one, _)| one != *tenant)) {
+                break giving_way.map(|(tenant, _)| tenant);
+            }
+            if waiting.closed && waiting.turns.is_empty() {
                 return None;
             }
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
+            waiting = match giving_way {
+                Some((_, left)) => self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
+        };
         waiting.most = most;
         let share = waiting.share();
         let mut taken: Vec<(usize, Box<dyn Job>)> = Vec::new();
@@ -167,6 +207,10 @@ impl Queue {
         let mut resting = Vec::new();
         while taken.len() < most {
             let Some(tenant) = waiting.turns.pop_front() else { break };
+            if giving_way == Some(tenant) {
+                resting.push(tenant);
+                continue;
+            }
             let next_place = places.len();
             let (place, used) = places.entry(tenant).or_insert((next_place, 0));
             let turn = TURN.min(share - *used).min(most - taken.len());
@@ -192,6 +236,9 @@ impl Queue {
             waiting.bytes -= bytes;
         }
         waiting.turns.extend(resting);
+        let dominates = |count: usize| count > 1 && count * 2 > taken.len();
+        // The platform's own commands give way to nobody.
+        waiting.dominant = places.iter().find(|(tenant, (_, count))| **tenant != 0 && dominates(*count)).map(|(tenant, _)| *tenant);
         drop(waiting);
         taken.sort_by_key(|(place, _)| *place);
         Some(taken.into_iter().map(|(_, job)| job).collect())
@@ -207,6 +254,11 @@ impl Queue {
         } else if commands >= MANY {
             let added = elapsed_ns.saturating_sub(waiting.group_ns) / commands as u64;
             waiting.command_ns = smoothed(waiting.command_ns, added);
+        }
+        if let Some(tenant) = waiting.dominant.take()
+            && waiting.company()
+        {
+            waiting.giving_way = Some((tenant, Instant::now() + give_way(elapsed)));
         }
     }
 
@@ -278,6 +330,34 @@ mod tests {
         assert!((2..=5).all(|tenant| group.contains(&tenant)), "{group:?}");
         assert!(group.iter().filter(|tenant| **tenant == 1).count() <= SHARE.1);
         assert!(group.is_sorted(), "neighbours stand together: {group:?}");
+    }
+
+    #[test]
+    fn who_has_most_of_a_group_gives_way_to_company_for_a_while() {
+        let queue = Queue::new(Bounds { commands: 1_000, bytes: 1 << 20, tenant_commands: 1_000, wait_ms: 0 });
+        for tenant in [1, 1, 2] {
+            push(&queue, tenant).expect("room");
+        }
+        assert_eq!(lines(&queue.take(64).expect("work")), [1, 1, 2]);
+        let began = Instant::now();
+        queue.served(3, Duration::from_secs(1));
+        for tenant in [1, 2, 1] {
+            push(&queue, tenant).expect("room");
+        }
+        assert_eq!(lines(&queue.take(64).expect("work")), [2], "one command alone gives way to nobody");
+        queue.served(1, Duration::from_millis(1));
+        queue.close();
+        assert_eq!(lines(&queue.take(64).expect("closed, but not empty")), [1, 1]);
+        assert!(began.elapsed() >= LONGEST_GIVE_WAY);
+        assert!(queue.take(64).is_none());
+
+        let queue = Queue::new(Bounds { commands: 1_000, bytes: 1 << 20, tenant_commands: 1_000, wait_ms: 0 });
+        for tenant in [1, 1, 2, 2] {
+            push(&queue, tenant).expect("room");
+        }
+        assert_eq!(lines(&queue.take(64).expect("work")), [1, 1, 2, 2]);
+        queue.served(4, Duration::from_secs(1));
+        assert!(queue.lock().giving_way().is_none(), "nobody has most of it");
     }
 
     #[test]
