@@ -256,6 +256,8 @@ impl<E: LaneEngine> Lane<E> {
             Ok(facts) => facts,
             Err(error) => {
                 self.engine.rollback();
+                // It may have been told, and have lost again, that somebody else has written.
+                self.memory = Memory::default();
                 return Ran::Again(error);
             }
         };
