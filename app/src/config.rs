@@ -145,6 +145,7 @@ const OPTIONS: &[OptionInfo] = &[
         "10000",
         "How long one attempt to deliver a webhook may take, in milliseconds.",
     ),
+    option(
         "wallets.payout_url",
         Kind::Text,
         "\"\"",

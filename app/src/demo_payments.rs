@@ -102,7 +102,8 @@ impl Checkout {
 
     /// Makes the provider known to the brand, or tells the brand where it is now, and sends its callbacks there.
     pub(crate) async fn open(shop: &Shopper, provider: DemoProvider) -> Result<Checkout, String> {
-        let client = Client::new(ClientConfig::default()).map_err(|error| error.to_string())?;
+        let policy = Policy::alone("demo", PolicyConfig::default(), shop.rng.clone());
+        let client = Client::new(ClientConfig::default(), policy).map_err(|error| error.to_string())?;
         let mut bytes = [0; 32];
         shop.rng.fill(&mut bytes);
         let secret = webhook::secret_text(&bytes);

@@ -241,7 +241,9 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     };
     let format = json!({ "columns": { "reference": "reference", "gross": "gross", "currency": "currency" }, "captures": [mark] });
     send("PUT", &format!("/api/v1/payments/providers/{provider}/settlement-format"), format);
-    let mut note = |prefix: &str, value: &Value| ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned());
+    let mut note = |prefix: &str, value: &Value| {
+        ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned());
+    };
     // Merchants, each paid at a provider that works, and settled.
     let provider = json!({ "name": text("provider"), "kind": "sandbox", "base_url": provider_url, "api_key": "sk_sandbox" });
     let provider = send("POST", "/api/v1/payments/providers", provider)["provider_id"].clone();

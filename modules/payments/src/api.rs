@@ -122,6 +122,7 @@ pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
         capture_mode: CaptureMode::Automatic,
         country: new.country.clone(),
         merchant: new.merchant.clone(),
+        order_id: None,
         external_ref: Some(new.external_ref.clone()),
         pay_with: Some(pay_with),
         confirm: true,
@@ -135,8 +136,11 @@ pub fn status(read: &mut Read<'_>, intent_id: IntentId) -> Result<(Status, Optio
     Ok((intent.status(), intent.action_url.filter(|_| intent.state == State::RequiresAction)))
 }
 
-/// The account that holds what customers have paid through a provider until it is somebody's. Errors: `internal` when nothing was.
-pub fn clearing_account(read: &mut Read<'_>, provider_id: ProviderId, currency: Currency) -> Result<AccountId> {
-    let account = ledger::api::account_by_code(read, &format!("payments:clearing:{provider_id}:{currency}"))?;
-    Ok(account.ok_or_else(|| Error::internal("a payment was captured without its accounts"))?.account_id)
+/// The account that holds what customers have paid through a provider until it is somebody's, of which `amount_minor` is to become
+/// somebody's now, or comes back when it is below zero: whoever asks moves just that. Errors: `internal` when nothing was paid.
+pub fn take_from_clearing(tx: &mut Tx<'_>, provider_id: ProviderId, currency: Currency, amount_minor: i64) -> Result<AccountId> {
+    let account = ledger::api::account_by_code(tx, &format!("payments:clearing:{provider_id}:{currency}"))?;
+    let account = account.ok_or_else(|| Error::internal("a payment was captured without its accounts"))?;
+    tx.exec(crate::merchants::sql::SETTLE_CLEARING, (provider_id, currency, amount_minor))?;
+    Ok(account.account_id)
 }

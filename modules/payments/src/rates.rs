@@ -237,7 +237,7 @@ fn converted(rows: &[RateRow], asked: &Conversion, now: Timestamp) -> Result<Con
 mod tests {
     use super::*;
     use crate::service::PaymentsConfig;
-    use crate::tests::world::setup_of;
+    use crate::tests::world::{policies, setup_of};
     use testkit::TestApp;
 
     fn currency(code: &str) -> Currency {
@@ -275,6 +275,7 @@ mod tests {
                 base_urls: Vec::new(),
                 call_timeout_ms: 500,
                 rates: Some(path.display().to_string()),
+                policies: policies(),
             };
             let Some(app) = TestApp::start(engine, setup_of(config)).await else { continue };
             let acme = app.client("acme", &[]);

@@ -143,7 +143,7 @@ pub(crate) fn payment_moved(tx: &mut Tx<'_>, told: &Told, failed: bool) -> Resul
         return Ok(());
     }
     let provider_id = told.provider_id.ok_or_else(|| Error::internal("a payment moved money without a provider"))?;
-    let clearing = payments::api::clearing_account(tx, provider_id, transfer.currency)?;
+    let clearing = payments::api::take_from_clearing(tx, provider_id, transfer.currency, come.max(0) - back.max(0))?;
     if come > 0 {
         if transfer.status == TransferStatus::Pending {
             transfer.status = TransferStatus::Completed;

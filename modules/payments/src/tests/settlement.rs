@@ -16,7 +16,7 @@ const MOVEMENTS: u64 = 6_000;
 
 /// The provider's file of the day.
 async fn file(world: &World) -> String {
-    let client = client::Client::new(client::ClientConfig::default()).expect("a client");
+    let client = client::Client::new(client::ClientConfig::default(), policies().of("test")).expect("a client");
     let headers = vec![("authorization", "Bearer sk_sandbox".to_owned())];
     let url = format!("{}/settlements/{DAY}.csv", world.psp.url);
     let answer = client.send(client::Request { method: client::Method::GET, url, headers, body: Bytes::new() }).await.expect("a file");

@@ -40,7 +40,7 @@ pub(crate) fn setup_of(config: PaymentsConfig) -> Setup {
 }
 
 /// Providers fail all the time here, and are asked nevertheless: what a breaker does is the business of other tests.
-fn policies() -> Arc<Policies> {
+pub(crate) fn policies() -> Arc<Policies> {
     let text = "[dependency.payments]\nattempts = 1\ntimeout_ms = 60_000\nbreaker = { failures = 1_000_000, least_calls = 1_000_000 }\n";
     let rng = Arc::new(kernel::SeededRng::new(3));
     Arc::new(Policies::parse("test", text, rng).expect("the policies are valid"))

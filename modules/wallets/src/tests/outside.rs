@@ -1,6 +1,6 @@
 //! Money from cards and to banks.
 
-use super::world::{FakeBank, World, setup, setup_with};
+use super::world::{FakeBank, World, policies, setup, setup_with};
 use kernel::{ManualClock, Timestamp};
 use sandbox::{Sandbox, SandboxConfig};
 use serde_json::json;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use testkit::{Client, Setup, TestApp, TestResponse};
+use traffic::resilience::Policies;
 use workflow::Outcome;
 
 /// A bank whose accounts' holders say what it does: `refuse`, `silent` (paid, and the answer is lost), `lost` (never arrives), `away`.
@@ -43,12 +44,23 @@ impl Bank for FakeBank {
     }
 }
 
+/// How whoever is outside is called: as usual.
+pub(crate) fn policies() -> Arc<Policies> {
+    Arc::new(Policies::new(Arc::new(kernel::SeededRng::new(3))))
+}
+
 pub(crate) fn setup() -> Setup {
     setup_with(FakeBank::default())
 }
 
 pub(crate) fn setup_with(bank: FakeBank) -> Setup {
-    let config = PaymentsConfig { sealing_key: [7; 32], base_urls: vec!["http://127.0.0.1".to_owned()], call_timeout_ms: 2_000 };
+    let config = PaymentsConfig {
+        sealing_key: [7; 32],
+        base_urls: vec!["http://127.0.0.1".to_owned()],
+        call_timeout_ms: 2_000,
+        rates: None,
+        policies: policies(),
+    };
     let payments = Payments::new(&config).expect("payments");
     let wallets = Wallets::new(&[9; 32], Some(Arc::new(bank)));
     let (payments_too, wallets_too) = (payments.clone(), wallets.clone());

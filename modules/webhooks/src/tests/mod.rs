@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use store::{NewEvent, Tx};
 use testkit::{Client, Setup, TestApp};
+use traffic::resilience::Policies;
 
 /// What a receiver got.
 #[derive(Clone, Debug)]
@@ -68,8 +69,13 @@ impl Receiver {
     }
 }
 
+fn policies() -> Arc<Policies> {
+    Arc::new(Policies::new(Arc::new(kernel::SeededRng::new(3))))
+}
+
 fn setup_with(allow_private: bool) -> Setup {
-    let webhooks = Webhooks::new(&WebhooksConfig { sealing_key: [7; 32], allow_private, timeout_ms: 500, policies: policies() }).expect("webhooks");
+    let webhooks =
+        Webhooks::new(&WebhooksConfig { sealing_key: [7; 32], allow_private, timeout_ms: 500, policies: policies() }).expect("webhooks");
     let for_routes = webhooks.clone();
     Setup::new(vec![crate::module()]).customise(move |builder| builder.part(for_routes)).workflow_part(webhooks)
 }
