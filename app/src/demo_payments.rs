@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use traffic::resilience::{Policy, PolicyConfig};
 
 /// The file in the data folder that holds the provider's books.
 const BOOKS: &str = "demo-provider.db";

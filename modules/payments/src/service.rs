@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::Store;
 use tokio::sync::Notify;
-use traffic::resilience::{Policies, PolicyConfig};
+use traffic::resilience::{BreakerConfig, Policies, PolicyConfig};
 
 /// Providers whose opened secrets are kept in memory.
 const MAX_OPEN: usize = 1_024;
@@ -94,7 +94,10 @@ impl Payments {
     /// Sets it up. Errors: `internal` when TLS can't be.
     pub fn new(config: &PaymentsConfig) -> Result<Payments> {
         let timeout_ms = config.call_timeout_ms.clamp(10, 12_000);
-        let usual = PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, ..PolicyConfig::default() };
+        // Routing has a breaker for each provider in front of this one, and leads payments elsewhere when it opens. This one is for a host that
+        // is gone altogether: what it refuses can go nowhere else.
+        let breaker = BreakerConfig { failures: 20, failure_percent: 90, least_calls: 50, ..BreakerConfig::default() };
+        let usual = PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, breaker, ..PolicyConfig::default() };
         let policy = config.policies.of_kind("payments", "payments", usual);
         let client =
             Client::new(ClientConfig { timeout_ms, connect_timeout_ms: timeout_ms.min(3_000), ..ClientConfig::default() }, policy)?;

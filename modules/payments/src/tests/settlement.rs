@@ -1,6 +1,6 @@
 //! Reconciliation: a real day of the sandbox provider, and a made-up one with every kind of difference.
 
-use super::world::{World, setup};
+use super::world::{World, policies, setup};
 use crate::model::{IntentId, OperationId};
 use crate::reconcile::{Format, Source, reconcile};
 use bytes::Bytes;
