@@ -33,8 +33,9 @@ impl Running {
         let auth = node.auth().await?;
         let outside = node.outside(&auth)?;
         let sagas = node.start_workflows(&outside).await?;
+        let payments = outside.payments.clone();
         let server = Server::bind(node.web(&log, &sagas, auth, outside).await?).await?;
-        let upkeep = crate::upkeep::start(&node);
+        let upkeep = crate::upkeep::start(&node, payments);
         Ok(Running { node, log, sagas, server, upkeep, stop })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::wiring::Node;
 use kernel::Clock;
+use payments::Payments;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Engine, ShardConfig, Store};
@@ -14,12 +15,17 @@ const DIRECTORY: Duration = Duration::from_secs(1);
 const PARTITIONS: Duration = Duration::from_secs(6 * 3600);
 /// How often holds of money whose time is over are released. They hold nothing meanwhile; this writes it down.
 const HOLDS: Duration = Duration::from_secs(10);
+/// How often exchange rates are taken over from their source.
+const RATES: Duration = Duration::from_secs(60);
 /// So many months are made ahead.
 const MONTHS_AHEAD: u32 = 3;
 
 /// Starts the tasks. Dropping the set ends them; each of their steps can be cut off and done again.
-pub(crate) fn start(node: &Node) -> JoinSet<()> {
+pub(crate) fn start(node: &Node, payments: Payments) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    if node.config.payments.rates.is_some() {
+        tasks.spawn(feed_rates(node.store.clone(), payments));
+    }
     let postgres = node.store.engine(0) == Engine::Postgres;
     tasks.spawn(expire_holds(node.store.clone()));
     // A node with one file has nowhere to move a tenant to.
@@ -30,6 +36,15 @@ pub(crate) fn start(node: &Node) -> JoinSet<()> {
         tasks.spawn(make_partitions(crate::wiring::store_config(&node.config).shards, node.clock.clone()));
     }
     tasks
+}
+
+async fn feed_rates(store: Store, payments: Payments) {
+    loop {
+        if let Err(error) = payments.feed_rates(&store).await {
+            tracing::warn!(?error, "exchange rates stay as they were");
+        }
+        tokio::time::sleep(RATES).await;
+    }
 }
 
 async fn refresh_directory(store: Store) {
