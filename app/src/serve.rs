@@ -34,11 +34,11 @@ impl Running {
         let auth = node.auth().await?;
         let outside = node.outside(&auth)?;
         let sagas = node.start_workflows(&outside).await?;
-        let seal_key = node.seal_key(&auth);
+        let (seal_key, payments) = (node.seal_key(&auth), outside.payments.clone());
         let web = node.web(&log, &sagas, auth, outside).await?;
         let caches = web.app().caches().clone();
         let server = Server::bind(web.clone()).await?;
-        let upkeep = crate::upkeep::start(&node, web, seal_key);
+        let upkeep = crate::upkeep::start(&node, web, payments, seal_key);
         Ok(Running { node, log, sagas, server, caches, upkeep, stop })
     }
 

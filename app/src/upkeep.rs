@@ -3,6 +3,7 @@
 use crate::wiring::Node;
 use kernel::Clock;
 use ledger::api::SealKey;
+use payments::Payments;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +24,17 @@ const HOT: Duration = Duration::from_secs(60);
 const HOT_KEYS: usize = 1_000;
 const WARM_WITHIN: Duration = Duration::from_secs(10);
 const HOT_FILE: &str = "caches-hot.json";
+/// How often exchange rates are taken over from their source.
+const RATES: Duration = Duration::from_secs(60);
 /// So many months are made ahead.
 const MONTHS_AHEAD: u32 = 3;
 
 /// Starts the tasks. Dropping the set ends them; each of their steps can be cut off and done again.
-pub(crate) fn start(node: &Node, web: web::Web, seal_key: SealKey) -> JoinSet<()> {
+pub(crate) fn start(node: &Node, web: web::Web, payments: Payments, seal_key: SealKey) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    if node.config.payments.rates.is_some() {
+        tasks.spawn(feed_rates(node.store.clone(), payments));
+    }
     let postgres = node.store.engine(0) == Engine::Postgres;
     tasks.spawn(expire_holds(node.store.clone(), i64::from(node.config.node)));
     tasks.spawn(seal_ledgers(node.store.clone(), seal_key, node.clock.clone()));
@@ -46,6 +52,15 @@ pub(crate) fn start(node: &Node, web: web::Web, seal_key: SealKey) -> JoinSet<()
         tasks.spawn(make_partitions(crate::wiring::store_config(&node.config).shards, node.clock.clone()));
     }
     tasks
+}
+
+async fn feed_rates(store: Store, payments: Payments) {
+    loop {
+        if let Err(error) = payments.feed_rates(&store).await {
+            tracing::warn!(?error, "exchange rates stay as they were");
+        }
+        tokio::time::sleep(RATES).await;
+    }
 }
 
 async fn refresh_directory(store: Store) {

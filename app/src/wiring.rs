@@ -79,7 +79,7 @@ pub(crate) enum Use {
 
 /// What modules need to reach outside, for routes and workflows alike.
 pub(crate) struct Outside {
-    payments: Payments,
+    pub(crate) payments: Payments,
     webhooks: Webhooks,
     wallets: Wallets,
 }

@@ -77,7 +77,7 @@ pub fn module() -> Module {
     Module {
         permissions: PERMISSIONS,
         routes: routes::routes().into_iter().chain(reconcile::routes()).chain(rates::routes()).chain(merchants::routes()).collect(),
-        workflows: workflows::workflows().into_iter().chain([rates::timer()]).collect(),
+        workflows: workflows::workflows(),
         events: EVENTS,
         statements: statements(),
         audits: audits::audits().into_iter().chain([merchants::AUDIT]).collect(),

@@ -7,21 +7,16 @@ use axum::Json;
 use axum::extract::State as AppState;
 use bytes::Bytes;
 use client::{Method, Request as Outgoing};
-use futures_util::future::BoxFuture;
 use kernel::{Currency, Error, Result, Scope, Timestamp};
 use ledger::Rate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use store::{Read, Tx};
+use store::{Read, Store, Tx};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use web::{Access, App, Caller, Query, Route};
-use workflow::{Action, Heard, Next, Outcome, Prepared, Request, Saga, Workflow};
 
-/// How often the source is asked, in milliseconds.
-const EVERY_MS: i64 = 60_000;
-const CALL_MS: u32 = 15_000;
 /// The largest source, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 /// Currencies of one source.
@@ -31,11 +26,6 @@ const STALE_MS: i64 = 3 * 86_400_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![Route::new(Access::SignedIn, routes!(list_rates)), Route::new(Access::SignedIn, routes!(convert))]
-}
-
-/// Asks the source each minute, on one node.
-pub(crate) fn timer() -> Workflow {
-    Workflow::timer("payments.rates", EVERY_MS, Action::outside(ask, fetch, take).timeout_ms(CALL_MS).deadline_ms(EVERY_MS)).home_only()
 }
 
 /// What a source says: `{"base": "EUR", "at": "2026-01-05T12:00:00Z", "rates": {"USD": "1.0842"}}`; rates are texts or numbers.
@@ -68,53 +58,38 @@ impl Table {
     }
 }
 
-fn ask(_: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
-    Ok(Prepared::Call { key: saga.stable_key(), body: Value::Null })
-}
-
-fn fetch(request: Request) -> BoxFuture<'static, Outcome> {
-    Box::pin(async move {
-        let payments = request.part::<Payments>();
-        let Some(source) = payments.rates_source() else { return Outcome::Done(Value::Null) };
-        let read = if source.starts_with("http://") || source.starts_with("https://") {
-            let ask = Outgoing { method: Method::GET, url: source.to_owned(), headers: Vec::new(), body: Bytes::new() };
-            match payments.client().send(ask).await {
-                Ok(answer) if answer.status == 200 => Ok(answer.body.to_vec()),
-                Ok(answer) => Err(format!("status {}", answer.status)),
-                Err(failure) => Err(failure.to_string()),
-            }
-        } else {
-            let path = source.to_owned();
-            let reading = tokio::task::spawn_blocking(move || {
-                use std::io::Read as _;
-                let mut bytes = Vec::new();
-                std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
-            });
-            reading.await.map_err(|error| error.to_string()).and_then(|read| read.map_err(|error| error.to_string()))
-        };
-        let table = read.and_then(|bytes| match bytes.len() as u64 > MAX_BYTES {
-            true => Err(format!("more than {MAX_BYTES} bytes")),
-            false => Table::read(&bytes),
+/// What the source says now.
+async fn fetch(payments: &Payments, source: &str) -> std::result::Result<Table, String> {
+    let bytes = if source.starts_with("http://") || source.starts_with("https://") {
+        let ask = Outgoing { method: Method::GET, url: source.to_owned(), headers: Vec::new(), body: Bytes::new() };
+        match payments.client().send(ask).await {
+            Ok(answer) if answer.status == 200 => answer.body.to_vec(),
+            Ok(answer) => return Err(format!("status {}", answer.status)),
+            Err(failure) => return Err(failure.to_string()),
+        }
+    } else {
+        let path = source.to_owned();
+        let reading = tokio::task::spawn_blocking(move || {
+            use std::io::Read as _;
+            let mut bytes = Vec::new();
+            std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map(|_| bytes)
         });
-        match table.and_then(|table| serde_json::to_value(table).map_err(|error| error.to_string())) {
-            Ok(table) => Outcome::Done(table),
-            // The rates of before stay, with their time; a minute later it is asked again.
-            Err(why) => Outcome::Refused(why),
-        }
-    })
+        reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?
+    };
+    match bytes.len() as u64 > MAX_BYTES {
+        true => Err(format!("more than {MAX_BYTES} bytes")),
+        false => Table::read(&bytes),
+    }
 }
 
-fn take(tx: &mut Tx<'_>, _: &mut Saga, heard: Heard) -> Result<Next> {
-    match heard {
-        Heard::Done(Value::Null) => {}
-        Heard::Done(value) => {
-            let table: Table = serde_json::from_value(value).map_err(|e| Error::internal("a table of rates can't be read").caused_by(e))?;
-            store_table(tx, &table)?;
-        }
-        Heard::Refused(why) => tracing::warn!(why, "the source of exchange rates has none"),
-        Heard::Signal { .. } | Heard::Deadline => {}
-    }
-    Ok(Next::Finish)
+/// Takes over what the source says. Every node does; the last to write is right. Errors: `payments.rates_unavailable` when the source has
+/// none, and then the rates of before stay, with their time; the store's.
+pub(crate) async fn feed(payments: &Payments, store: &Store) -> Result<()> {
+    let Some(source) = payments.rates_source() else { return Ok(()) };
+    let unavailable =
+        |why: String| Error::unavailable("payments.rates_unavailable", format!("the source of exchange rates has none: {why}"));
+    let table = fetch(payments, source).await.map_err(unavailable)?;
+    store.write(Scope::Platform, store_table, table).await
 }
 
 /// What the source no longer has goes with it.
@@ -264,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_file_feeds_the_table_each_minute() {
+    async fn a_file_feeds_the_table() {
         for engine in [store::Engine::Sqlite, store::Engine::Postgres] {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().join("rates.json");
@@ -277,21 +252,23 @@ mod tests {
                 rates: Some(path.display().to_string()),
                 policies: policies(),
             };
+            let payments = Payments::new(&config).expect("payments");
             let Some(app) = TestApp::start(engine, setup_of(config)).await else { continue };
             let acme = app.client("acme", &[]);
             let convert = async |to: &str| {
                 acme.get(format!("/api/v1/rates/convert?amount_minor=10000&currency=EUR&display_currency={to}")).send().await
             };
-            app.advance_ms(61_000).await;
+            payments.feed_rates(app.store()).await.expect("fed");
             let shown = convert("USD").await.expect(200).json;
             assert_eq!((&shown["amount_minor"], &shown["at"]), (&10_842.into(), &"2026-01-05T12:00:00.000000Z".into()), "{shown}");
             assert_eq!(convert("GBP").await.expect(200).json["rate"], "0.8612");
             // What is no table changes nothing.
             put(r#"{"base":"EUR","at":"2026-01-05T12:01:00Z","rates":{"USD":"-1"}}"#);
-            app.advance_ms(61_000).await;
+            assert_eq!(payments.feed_rates(app.store()).await.err().map(|e| e.code()), Some("payments.rates_unavailable"));
             assert_eq!(convert("USD").await.expect(200).json["rate"], "1.0842");
             put(r#"{"base":"EUR","at":"2026-01-05T12:02:00Z","rates":{"USD":"1.1"}}"#);
-            app.advance_ms(61_000).await;
+            app.advance_ms(60_000).await;
+            payments.feed_rates(app.store()).await.expect("fed");
             assert_eq!(convert("USD").await.expect(200).json["rate"], "1.1");
             convert("GBP").await.expect_problem(404, "payments.rate_unknown");
             app.finish().await;

@@ -116,6 +116,11 @@ impl Payments {
         })))
     }
 
+    /// Takes over exchange rates from their source; the application does it each minute. Errors: `payments.rates_unavailable`; the store's.
+    pub async fn feed_rates(&self, store: &Store) -> Result<()> {
+        crate::rates::feed(self, store).await
+    }
+
     /// Makes what is counted of providers' calls known to the metrics' page.
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.0.metrics.register(registry);

@@ -385,12 +385,14 @@ mod tests {
         (out.breaks.iter().map(|found| found.kind.as_str()).collect(), out.matched, out.unknown.len())
     }
 
+    type Case = (&'static str, Vec<Ours>, Vec<Theirs>, (Vec<&'static str>, u64, usize));
+
     /// What is compared, and what comes of it: the kinds of the differences, how many matched, how many rows have to be looked up.
     #[test]
     fn each_difference_has_its_kind() {
         let gbp: Currency = "GBP".parse().expect("a currency");
         let fine = row(1, 7, 500);
-        let cases: Vec<(&str, Vec<Ours>, Vec<Theirs>, (Vec<&str>, u64, usize))> = vec![
+        let cases: Vec<Case> = vec![
             ("equal", vec![own(7, 500)], vec![fine], (vec![], 1, 0)),
             ("missing there", vec![own(7, 500)], vec![], (vec!["missing_there"], 0, 0)),
             ("not due", vec![Ours { due: false, ..own(7, 500) }], vec![], (vec![], 0, 0)),
