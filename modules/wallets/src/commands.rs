@@ -251,7 +251,7 @@ pub(crate) fn confirm(tx: &mut Tx<'_>, confirm: &Confirm) -> Result<Confirmed> {
         currency: transfer.currency,
         note: transfer.note.clone(),
         device: pending.device as u32,
-        country: country(Some(&pending.country).filter(|country| !country.is_empty()).map(String::as_str))?,
+        country: country("country", Some(&pending.country).filter(|country| !country.is_empty()).map(String::as_str))?,
         target: payout.as_ref().map_or(0, |payout| outside::target_of(&payout.iban)),
         confirmed: Some(Box::new(transfer)),
     };

@@ -514,10 +514,10 @@ pub(crate) fn check_text(field: &str, text: &str, least: usize, most: usize) -> 
 }
 
 /// Two capital letters as bytes. Errors: `request.invalid`.
-pub(crate) fn country(text: Option<&str>) -> Result<[u8; 2]> {
+pub(crate) fn country(field: &str, text: Option<&str>) -> Result<[u8; 2]> {
     match text.map(str::as_bytes) {
         None => Ok([0, 0]),
         Some([a, b]) if a.is_ascii_uppercase() && b.is_ascii_uppercase() => Ok([*a, *b]),
-        Some(_) => Err(Error::field("country", "invalid", "a country is two capital letters, such as DE")),
+        Some(_) => Err(Error::field(field, "invalid", "a country is two capital letters, such as DE")),
     }
 }

@@ -197,8 +197,11 @@ pub(crate) fn target_of(iban: &str) -> u32 {
     short(i64::from_be_bytes(first))
 }
 
-/// Sets the money aside and begins to ask the bank, unless the score wants a code or a person first. Errors: those of the guards.
+/// Sets the money aside and begins to ask the bank, unless the score wants a code or a person first. Errors:
+/// `wallets.no_bank`, and those of the guards.
 pub(crate) fn withdraw(tx: &mut Tx<'_>, withdraw: &Withdraw) -> Result<Transfer> {
+    queries::wallet(tx, withdraw.ask.from, withdraw.ask.reach)?;
+    withdraw.ask.wallets.as_ref().map_or(Ok(()), |wallets| wallets.bank().map(|_| ()))?;
     let transfer = moves::transfer(tx, &withdraw.ask)?;
     tx.exec(sql::INSERT_PAYOUT, (transfer.transfer_id, &withdraw.iban, &withdraw.holder))?;
     held(tx, &transfer)?;

@@ -117,7 +117,7 @@ impl Whence {
             }
             None => 0,
         };
-        Ok((device, country(self.country.as_deref())?))
+        Ok((device, country("whence.country", self.country.as_deref())?))
     }
 }
 
@@ -400,7 +400,7 @@ async fn top_up(
     Keyed { key, body }: Keyed<NewTopUp>,
 ) -> Result<impl IntoResponse> {
     let (amount_minor, currency) = (body.amount_minor.minor()?, currency(&body.currency)?);
-    country(body.country.as_deref())?;
+    country("country", body.country.as_deref())?;
     let means = match (body.token, body.method_id) {
         (Some(token), None) => Means::Token(token),
         (None, Some(method_id)) => Means::Stored(method_id),
@@ -445,7 +445,6 @@ async fn withdraw(
     let iban = outside::iban(&body.iban)?;
     check_text("holder", &body.holder, 1, 100)?;
     let (device, country) = body.whence.read()?;
-    service(&app).bank()?;
     let ask = Ask {
         wallets: Some(service(&app)),
         reach: reach(&caller),

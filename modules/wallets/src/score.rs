@@ -210,8 +210,9 @@ impl Fraud {
             if !(1..=6).contains(&rule.when.len()) {
                 return wrong(at("when"), "1 to 6 conditions");
             }
-            if rule.when.iter().any(|condition| !(1..=1_000_000_000_000).contains(&condition.at_least)) {
-                return wrong(at("when"), "at_least is between 1 and 1000000000000");
+            let outside = |condition: &Condition| !(1..=1_000_000_000_000).contains(&condition.at_least);
+            if let Some(place) = rule.when.iter().position(outside) {
+                return wrong(at(&format!("when[{place}].at_least")), "between 1 and 1000000000000");
             }
             if !(1..=MAX_POINTS).contains(&rule.points) {
                 return wrong(at("points"), "between 1 and 1000");

@@ -6,4 +6,5 @@ mod guide;
 mod outside;
 mod rules;
 mod stories;
+mod storm;
 mod world;

@@ -144,7 +144,7 @@ async fn a_bank_is_asked_once_whatever_dies() {
             // Never sent before the call: the bank is asked, has never seen it, and says so.
             assert_eq!((status == "completed", paid), (paid == 1, paid), "{status}");
             assert_eq!(world.balance(&alice).await, (10_000 - 1_000 * paid as i64, 10_000 - 1_000 * paid as i64));
-            assert_eq!(died.load(SeqCst) > 0, true);
+            assert!(died.load(SeqCst) > 0);
         })
         .await;
     }

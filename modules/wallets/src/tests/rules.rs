@@ -100,12 +100,12 @@ prop_compose! {
         mut thresholds in [1_i64..=1_001, 1_i64..=1_001, 1_i64..=1_001],
     ) -> Fraud {
         thresholds.sort_unstable();
-        let mut fraud = Fraud::default();
-        fraud.rules = rules.into_iter().enumerate().map(|(n, (when, points))| Rule {
+        let rule = |(n, (when, points)): (usize, (Vec<(Feature, i64)>, i64))| Rule {
             code: format!("rule_{n}"),
             when: when.into_iter().map(|(feature, at_least)| Condition { feature, at_least }).collect(),
             points,
-        }).collect();
+        };
+        let mut fraud = Fraud { rules: rules.into_iter().enumerate().map(rule).collect(), ..Fraud::default() };
         (fraud.model.weights, fraud.model.bias, fraud.model.points) = (weights, bias, points);
         (fraud.thresholds.challenge, fraud.thresholds.review, fraud.thresholds.deny) = (thresholds[0], thresholds[1], thresholds[2]);
         fraud
