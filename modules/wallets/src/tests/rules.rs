@@ -14,10 +14,14 @@ fn of(known: &[(Feature, i64)]) -> Features {
     known.iter().fold(Features::default(), |features, (feature, value)| features.with(*feature, *value))
 }
 
+/// What it is, what is known of it, what follows, and which rules say so.
+type Case = (&'static str, &'static [(Feature, i64)], Verdict, &'static [&'static str]);
+/// A field, and what spoils it.
+type Spoiled = (&'static str, fn(&mut Policy));
+
 /// What the built-in policy makes of it, and with which reasons of its rules.
 #[test]
 fn the_built_in_rules() {
-    type Case = (&'static str, &'static [(Feature, i64)], Verdict, &'static [&'static str]);
     let cases: &[Case] = &[
         ("a small one to a friend", &[(Amount, 1_000), (SentLastHour, 1), (SentToday, 1)], Verdict::Allow, &[]),
         ("a first one", &[(Amount, 2_000), (NewPayee, 1), (NewPayeesToday, 1), (YoungWallet, 1)], Verdict::Allow, &[]),
@@ -175,8 +179,7 @@ fn ibans_have_check_digits() {
 
 #[test]
 fn policies_are_checked() {
-    type Spoil = fn(&mut Policy);
-    let wrong: &[(&str, Spoil)] = &[
+    let wrong: &[Spoiled] = &[
         ("levels", |policy| policy.levels.clear()),
         ("levels[1].level", |policy| policy.levels[1].level = 0),
         ("levels[0].otherwise.per_day_minor", |policy| policy.levels[0].otherwise.per_day_minor = Some(-1)),

@@ -158,11 +158,11 @@ testkit::both_engines! {
         world.judge(json!([]), [1_001; 3]).await;
         let payers: Vec<String> = futures_util::future::join_all((0..20).map(|n| {
             let (world, name) = (&world, format!("payer{n}"));
-            async move { world.wallet(&name, "user", 10_000, json!({ "level": 0 })).await }
+            async move { world.wallet(&name, "user", 10_000, json!({ "level": 1 })).await }
         }))
         .await;
-        // 60.00, 60.00 and 40.00 of 100.00 from each, all at once: whichever of the first two comes second is short of money, not of its
-        // limit of 150.00, and the third fits whenever it comes.
+        // 60.00, 60.00 and 40.00 of 100.00 from each, all at once: whichever of the first two comes second is short of money, and
+        // the third fits whenever it comes.
         let bob = world.user("bob", 0).await;
         let sends = [6_000, 6_000, 4_000].into_iter().flat_map(|minor| {
             let (acme, bob) = (&world.acme, &bob);

@@ -30,9 +30,11 @@ async fn act(world: &World, rng: &SeededRng, people: &[String], shops: &[String]
         8 => {
             let body = json!({ "asker_wallet_id": to, "payer_wallet_id": from, "amount_minor": minor, "currency": "EUR" });
             let asked = world.post("/api/v1/wallet-requests", body).await;
-            match asked.json["request_id"].as_str() {
-                Some(id) => world.acme.post(format!("/api/v1/wallet-requests/{id}/accept")).send().await,
-                None => asked,
+            if asked.status.as_u16() != 201 {
+                asked
+            } else {
+                let id = asked.text("request_id");
+                world.acme.post(format!("/api/v1/wallet-requests/{id}/accept")).send().await
             }
         }
         _ => {
