@@ -76,7 +76,7 @@ impl Service<Name> for Resolver {
         Box::pin(async move {
             let found: Vec<SocketAddr> = resolving.await?.filter(|address| !public_only || is_public(address.ip())).collect();
             if found.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the name has no address that may be called"));
+                return Err(io::Error::from(io::ErrorKind::PermissionDenied));
             }
             Ok(found.into_iter())
         })
