@@ -304,12 +304,13 @@ impl Walk<'_> {
             ];
             for (kind, value) in kinds {
                 // Prices may come as numbers, too.
-                let fits = kind == field.kind || (kind == "integer" && field.pattern);
+                let fits = kind == field.kind || (kind == "integer" && (field.pattern || field.kind == "number"));
                 send(value, if fits && kind != "array" { maybe } else { naming });
             }
             send(json!(1e30), naming);
-            send(json!(-1), if field.kind == "integer" || field.pattern { maybe } else { naming });
-            send(json!(-1.5), if field.pattern { maybe } else { naming });
+            let number = field.pattern || field.kind == "number";
+            send(json!(-1), if field.kind == "integer" || number { maybe } else { naming });
+            send(json!(-1.5), if number { maybe } else { naming });
             send(json!(i64::MIN), naming);
             send(json!(u64::MAX), naming);
             send(json!("x".repeat(LONG)), naming);

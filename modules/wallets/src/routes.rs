@@ -715,7 +715,6 @@ async fn request_money(
 /// Which side of requests to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = MoneyRequestSide)]
 enum Side {
     /// Those that the wallet has made.
     Asker,
@@ -730,6 +729,7 @@ struct RequestFilter {
     /// The wallet.
     wallet_id: WalletId,
     /// On which side it is.
+    #[param(inline)]
     side: Side,
 }
 
