@@ -388,6 +388,9 @@ fn forget_use(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("last_used_at");
+            if fields.get("kind").is_some_and(|kind| kind == "webhooks.deliver") {
+                fields.retain(|name, _| ["id", "key", "kind", "tenant_id"].contains(&name.as_str()));
+            }
             if fields.contains_key("delivery_id") {
                 fields.retain(|name, _| !["attempted_at", "attempts", "next_at", "error"].contains(&name.as_str()));
             }

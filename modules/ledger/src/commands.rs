@@ -160,13 +160,31 @@ pub struct NewAccount {
     pub may_go_negative: bool,
     /// How far; none for as far as it likes.
     pub negative_limit_minor: Option<i64>,
+    /// Whether a module looks after it: then nobody posts to it over HTTP.
+    pub managed: bool,
 }
 
 impl NewAccount {
     /// An account that may not go below zero and has no owner.
     pub fn new(code: impl Into<String>, account_type: AccountType, currency: Currency) -> NewAccount {
         let code = code.into();
-        NewAccount { name: code.clone(), code, account_type, currency, owner: None, may_go_negative: false, negative_limit_minor: None }
+        NewAccount {
+            name: code.clone(),
+            code,
+            account_type,
+            currency,
+            owner: None,
+            may_go_negative: false,
+            negative_limit_minor: None,
+            managed: false,
+        }
+    }
+
+    /// One that the module which opens it looks after: nobody posts to it over HTTP.
+    #[must_use]
+    pub fn managed(mut self) -> NewAccount {
+        self.managed = true;
+        self
     }
 
     /// One that may go as far below zero as it likes.
@@ -239,7 +257,7 @@ pub(crate) fn open_account(tx: &mut Tx<'_>, new: &NewAccount) -> Result<Account>
     };
     let a = &account;
     let row = (a.account_id, &a.code, &a.name, a.account_type, a.currency, &a.owner, a.may_go_negative, a.negative_limit_minor);
-    let args = (row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, limited, a.created_at);
+    let args = (row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, limited, a.created_at, new.managed);
     tx.must(sql::INSERT_ACCOUNT, args, error::code_taken)?;
     tx.exec(sql::INSERT_BALANCE, (account.account_id,))?;
     emit_account(tx, "ledger.account_opened", &account);

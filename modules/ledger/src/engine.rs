@@ -18,7 +18,7 @@
 //! | 10 | each account once | `ledger.account_repeated` |
 //! | 11 | currencies | `ledger.currency_mismatch`, `.same_currency`, `.no_conversion_account` |
 //! | 12 | the sum is zero | `ledger.unbalanced`, `.rate_mismatch` |
-//! | 13 | accounts are not closed | `ledger.account_closed` |
+//! | 13 | accounts are not closed; who asks from outside means none that a module looks after | `ledger.account_closed`, `.account_managed` |
 //! | 14 | accounts that are taken from are not frozen | `ledger.account_frozen` |
 //! | 15 | the external reference is free | `ledger.external_ref_taken` |
 //! | 16 | sums stay within 64 bits | `ledger.overflow` |
@@ -49,6 +49,8 @@ pub(crate) struct AccountState {
     pub status: AccountStatus,
     /// How far below zero it may go; none for without end.
     pub floor: Option<i64>,
+    /// Whether a module looks after it.
+    pub managed: bool,
     /// Debits and credits of holds that have expired and are still among the pending sums.
     pub expired: (i64, i64),
     /// The velocity limits that bind it: the account's own before its owner's.
@@ -551,8 +553,16 @@ fn takes(view: &View, leg: &Leg) -> bool {
     leg.side != view.state(leg).account_type.normal_side()
 }
 
-fn check_open(view: &View, legs: &[Leg]) -> Result<()> {
-    if legs.iter().any(|leg| view.state(leg).status == AccountStatus::Closed) { Err(error::account_closed()) } else { Ok(()) }
+fn check_open(view: &View, request: &Request, legs: &[Leg]) -> Result<()> {
+    if legs.iter().any(|leg| view.state(leg).status == AccountStatus::Closed) {
+        return Err(error::account_closed());
+    }
+    check_not_managed(view, request, legs.iter().map(|leg| leg.account))
+}
+
+fn check_not_managed(view: &View, request: &Request, mut accounts: impl Iterator<Item = u32>) -> Result<()> {
+    let refused = request.direct && accounts.any(|place| view.accounts[place as usize].managed);
+    if refused { Err(error::account_managed()) } else { Ok(()) }
 }
 
 fn check_not_frozen(view: &View, legs: &[Leg]) -> Result<()> {
@@ -650,7 +660,7 @@ fn use_up(view: &mut View, leaving: &[(u32, i64)]) {
 
 /// Guards 13 to 20 of what takes from accounts, and what leaves under limits.
 fn check_legs(view: &View, request: &Request, legs: &[Leg], limited: bool) -> Result<SmallVec<[(u32, i64); 2]>> {
-    check_open(view, legs)?;
+    check_open(view, request, legs)?;
     check_not_frozen(view, legs)?;
     check_ref(view, request)?;
     check_room(view, legs)?;
@@ -745,7 +755,7 @@ fn capture(
     let legs =
         [Leg { account: hold.debit, side: Side::Debit, amount_minor }, Leg { account: hold.credit, side: Side::Credit, amount_minor }];
     // An account with something held is never closed, and what is captured was counted among the pending sums: guards 13 and 16 hold.
-    check_open(view, &legs)?;
+    check_open(view, request, &legs)?;
     check_ref(view, request)?;
     let released = if release_rest { hold.remaining_minor } else { amount_minor };
     hold.captured_minor += amount_minor;
@@ -760,6 +770,7 @@ fn capture(
 
 fn void(view: &mut View, request: &Request, next_id: &mut dyn FnMut() -> TransactionId, hold_id: TransactionId) -> Result<Receipt> {
     let hold = open_hold(view, hold_id)?;
+    check_not_managed(view, request, [hold.debit, hold.credit].into_iter())?;
     check_ref(view, request)?;
     Ok(release(view, request, next_id(), hold_id, hold, TransactionKind::Void))
 }

@@ -202,6 +202,12 @@ pub(crate) fn account_closed() -> Error {
     Error::failed_precondition("ledger.account_closed", "an account of the transaction is closed")
 }
 
+/// A module looks after the account.
+pub(crate) fn account_managed() -> Error {
+    let detail = "a module looks after an account of the transaction: it is posted to by what that module is asked for";
+    Error::failed_precondition("ledger.account_managed", detail)
+}
+
 /// Nothing may be taken out of the account.
 pub(crate) fn account_frozen() -> Error {
     Error::failed_precondition("ledger.account_frozen", "an account that the transaction takes from is frozen")

@@ -35,6 +35,7 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 2, name: "tail", sql: include_str!("../migrations/0002_tail.sql") },
     store::Migration { number: 3, name: "seals", sql: include_str!("../migrations/0003_seals.sql") },
     store::Migration { number: 4, name: "effective", sql: include_str!("../migrations/0004_effective.sql") },
+    store::Migration { number: 5, name: "managed", sql: include_str!("../migrations/0005_managed.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[

@@ -261,6 +261,7 @@ fn account_states(read: &mut Read<'_>, ids: &[i64], states: &mut Vec<AccountStat
             currency,
             status: row.get(3)?,
             floor: if may_go_negative { limit } else { Some(0) },
+            managed: row.get(16)?,
             expired: (0, 0),
             // A place that no limit has says that there are some to be looked for.
             limits: if row.get::<bool>(6)? { smallvec::smallvec![u32::MAX] } else { SmallVec::new() },

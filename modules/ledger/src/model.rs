@@ -481,12 +481,14 @@ pub struct Request {
     pub linked: bool,
     /// What it carries besides amounts.
     pub details: Option<Box<Details>>,
+    /// Whether somebody outside asks: then accounts that a module looks after are refused.
+    pub direct: bool,
 }
 
 impl Request {
     /// Without a key, links or details.
     pub fn new(operation: Operation) -> Request {
-        Request { operation, key: None, linked: false, details: None }
+        Request { operation, key: None, linked: false, details: None, direct: false }
     }
 
     /// A transfer; see [`Operation::Transfer`].
@@ -531,6 +533,13 @@ impl Request {
     pub fn key(mut self, key: &str) -> Request {
         let content = serde_json::to_vec(&(&self.operation, &self.details)).unwrap_or_default();
         self.key = Some(Key { hash: digest(key.as_bytes()), fingerprint: digest(&content) });
+        self
+    }
+
+    /// Asked by somebody outside.
+    #[must_use]
+    pub(crate) fn direct(mut self) -> Request {
+        self.direct = true;
         self
     }
 

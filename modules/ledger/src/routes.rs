@@ -87,7 +87,7 @@ struct OpenAccount {
 async fn open_account(AppState(app): AppState<App>, caller: Caller, Keyed { key, body }: Keyed<OpenAccount>) -> Result<impl IntoResponse> {
     let OpenAccount { code, name, account_type, currency, owner, may_go_negative, negative_limit_minor } = body;
     let name = name.unwrap_or_else(|| code.clone());
-    let new = NewAccount { code, name, account_type, currency, owner, may_go_negative, negative_limit_minor };
+    let new = NewAccount { code, name, account_type, currency, owner, may_go_negative, negative_limit_minor, managed: false };
     let account = app.submit(&caller, key, commands::open_account, new).await?.value;
     Ok((ETag(account.version), Created(format!("/api/v1/ledger/accounts/{}", account.account_id), account)))
 }
@@ -292,7 +292,7 @@ async fn put_owner_limits(
 
 /// Does one request; those that come at once share a commit.
 async fn submit(app: &App, caller: &Caller, headers: &HeaderMap, operation: Operation, details: WireDetails) -> Result<Created<Receipt>> {
-    let request = key_of(headers, Request::new(operation).details(details.into()));
+    let request = key_of(headers, Request::new(operation).details(details.into()).direct());
     let receipt = app.submit_set(caller, None, commands::post_set, request).await?.value;
     if receipt.replayed {
         caller.mark_replayed();

@@ -55,12 +55,12 @@ WHERE tenant_id = $1 AND transaction_id = ANY($2) ORDER BY transaction_id, posti
 pub(crate) const ACCOUNT_STATES: Sql = Sql::per_engine(
     "SELECT b.account_id, a.type, a.currency, a.status, a.may_go_negative, a.negative_limit_minor, a.limited,
   b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending, b.entries, b.last_transaction, b.last_recorded, b.next_expiry,
-  (SELECT first_transaction FROM ledger_tail WHERE tenant_id = $1)
+  (SELECT first_transaction FROM ledger_tail WHERE tenant_id = $1), a.managed
 FROM ledger_balances b JOIN ledger_accounts a ON a.tenant_id = $1 AND a.account_id = b.account_id
 WHERE b.tenant_id = $1 AND b.account_id IN (SELECT value FROM json_each($2))",
     "SELECT b.account_id, a.type, a.currency, a.status, a.may_go_negative, a.negative_limit_minor, a.limited,
   b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending, b.entries, b.last_transaction, b.last_recorded, b.next_expiry,
-  (SELECT first_transaction FROM ledger_tail WHERE tenant_id = $1)
+  (SELECT first_transaction FROM ledger_tail WHERE tenant_id = $1), a.managed
 FROM ledger_balances b JOIN ledger_accounts a ON a.tenant_id = $1 AND a.account_id = b.account_id
 WHERE b.tenant_id = $1 AND b.account_id = ANY($2)",
 );
@@ -276,8 +276,8 @@ ON CONFLICT (tenant_id, subject_kind, subject, currency, day) DO UPDATE SET used
 /// With the owner's limits known, whether any binds it.
 pub(crate) const INSERT_ACCOUNT: &str = "
 INSERT INTO ledger_accounts (tenant_id, account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, limited,
-  version, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10, 1, $11) ON CONFLICT DO NOTHING";
+  version, created_at, managed)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10, 1, $11, $12) ON CONFLICT DO NOTHING";
 
 pub(crate) const INSERT_BALANCE: &str = "
 INSERT INTO ledger_balances (tenant_id, account_id, debits_posted, credits_posted, debits_pending, credits_pending, entries,

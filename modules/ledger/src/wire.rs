@@ -238,7 +238,7 @@ impl BulkItem {
             let detail = "exactly one of transfer, transaction, exchange, hold, capture, void and reversal";
             return Err(Error::field(format!("transactions[{index}]"), "wrong_count", detail));
         };
-        let mut request = Request::new(operation?).details(details.into());
+        let mut request = Request::new(operation?).details(details.into()).direct();
         check_shape(&request, now, &at(name))?;
         request.linked = self.linked;
         if let Some(key) = self.key {

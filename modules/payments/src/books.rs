@@ -37,6 +37,7 @@ pub(crate) fn accounts(tx: &mut Tx<'_>, provider_id: ProviderId, currency: Curre
             // Refunds may come after what was taken has been passed on.
             may_go_negative: true,
             negative_limit_minor: None,
+            managed: part == "clearing",
         };
         Ok(ensure_account(tx, &new)?.account_id)
     };

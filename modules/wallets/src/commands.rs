@@ -85,7 +85,7 @@ pub(crate) fn open(tx: &mut Tx<'_>, new: &Open) -> Result<Wallet> {
 fn open_account(tx: &mut Tx<'_>, wallet: &Wallet, currency: Currency) -> Result<()> {
     if !moves::books(tx)?.contains_key(&currency) {
         let mut own = |part: &str, account_type: AccountType| -> Result<ledger::AccountId> {
-            let account = NewAccount::new(format!("wallets:{part}:{currency}"), account_type, currency).unbounded();
+            let account = NewAccount::new(format!("wallets:{part}:{currency}"), account_type, currency).unbounded().managed();
             Ok(ensure_account(tx, &account)?.account_id)
         };
         let (bank, fees, owed) = (own("bank", AccountType::Asset)?, own("fees", AccountType::Income)?, own("owed", AccountType::Asset)?);
@@ -93,7 +93,7 @@ fn open_account(tx: &mut Tx<'_>, wallet: &Wallet, currency: Currency) -> Result<
     }
     let code = format!("wallets:{}:{currency}", wallet.wallet_id);
     let account = NewAccount { name: wallet.name.clone(), ..NewAccount::new(code, AccountType::Liability, currency) };
-    let account = ensure_account(tx, &account.owner(wallet.wallet_id.to_string()))?;
+    let account = ensure_account(tx, &account.owner(wallet.wallet_id.to_string()).managed())?;
     tx.exec(sql::INSERT_ACCOUNT, (wallet.wallet_id, currency, account.account_id, activity::Activity::default().to_bytes()))
 }
 

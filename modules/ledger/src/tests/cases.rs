@@ -274,6 +274,7 @@ impl Pure {
                 currency: account.currency,
                 status: account.status,
                 floor: account.floor,
+                managed: false,
                 expired: (0, 0),
                 limits: bound.into(),
                 moving: Moving { sums, ..Moving::default() },

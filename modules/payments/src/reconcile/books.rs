@@ -29,6 +29,7 @@ fn other(
         owner: None,
         may_go_negative: true,
         negative_limit_minor: None,
+        managed: false,
     };
     Ok(ensure_account(tx, &new)?.account_id)
 }

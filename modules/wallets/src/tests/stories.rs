@@ -478,4 +478,36 @@ testkit::both_engines! {
         let past = json!({ "from_wallet_id": alice, "to_wallet_id": bob, "amount_minor": 1, "currency": "EUR", "every": "once", "first_at": "2020-01-01T00:00:00Z" });
         world.post("/api/v1/wallet-schedules", past).await.expect_problem(400, "request.invalid");
     }
+
+    /// What the ledger's own routes moved there, no wallet would know of.
+    async fn nobody_posts_past_the_wallets(app: TestApp) {
+        let world = World::new(app);
+        let (alice, bob) = (world.user("alice", 5_000).await, world.user("bob", 0).await);
+        world.judge(json!([{ "code": "large", "when": [{ "feature": "amount", "at_least": 1_000 }], "points": 600 }]), [500, 500, 1_001]).await;
+        assert_eq!(world.send(&alice, &bob, 1_000, json!({})).await.expect(201).json["status"], "review");
+        let account_of = async |wallet: &str| {
+            let accounts = world.get(&format!("/api/v1/ledger/accounts?owner={wallet}")).await;
+            accounts["data"][0]["account_id"].as_str().expect("an account").to_owned()
+        };
+        let (alices, bobs) = (account_of(&alice).await, account_of(&bob).await);
+        let statement = world.get(&format!("/api/v1/ledger/accounts/{alices}/statement")).await;
+        let transaction = |kind: &str| {
+            let lines = statement["data"].as_array().expect("lines");
+            lines.iter().find(|line| line["kind"] == kind).expect(kind)["transaction_id"].as_str().expect("an id").to_owned()
+        };
+        let (deposit, hold) = (transaction("transfer"), transaction("hold"));
+        let transfer = json!({ "debit_account_id": alices, "credit_account_id": bobs, "amount_minor": 1 });
+        for (path, body) in [
+            ("/api/v1/ledger/transfers".to_owned(), transfer.clone()),
+            ("/api/v1/ledger/transactions/bulk".to_owned(), json!({ "transactions": [{ "transfer": transfer }] })),
+            (format!("/api/v1/ledger/transactions/{deposit}/reverse"), json!({})),
+            (format!("/api/v1/ledger/holds/{hold}/capture"), json!({})),
+            (format!("/api/v1/ledger/holds/{hold}/void"), json!({})),
+        ] {
+            let answer = world.post(&path, body).await;
+            let text = answer.json.to_string();
+            assert!(text.contains("ledger.account_managed"), "{path}: {} {text}", answer.status);
+        }
+        assert_eq!((world.balance(&alice).await, world.balance(&bob).await), ((5_000, 4_000), (0, 0)));
+    }
 }
