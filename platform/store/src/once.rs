@@ -42,7 +42,7 @@ impl Filter {
     }
 
     fn holds(&self, block: usize, bits: &[u64; BLOCK]) -> bool {
-        // A filter that was stored in another size knows nothing: then everything may be in it.
+        // A filter without blocks knows nothing: then everything may be in it.
         self.0.get(block).is_none_or(|words| words.iter().zip(bits).all(|(word, bits)| word & bits == *bits))
     }
 
@@ -50,7 +50,11 @@ impl Filter {
         self.0.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
     }
 
+    /// One that was stored in another shape, by another version, would deny keys that it holds: it becomes a filter that knows nothing.
     fn from_bytes(bytes: &[u8]) -> Filter {
+        if bytes.len() != BLOCKS * BLOCK * 8 {
+            return Filter(Vec::new());
+        }
         let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
         let block = |chunk: &[u8]| std::array::from_fn(|n| word(&chunk[n * 8..n * 8 + 8]));
         Filter(bytes.chunks_exact(BLOCK * 8).map(block).collect())
@@ -213,5 +217,14 @@ mod tests {
         assert!(alarms < 50_000 / 250, "{alarms} false alarms in 50,000");
         let other_tenant = (0..50_000).filter(|n| may_contain(8, *n)).count();
         assert!(other_tenant < 50_000 / 250, "{other_tenant} false alarms for another tenant");
+    }
+
+    #[test]
+    fn a_filter_of_another_shape_denies_nothing() {
+        let (block, bits) = Filter::bits(7, &[3; 16]);
+        for words in [0, 1, BUCKET_KEYS as usize * 10 / 64, BLOCKS * BLOCK - BLOCK, BLOCKS * BLOCK + BLOCK] {
+            assert!(Filter::from_bytes(&vec![0; words * 8]).holds(block, &bits), "{words} words");
+        }
+        assert!(!Filter::from_bytes(&Filter::new().to_bytes()).holds(block, &bits));
     }
 }
