@@ -192,7 +192,12 @@ async fn run(engine: Engine, seed: u64) -> bool {
             run.later(ms).await;
         }
     }
-    // Time for every lease, question and deadline, and for what a provider does late.
+    // Time for every lease and question: a slow machine takes answers for lost that were given, and a payment in doubt has an hour to be
+    // asked about.
+    for _ in 0..20 {
+        run.later(90_000).await;
+    }
+    // Time for every deadline, and for what a provider does late.
     for _ in 0..4 {
         tokio::time::sleep(std::time::Duration::from_millis(70)).await;
         run.later(1_900_000).await;
