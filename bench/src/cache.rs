@@ -43,7 +43,7 @@ impl Cached for Value {
 }
 
 fn tags(key: &u64) -> Tags {
-    Tags::from_slice(&[Tag::new("product", key), Tag::new("tenant", key % 1_000)])
+    Tags::of([Tag::new("product", key), Tag::new("tenant", key % 1_000)])
 }
 
 fn value(key: u64) -> Value {

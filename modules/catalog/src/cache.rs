@@ -21,8 +21,8 @@ pub(crate) const CACHES: ModuleCaches = ModuleCaches {
     open,
     events: &["product.created", "product.updated", "variant.created", "variant.updated", "price.changed"],
     tags: |change: &Change| match (change.tenant, change.subject.parse::<ProductId>()) {
-        (Some(tenant), Ok(product)) => Tags::from_slice(&[tag(&(tenant, product))]),
-        _ => Tags::new(),
+        (Some(tenant), Ok(product)) => Tags::of([tag(&(tenant, product))]),
+        _ => Tags::NONE,
     },
     hot: |app, most| serde_json::to_value(app.part::<Products>().0.hot(most)).unwrap_or_default(),
     warm: |app, keys, within| Box::pin(warm(app, keys, within)),
@@ -44,7 +44,7 @@ fn tag(key: &(TenantId, ProductId)) -> Tag {
 
 fn open(caches: &Caches) -> Result<Part> {
     let settings = Settings { ttl_ms: TTL_MS, memory_percent: MEMORY_PERCENT, ..Settings::of::<ProductDetail>("catalog.products") };
-    Ok(Part::new(Products(Cache::new(caches, settings, |key| Tags::from_slice(&[tag(key)]))?)))
+    Ok(Part::new(Products(Cache::new(caches, settings, |key| Tags::of([tag(key)]))?)))
 }
 
 impl Cached for ProductDetail {

@@ -7,10 +7,11 @@
 //! Must never know: what is cached, and where it comes from.
 //!
 //! In reading order: `class` says what may be kept, `tags` what it depends on, `typed` is the cache itself, `hub` what all caches of a
-//! process share, `bus` how nodes tell each other, `shared` is Redis.
+//! process share, `bus` how nodes tell each other, `shared` is Redis, `gather` how it is read.
 
 mod bus;
 mod class;
+mod gather;
 mod hub;
 mod ring;
 mod shared;

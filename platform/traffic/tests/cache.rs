@@ -30,7 +30,7 @@ fn unique(name: &str) -> String {
 }
 
 fn tags(key: &u32) -> Tags {
-    [Tag::new("product", key)].into_iter().collect()
+    Tags::of([Tag::new("product", key)])
 }
 
 async fn node(urls: &[String], namespace: &str) -> (Caches, Cache<u32, Product>) {

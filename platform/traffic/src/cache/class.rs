@@ -81,7 +81,7 @@ class!(Final, "final", 24 * HOUR, 24 * HOUR, 0, 24 * HOUR, SECOND, true);
 ///     fn bytes(&self) -> usize { self.0.len() }
 /// }
 /// fn products(caches: &Caches) -> kernel::Result<Cache<i64, Product>> {
-///     Cache::new(caches, Settings::of::<Product>("catalog.products"), |_| Tags::new())
+///     Cache::new(caches, Settings::of::<Product>("catalog.products"), |_| Tags::NONE)
 /// }
 /// ```
 ///
@@ -96,7 +96,7 @@ class!(Final, "final", 24 * HOUR, 24 * HOUR, 0, 24 * HOUR, SECOND, true);
 ///     fn bytes(&self) -> usize { 8 }
 /// }
 /// fn balances(caches: &Caches) -> kernel::Result<Cache<i64, Balance>> {
-///     Cache::new(caches, Settings::of::<Balance>("ledger.balances"), |_| Tags::new())
+///     Cache::new(caches, Settings::of::<Balance>("ledger.balances"), |_| Tags::NONE)
 /// }
 /// ```
 ///
@@ -107,7 +107,7 @@ class!(Final, "final", 24 * HOUR, 24 * HOUR, 0, 24 * HOUR, SECOND, true);
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Token(String);
 /// fn tokens(caches: &Caches, settings: Settings) -> kernel::Result<Cache<i64, Token>> {
-///     Cache::new(caches, settings, |_| Tags::new())
+///     Cache::new(caches, settings, |_| Tags::NONE)
 /// }
 /// ```
 pub trait Cached: Serialize + DeserializeOwned + Send + Sync + 'static {

@@ -36,7 +36,8 @@ impl Ring {
         if self.nodes < 2 {
             return (0, None);
         }
-        let at = self.places.partition_point(|(place_of, _)| *place_of < place(key));
+        let wanted = place(key);
+        let at = self.places.partition_point(|(place, _)| *place < wanted);
         let mut around = self.places[at..].iter().chain(&self.places[..at]).map(|(_, node)| *node);
         let first = around.next().unwrap_or(0);
         (first, around.find(|node| *node != first))

@@ -8,6 +8,7 @@
 //! With several Redis servers values are spread by consistent hashing, each on two of them; counters and bus stay on the first.
 
 use super::bus::{Heard, Message};
+use super::gather::Gather;
 use super::hub::{Hub, locked};
 use super::ring::Ring;
 use crate::link::Link;
@@ -56,6 +57,13 @@ pub(crate) struct Place {
     copy: Option<u16>,
 }
 
+impl Place {
+    /// The numbers of the servers that should have it.
+    fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
+        [Some(self.first), self.copy].into_iter().flatten().map(usize::from)
+    }
+}
+
 /// Leave to load, and what to store the value with.
 pub(crate) struct Leave {
     /// Versions of now, as the value will carry them.
@@ -84,6 +92,8 @@ pub(crate) struct Shared {
     hub: Weak<Hub>,
     namespace: String,
     links: Vec<Arc<Link>>,
+    /// Reads from each of them.
+    reads: Vec<Gather>,
     ring: Ring,
     release: Script,
     queue: mpsc::Sender<Wanted>,
@@ -114,6 +124,7 @@ impl Shared {
             hub: Arc::downgrade(hub),
             namespace: config.namespace,
             ring: Ring::new(&names),
+            reads: links.iter().cloned().map(Gather::new).collect(),
             links,
             release: Script::new(RELEASE),
             queue,
@@ -221,37 +232,31 @@ impl Shared {
 
     /// The Redis servers that should have it, those that are there.
     fn owners<'a>(&'a self, place: &Place) -> impl Iterator<Item = &'a Arc<Link>> + use<'a> {
-        let numbers = [Some(place.first), place.copy];
-        numbers.into_iter().flatten().filter_map(|number| self.links.get(usize::from(number))).filter(|link| link.is_up())
+        place.numbers().map(|number| &self.links[number]).filter(|link| link.is_up())
     }
 
     /// The versions of these tags now, as text.
     async fn header(&self, tags: &[u16]) -> Option<String> {
-        let mut command = redis::cmd("MGET");
-        command.arg(self.all_key());
-        for tag in tags {
-            command.arg(self.version_key(*tag));
-        }
+        let keys = std::iter::once(self.all_key()).chain(tags.iter().map(|tag| self.version_key(*tag))).collect();
         let run = self.links[0].run();
-        let versions: Vec<Option<u64>> =
-            self.links[0].ask(|mut connection| async move { command.query_async(&mut connection).await }).await?;
+        let versions = self.reads[0].read(keys, false).await?;
         if run != self.links[0].run() {
             return None;
         }
         let mut header = format!("{run:x}");
-        for version in versions {
-            let _ = write!(header, " {}", version.unwrap_or(0));
+        for (version, _) in versions {
+            let version: u64 = version.map_or(Some(0), |text| std::str::from_utf8(&text).ok()?.parse().ok())?;
+            let _ = write!(header, " {version}");
         }
         Some(header)
     }
 
     /// The stored bytes and how many milliseconds they have left.
     async fn stored(&self, place: &Place) -> Option<(Vec<u8>, i64)> {
-        for link in self.owners(place) {
-            let mut pipe = redis::pipe();
-            pipe.get(&place.key).pttl(&place.key);
-            let answer = link.ask(|mut connection| async move { pipe.query_async::<(Option<Vec<u8>>, i64)>(&mut connection).await }).await;
-            if let Some((Some(bytes), left_ms)) = answer {
+        for number in place.numbers().filter(|number| self.links[*number].is_up()) {
+            if let Some(got) = self.reads[number].read(vec![place.key.clone()], true).await
+                && let Some((Some(bytes), left_ms)) = got.into_iter().next()
+            {
                 return Some((bytes, left_ms));
             }
         }

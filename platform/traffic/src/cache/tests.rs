@@ -36,7 +36,7 @@ fn caches() -> Caches {
 }
 
 fn tags(key: &u32) -> Tags {
-    [Tag::new("product", key)].into_iter().collect()
+    Tags::of([Tag::new("product", key)])
 }
 
 /// 10 s fresh, no jitter and no early refresh unless a test wants them.
@@ -194,7 +194,7 @@ async fn that_there_is_none_is_remembered_for_a_while() {
 async fn a_class_has_the_last_word() {
     let caches = caches();
     let short =
-        Cache::<u32, Count>::new(&caches, Settings { ttl_ms: 60_000, ..Settings::of::<Count>("test.counts") }, |_| Tags::new()).unwrap();
+        Cache::<u32, Count>::new(&caches, Settings { ttl_ms: 60_000, ..Settings::of::<Count>("test.counts") }, |_| Tags::NONE).unwrap();
     assert_eq!(short.view().ttl_ms, 5_000);
     short.get(&1, || async { Ok(Some(Count(1))) }).await.unwrap();
     pass(5_001).await;

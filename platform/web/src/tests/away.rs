@@ -16,7 +16,7 @@ struct Remembered(Cache<(TenantId, ThingId), Thing>);
 const TTL_MS: u64 = 80;
 
 fn tag(key: &(TenantId, ThingId)) -> Tags {
-    Tags::from_slice(&[Tag::new("thing", (key.0.as_i64(), key.1.as_i64()))])
+    Tags::of([Tag::new("thing", (key.0.as_i64(), key.1.as_i64()))])
 }
 
 #[utoipa::path(get, path = "/api/v1/remembered/{thing_id}", params(("thing_id" = String, Path)), responses((status = 200, body = Thing)))]
@@ -48,7 +48,7 @@ fn module(ttl_ms: u64) -> Module {
         events: &["thing.made", "thing.renamed"],
         tags: |change| match (change.tenant, change.subject.parse()) {
             (Some(tenant), Ok(thing)) => tag(&(tenant, thing)),
-            _ => Tags::new(),
+            _ => Tags::NONE,
         },
         hot: |app, most| serde_json::to_value(app.part::<Remembered>().0.hot(most)).unwrap(),
         warm: |_, _, _| Box::pin(async { 0 }),
