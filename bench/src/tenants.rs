@@ -419,8 +419,9 @@ pub struct Options {
     /// Seconds of load.
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
-    /// Seconds of the same load before it, which don't count.
-    #[arg(long, default_value_t = 5.0)]
+    /// Seconds of the same load before it, which don't count: long enough that each of many tenants has been met, since a steady load is
+    /// asked about and not a start.
+    #[arg(long, default_value_t = 60.0)]
     warm_up: f64,
     /// Measures with so many tenants first, and then with all, and compares.
     #[arg(long)]
