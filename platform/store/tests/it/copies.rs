@@ -282,7 +282,7 @@ fn ids_rise_across_a_move() {
     for (here, there) in PAIRS {
         let (Some(a), Some(b)) = (Place::new(here), Place::new(there)) else { continue };
         let shards = vec![a.shard.clone(), b.shard.clone()];
-        let write = |store: &Store| store.clone().write(tenant(7), transfer, Transfer { debit: 1, credit: 2, amount: 1 });
+        let write = async |store: &Store| store.write(tenant(7), transfer, Transfer { debit: 1, credit: 2, amount: 1 }).await;
         runtime().block_on(async {
             let ahead = node_at(&shards, Arc::new(ManualClock::new(SystemClock.now().plus_ms(3_600_000))));
             open_bank(&ahead, tenant(7)).await;
