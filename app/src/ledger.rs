@@ -308,9 +308,9 @@ mod tests {
         let (broken, well) = (TenantId::from_i64(7), TenantId::from_i64(8));
         store.write(broken, some_holds, 1_u32).await.expect("holds");
         store.write(well, some_holds, 1_u32).await.expect("holds");
-        // An account without a balance, and a seal that is none.
+        // A hold of no number, and a seal that is none.
         let damage = |tx: &mut store::Tx<'_>, (): &()| {
-            tx.exec("DELETE FROM ledger_balances WHERE tenant_id = $1", ())?;
+            tx.exec("UPDATE ledger_holds SET captured_minor = 'none' WHERE tenant_id = $1", ())?;
             let seal = "INSERT INTO ledger_seals (tenant_id, seal, last_account, accounts, last_transaction, transactions, accounts_head,
               transactions_head, sealed_at, public_key, signature) VALUES ($1, 1, 0, 0, 0, 0, 'none', 'none', 0, '', '')";
             tx.exec(seal, ())
