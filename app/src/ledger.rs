@@ -8,6 +8,7 @@ use crate::wiring::{Node, Use};
 use kernel::TenantId;
 use ledger::Account;
 use ledger::api::{self, Journal, Transaction};
+use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::path::Path;
 use web::{AuditCheck, AuditOutcome};
@@ -121,8 +122,29 @@ async fn seal(node: &Node, tenant: &str, out: Output) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Tenants whose ledgers could not be looked after when that was last tried: each is told of once, and keeps nobody else waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Failing(BTreeSet<TenantId>);
+
+impl Failing {
+    fn saw(&mut self, tenant: TenantId, what: &str, outcome: kernel::Result<()>) {
+        match outcome {
+            Ok(()) => {
+                self.0.remove(&tenant);
+            }
+            Err(error) if self.0.insert(tenant) => tracing::warn!(%tenant, ?error, "{what}"),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Seals the journals that have grown, on every shard.
-pub(crate) async fn seal_all(store: &store::Store, key: &api::SealKey, clock: &dyn kernel::Clock) -> kernel::Result<()> {
+pub(crate) async fn seal_all(
+    store: &store::Store,
+    key: &api::SealKey,
+    clock: &dyn kernel::Clock,
+    failing: &mut Failing,
+) -> kernel::Result<()> {
     const TENANTS: u32 = 1_000;
     for shard in 0..store.shards() {
         let mut after = None;
@@ -130,7 +152,8 @@ pub(crate) async fn seal_all(store: &store::Store, key: &api::SealKey, clock: &d
             let tenants = store.read_shard(shard, move |read| api::tenants_to_seal(read, after, TENANTS)).await?;
             for tenant in &tenants {
                 // One that has more than a seal takes goes on when the others had their turn.
-                api::seal(store, *tenant, key, clock.now()).await?;
+                let sealed = api::seal(store, *tenant, key, clock.now()).await;
+                failing.saw(*tenant, "a ledger can't be sealed", sealed.map(|_| ()));
             }
             after = tenants.last().copied();
             if tenants.len() < TENANTS as usize {
@@ -218,15 +241,104 @@ async fn verify(node: &Node, tenant: &str, out: Output) -> Outcome<Exit> {
 }
 
 /// Releases the holds whose time is over, on every shard.
-pub(crate) async fn expire_holds(store: &store::Store) -> kernel::Result<()> {
-    /// Tenants that are looked at in one round, and holds that are released in one commit.
+pub(crate) async fn expire_holds(store: &store::Store, failing: &mut Failing) -> kernel::Result<()> {
+    /// Tenants that are looked at in one round.
     const TENANTS: u32 = 1_000;
-    const HOLDS: u32 = 500;
     for shard in 0..store.shards() {
         let tenants = store.read_shard(shard, |read| api::tenants_with_due_holds(read, TENANTS)).await?;
         for tenant in tenants {
-            store.write(tenant, |tx: &mut store::Tx<'_>, limit: &u32| api::expire_holds(tx, *limit), HOLDS).await?;
+            let released = expire_holds_of(store, tenant).await;
+            failing.saw(tenant, "holds whose time is over can't be released", released);
         }
     }
     Ok(())
+}
+
+/// What a tenant has more than these waits for the next round, so that the others have their turn.
+async fn expire_holds_of(store: &store::Store, tenant: TenantId) -> kernel::Result<()> {
+    /// Holds that are released in one commit, and commits of one round.
+    const HOLDS: u32 = 500;
+    const COMMITS: u32 = 20;
+    for _ in 0..COMMITS {
+        if store.write(tenant, |tx: &mut store::Tx<'_>, limit: &u32| api::expire_holds(tx, *limit), HOLDS).await? < HOLDS {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernel::{IdGenerator, ManualClock, Timestamp};
+    use ledger::api::NewAccount;
+    use ledger::{AccountType, Request};
+    use std::sync::Arc;
+
+    /// A tenant with `holds` of a second.
+    fn some_holds(tx: &mut store::Tx<'_>, holds: &u32) -> kernel::Result<()> {
+        let euro = "EUR".parse()?;
+        let bank = api::open_account(tx, &NewAccount::new("bank", AccountType::Asset, euro).unbounded())?.account_id;
+        let alice = api::open_account(tx, &NewAccount::new("alice", AccountType::Liability, euro))?.account_id;
+        let until = tx.now().plus_ms(1_000);
+        let requests: Vec<Request> = (0..*holds).map(|_| Request::hold(bank, alice, 1, until)).collect();
+        api::post_all(tx, &requests)?.into_iter().try_for_each(|outcome| outcome.map(|_| ()))
+    }
+
+    fn opened() -> (tempfile::TempDir, Arc<ManualClock>, store::Store) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_614_400_000_000)));
+        let environment = store::Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock.clone(), 1)) };
+        let shard = store::ShardConfig::Sqlite { path: folder.path().join("shard.db") };
+        let config = store::StoreConfig::with_shards(vec![shard]);
+        let store = store::Store::open(config, &[ledger::module().migrations], environment).expect("the store opens");
+        (folder, clock, store)
+    }
+
+    async fn count(store: &store::Store, tenant: TenantId, sql: &'static str) -> i64 {
+        let read = move |read: &mut store::Read<'_>| read.one::<(i64,)>(sql, ());
+        store.read(tenant, read).await.expect("it can be counted").0
+    }
+
+    #[tokio::test]
+    async fn one_broken_ledger_stops_nobody_elses() {
+        const DUE: &str = "SELECT COUNT(*) FROM ledger_holds WHERE tenant_id = $1 AND status = 'open'";
+        const SEALS: &str = "SELECT COUNT(*) FROM ledger_seals WHERE tenant_id = $1";
+        let (_folder, clock, store) = opened();
+        let (broken, well) = (TenantId::from_i64(7), TenantId::from_i64(8));
+        store.write(broken, some_holds, 1_u32).await.expect("holds");
+        store.write(well, some_holds, 1_u32).await.expect("holds");
+        // A hold of no number, and a seal that is none.
+        let damage = |tx: &mut store::Tx<'_>, (): &()| {
+            tx.exec("UPDATE ledger_holds SET captured_minor = 'none' WHERE tenant_id = $1", ())?;
+            let seal = "INSERT INTO ledger_seals (tenant_id, seal, last_account, accounts, last_transaction, transactions, accounts_head,
+              transactions_head, sealed_at, public_key, signature) VALUES ($1, 1, 0, 0, 0, 0, 'none', 'none', 0, '', '')";
+            tx.exec(seal, ())
+        };
+        store.write(broken, damage, ()).await.expect("the damage is done");
+        clock.advance_ms(2_000);
+        let key = api::SealKey::from_seed(&[7; 32]);
+        let (mut unsealed, mut unreleased) = (Failing::default(), Failing::default());
+        for _ in 0..2 {
+            seal_all(&store, &key, &*clock, &mut unsealed).await.expect("the others are sealed");
+            expire_holds(&store, &mut unreleased).await.expect("those of the others are released");
+        }
+        assert_eq!((unsealed.0.contains(&broken), unsealed.0.len()), (true, 1));
+        assert_eq!((unreleased.0.contains(&broken), unreleased.0.len()), (true, 1));
+        assert_eq!((count(&store, well, DUE).await, count(&store, broken, DUE).await), (0, 1));
+        assert!(count(&store, well, SEALS).await > 0);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn whatever_is_due_is_released_in_one_round() {
+        let (_folder, clock, store) = opened();
+        let tenant = TenantId::from_i64(8);
+        store.write(tenant, some_holds, 1_200_u32).await.expect("holds");
+        clock.advance_ms(2_000);
+        expire_holds(&store, &mut Failing::default()).await.expect("they are released");
+        let open = count(&store, tenant, "SELECT COUNT(*) FROM ledger_holds WHERE tenant_id = $1 AND status = 'open'").await;
+        assert_eq!(open, 0);
+        store.close().await;
+    }
 }

@@ -97,13 +97,13 @@ async fn keep_hot(web: web::Web, file: PathBuf) {
 /// One of the nodes that share a database does it.
 async fn expire_holds(store: Store, node: i64) {
     let candidate = store::Candidate::stand(store.clone(), "ledger.expire_holds", node, HOLDS.as_millis() as i64 * 3);
-    let mut failing = false;
+    let (mut failing, mut tenants) = (false, crate::ledger::Failing::default());
     loop {
         tokio::time::sleep(HOLDS).await;
         if candidate.leads().is_none() {
             continue;
         }
-        let expired = crate::ledger::expire_holds(&store).await;
+        let expired = crate::ledger::expire_holds(&store, &mut tenants).await;
         if let (Err(error), false) = (&expired, failing) {
             tracing::warn!(?error, "holds whose time is over can't be released");
         }
@@ -112,10 +112,10 @@ async fn expire_holds(store: Store, node: i64) {
 }
 
 async fn seal_ledgers(store: Store, key: SealKey, clock: Arc<dyn Clock>) {
-    let mut failing = false;
+    let (mut failing, mut tenants) = (false, crate::ledger::Failing::default());
     loop {
         tokio::time::sleep(SEALS).await;
-        let sealed = crate::ledger::seal_all(&store, &key, &*clock).await;
+        let sealed = crate::ledger::seal_all(&store, &key, &*clock, &mut tenants).await;
         if let (Err(error), false) = (&sealed, failing) {
             tracing::warn!(?error, "ledgers can't be sealed");
         }

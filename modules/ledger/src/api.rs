@@ -71,10 +71,11 @@ pub fn open_account(tx: &mut Tx<'_>, new: &NewAccount) -> Result<Account> {
 }
 
 /// The account with this code, opened if it is not there. Errors: `request.invalid`; `ledger.code_taken` when the code belongs to an
-/// account of another type or currency.
+/// account of another type or currency, and for one that a module is to look after also when nobody does, or when its owner or how far
+/// it may go below zero are others.
 pub fn ensure_account(tx: &mut Tx<'_>, new: &NewAccount) -> Result<Account> {
     match account_by_code(tx, &new.code)? {
-        Some(account) if account.account_type == new.account_type && account.currency == new.currency => Ok(account),
+        Some(account) if new.is(&account) => Ok(account),
         Some(_) => Err(crate::error::code_taken()),
         None => commands::open_account(tx, new),
     }
@@ -88,12 +89,12 @@ pub fn set_account_status(tx: &mut Tx<'_>, account_id: AccountId, status: Accoun
 
 /// Sets an account's velocity limit. Errors: `ledger.account_not_found`, `request.invalid`.
 pub fn limit_account(tx: &mut Tx<'_>, account_id: AccountId, limit: Limit) -> Result<Limit> {
-    commands::limit_account(tx, account_id, limit)
+    commands::limit_account(tx, account_id, limit, false)
 }
 
 /// Sets the velocity limit of all accounts of an owner in a currency. Errors: `request.invalid`.
 pub fn limit_owner(tx: &mut Tx<'_>, owner: &str, currency: Currency, limit: Limit) -> Result<Limit> {
-    commands::limit_owner(tx, owner, currency, limit)
+    commands::limit_owner(tx, owner, currency, limit, false)
 }
 
 /// An account. Errors: `ledger.account_not_found`.

@@ -160,7 +160,7 @@ pub struct NewAccount {
     pub may_go_negative: bool,
     /// How far; none for as far as it likes.
     pub negative_limit_minor: Option<i64>,
-    /// Whether a module looks after it: then nobody posts to it over HTTP.
+    /// Whether a module looks after it: then nobody posts to it, changes it or limits it over HTTP.
     pub managed: bool,
 }
 
@@ -180,7 +180,7 @@ impl NewAccount {
         }
     }
 
-    /// One that the module which opens it looks after: nobody posts to it over HTTP.
+    /// One that the module which opens it looks after: nobody posts to it, changes it or limits it over HTTP.
     #[must_use]
     pub fn managed(mut self) -> NewAccount {
         self.managed = true;
@@ -192,6 +192,18 @@ impl NewAccount {
     pub fn unbounded(mut self) -> NewAccount {
         self.may_go_negative = true;
         self
+    }
+
+    /// Whether `account` is what would be opened. What a module looks after is just as that module has opened it, so that nobody has
+    /// prepared it; of another account type and currency count.
+    pub(crate) fn is(&self, account: &Account) -> bool {
+        let same = account.account_type == self.account_type && account.currency == self.currency;
+        let floor = (account.may_go_negative, account.negative_limit_minor) == (self.may_go_negative, self.floor());
+        same && (!self.managed || (account.managed && account.owner == self.owner && floor))
+    }
+
+    fn floor(&self) -> Option<i64> {
+        if self.may_go_negative { self.negative_limit_minor } else { Some(0) }
     }
 
     /// Of this owner.
@@ -250,14 +262,15 @@ pub(crate) fn open_account(tx: &mut Tx<'_>, new: &NewAccount) -> Result<Account>
         currency: new.currency,
         owner: new.owner.clone(),
         may_go_negative: new.may_go_negative,
-        negative_limit_minor: if new.may_go_negative { new.negative_limit_minor } else { Some(0) },
+        negative_limit_minor: new.floor(),
         status: AccountStatus::Open,
         version: 1,
         created_at: tx.now(),
+        managed: new.managed,
     };
     let a = &account;
     let row = (a.account_id, &a.code, &a.name, a.account_type, a.currency, &a.owner, a.may_go_negative, a.negative_limit_minor);
-    let args = (row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, limited, a.created_at, new.managed);
+    let args = (row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, limited, a.created_at, a.managed);
     tx.must(sql::INSERT_ACCOUNT, args, error::code_taken)?;
     tx.exec(sql::INSERT_BALANCE, (account.account_id,))?;
     emit_account(tx, "ledger.account_opened", &account);
@@ -298,14 +311,19 @@ pub(crate) struct AccountChange {
     pub status: Option<AccountStatus>,
     /// Whether, and how far.
     pub may_go_negative: Option<(bool, Option<i64>)>,
+    /// Whether somebody outside asks: then an account that a module looks after is refused.
+    pub direct: bool,
 }
 
-/// Changes an account. Errors: `ledger.account_not_found`, `request.precondition_failed`, `ledger.stays_closed`,
-/// `ledger.account_not_empty`, `ledger.limit_below_balance`.
+/// Changes an account. Errors: `ledger.account_not_found`, `request.precondition_failed`, `ledger.account_managed`,
+/// `ledger.stays_closed`, `ledger.account_not_empty`, `ledger.limit_below_balance`.
 pub(crate) fn change_account(tx: &mut Tx<'_>, account_id: AccountId, seen: web::IfMatch, change: &AccountChange) -> Result<Account> {
     books::settle(tx)?;
     let mut account = queries::account(tx, account_id)?;
     seen.check(account.version)?;
+    if change.direct && account.managed {
+        return Err(error::account_managed());
+    }
     if account.status == AccountStatus::Closed {
         return Err(error::stays_closed());
     }
@@ -358,12 +376,15 @@ struct LimitEvent<'a> {
     limit: Limit,
 }
 
-/// Sets an account's velocity limit. What has left before in the day and the month counts only if a limit was there already.
-/// Errors: `ledger.account_not_found`, `request.invalid`.
-pub(crate) fn limit_account(tx: &mut Tx<'_>, account_id: AccountId, limit: Limit) -> Result<Limit> {
+/// Sets an account's velocity limit; of one that a module looks after only for a module. What has left before in the day and the month
+/// counts only if a limit was there already. Errors: `ledger.account_not_found`, `ledger.account_managed`, `request.invalid`.
+pub(crate) fn limit_account(tx: &mut Tx<'_>, account_id: AccountId, limit: Limit, direct: bool) -> Result<Limit> {
     check_velocity(&limit)?;
     books::settle(tx)?;
     let account = queries::account(tx, account_id)?;
+    if direct && account.managed {
+        return Err(error::account_managed());
+    }
     let subject = account_id.as_i64().to_string();
     put_limit(tx, LimitSubject::Account, &subject, account.currency, limit)?;
     tx.exec(sql::MARK_LIMITED, (account_id,))?;
@@ -372,11 +393,15 @@ pub(crate) fn limit_account(tx: &mut Tx<'_>, account_id: AccountId, limit: Limit
     Ok(limit)
 }
 
-/// Sets the velocity limit of all accounts of an owner in a currency. Errors: `request.invalid`, `ledger.invalid_text`.
-pub(crate) fn limit_owner(tx: &mut Tx<'_>, owner: &str, currency: Currency, limit: Limit) -> Result<Limit> {
+/// Sets the velocity limit of all accounts of an owner in a currency; when a module looks after one of them, only for a module.
+/// Errors: `request.invalid`, `ledger.invalid_text`, `ledger.account_managed`.
+pub(crate) fn limit_owner(tx: &mut Tx<'_>, owner: &str, currency: Currency, limit: Limit, direct: bool) -> Result<Limit> {
     check_velocity(&limit)?;
     check_owner(owner)?;
     books::settle(tx)?;
+    if direct && tx.opt::<(AccountId,)>(sql::MANAGED_OF_OWNER, (owner, currency))?.is_some() {
+        return Err(error::account_managed());
+    }
     put_limit(tx, LimitSubject::Owner, owner, currency, limit)?;
     tx.exec(sql::MARK_OWNER_LIMITED, (owner, currency))?;
     let payload = LimitEvent { subject_kind: LimitSubject::Owner, subject: owner, currency, limit };

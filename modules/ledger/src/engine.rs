@@ -19,7 +19,7 @@
 //! | 11 | currencies | `ledger.currency_mismatch`, `.same_currency`, `.no_conversion_account` |
 //! | 12 | the sum is zero | `ledger.unbalanced`, `.rate_mismatch` |
 //! | 13 | accounts are not closed; who asks from outside means none that a module looks after | `ledger.account_closed`, `.account_managed` |
-//! | 14 | accounts that are taken from are not frozen | `ledger.account_frozen` |
+//! | 14 | accounts that are taken from are not frozen, unless a module asks for what belongs to money that has just come | `ledger.account_frozen` |
 //! | 15 | the external reference is free | `ledger.external_ref_taken` |
 //! | 16 | sums stay within 64 bits | `ledger.overflow` |
 //! | 17 | what is taken out is available | `ledger.insufficient_funds` |
@@ -336,7 +336,7 @@ pub(crate) fn decide(view: &mut View, request: &Request, next_id: &mut dyn FnMut
         }
         return Ok(Receipt { transaction_id: known.transaction_id, recorded_at: known.recorded_at, replayed: true });
     }
-    check_shape(request, view.now, "")?;
+    check_shape(request, Some(view.now), "")?;
     match &request.operation {
         Operation::Transfer { debit, credit, amount_minor, currency } => {
             let legs = pair(view, *debit, *credit, *amount_minor, *currency)?;
@@ -373,8 +373,9 @@ fn check_amount(amount_minor: i64, field: impl Fn() -> String) -> Result<()> {
     }
 }
 
-/// `at` stands before the names of fields: where the request is in what was sent.
-pub(crate) fn check_shape(request: &Request, now: Timestamp, at: &str) -> Result<()> {
+/// `at` stands before the names of fields: where the request is in what was sent. Without `now` no time is judged: a repeat of a key gets
+/// the first's answer whatever the time is by then.
+pub(crate) fn check_shape(request: &Request, now: Option<Timestamp>, at: &str) -> Result<()> {
     let amount = |amount_minor: i64| check_amount(amount_minor, || format!("{at}amount_minor"));
     match &request.operation {
         Operation::Transfer { amount_minor, .. } => amount(*amount_minor)?,
@@ -396,7 +397,7 @@ pub(crate) fn check_shape(request: &Request, now: Timestamp, at: &str) -> Result
         }
         Operation::Hold { amount_minor, expires_at, .. } => {
             amount(*amount_minor)?;
-            if *expires_at <= now || *expires_at > now.plus_ms(MAX_HOLD_MS) {
+            if now.is_some_and(|now| *expires_at <= now || *expires_at > now.plus_ms(MAX_HOLD_MS)) {
                 return Err(error::invalid_expiry(at));
             }
         }
@@ -406,9 +407,9 @@ pub(crate) fn check_shape(request: &Request, now: Timestamp, at: &str) -> Result
     request.details.as_deref().map_or(Ok(()), |details| check_details(details, now, at))
 }
 
-fn check_details(details: &Details, now: Timestamp, at: &str) -> Result<()> {
+fn check_details(details: &Details, now: Option<Timestamp>, at: &str) -> Result<()> {
     const CENTURY_MS: i64 = 36_600 * 86_400_000;
-    if let Some(effective_at) = details.effective_at
+    if let (Some(effective_at), Some(now)) = (details.effective_at, now)
         && (effective_at > now.plus_ms(CENTURY_MS) || effective_at < now.plus_ms(-CENTURY_MS))
     {
         return Err(error::effective_out_of_range(at));
@@ -565,8 +566,8 @@ fn check_not_managed(view: &View, request: &Request, mut accounts: impl Iterator
     if refused { Err(error::account_managed()) } else { Ok(()) }
 }
 
-fn check_not_frozen(view: &View, legs: &[Leg]) -> Result<()> {
-    let frozen = legs.iter().any(|leg| view.state(leg).status == AccountStatus::Frozen && takes(view, leg));
+fn check_not_frozen(view: &View, request: &Request, legs: &[Leg]) -> Result<()> {
+    let frozen = !request.from_frozen && legs.iter().any(|leg| view.state(leg).status == AccountStatus::Frozen && takes(view, leg));
     if frozen { Err(error::account_frozen()) } else { Ok(()) }
 }
 
@@ -661,7 +662,7 @@ fn use_up(view: &mut View, leaving: &[(u32, i64)]) {
 /// Guards 13 to 20 of what takes from accounts, and what leaves under limits.
 fn check_legs(view: &View, request: &Request, legs: &[Leg], limited: bool) -> Result<SmallVec<[(u32, i64); 2]>> {
     check_open(view, request, legs)?;
-    check_not_frozen(view, legs)?;
+    check_not_frozen(view, request, legs)?;
     check_ref(view, request)?;
     check_room(view, legs)?;
     check_funds(view, legs)?;

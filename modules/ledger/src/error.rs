@@ -204,7 +204,7 @@ pub(crate) fn account_closed() -> Error {
 
 /// A module looks after the account.
 pub(crate) fn account_managed() -> Error {
-    let detail = "a module looks after an account of the transaction: it is posted to by what that module is asked for";
+    let detail = "a module looks after the account: it is posted to, changed and limited by what that module is asked for";
     Error::failed_precondition("ledger.account_managed", detail)
 }
 

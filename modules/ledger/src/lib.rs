@@ -36,6 +36,8 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 3, name: "seals", sql: include_str!("../migrations/0003_seals.sql") },
     store::Migration { number: 4, name: "effective", sql: include_str!("../migrations/0004_effective.sql") },
     store::Migration { number: 5, name: "managed", sql: include_str!("../migrations/0005_managed.sql") },
+    store::Migration { number: 6, name: "looked_after", sql: include_str!("../migrations/0006_looked_after.sql") },
+    store::Migration { number: 7, name: "shifted", sql: include_str!("../migrations/0007_shifted.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[

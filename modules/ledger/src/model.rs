@@ -235,6 +235,9 @@ pub struct Account {
     pub version: i64,
     /// When it was opened.
     pub created_at: Timestamp,
+    /// Whether a module looks after it: then nobody posts to it, changes it or limits it over HTTP.
+    #[serde(default)]
+    pub managed: bool,
 }
 
 impl FromRow for Account {
@@ -251,6 +254,7 @@ impl FromRow for Account {
             status: row.get(8)?,
             version: row.get(9)?,
             created_at: row.get(10)?,
+            managed: row.get(11)?,
         })
     }
 }
@@ -483,12 +487,14 @@ pub struct Request {
     pub details: Option<Box<Details>>,
     /// Whether somebody outside asks: then accounts that a module looks after are refused.
     pub direct: bool,
+    /// Whether it may take from a frozen account: for what belongs to money that came to it, such as a fee.
+    pub from_frozen: bool,
 }
 
 impl Request {
     /// Without a key, links or details.
     pub fn new(operation: Operation) -> Request {
-        Request { operation, key: None, linked: false, details: None, direct: false }
+        Request { operation, key: None, linked: false, details: None, direct: false, from_frozen: false }
     }
 
     /// A transfer; see [`Operation::Transfer`].
@@ -540,6 +546,13 @@ impl Request {
     #[must_use]
     pub(crate) fn direct(mut self) -> Request {
         self.direct = true;
+        self
+    }
+
+    /// May take from a frozen account: for what belongs to money that comes to it at the same time, such as a fee.
+    #[must_use]
+    pub fn from_frozen(mut self) -> Request {
+        self.from_frozen = true;
         self
     }
 

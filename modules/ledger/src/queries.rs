@@ -404,19 +404,8 @@ pub struct TrialBalanceLine {
     pub credits_minor: i64,
 }
 
-impl FromRow for TrialBalanceLine {
-    fn from_row(row: &dyn Row) -> Result<Self> {
-        Ok(TrialBalanceLine {
-            currency: row.get(0)?,
-            account_type: row.get(1)?,
-            accounts: row.get(2)?,
-            debits_minor: row.get(3)?,
-            credits_minor: row.get(4)?,
-        })
-    }
-}
-
-/// The trial balance: a line for each currency and type; in each currency debits and credits are equal.
+/// The trial balance: a line for each currency and type; in each currency debits and credits are equal. What is left of sums beyond 64
+/// bits stands in another line after it, of no accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TrialBalance {
     /// Whether debits and credits are equal in each currency. They always are.
@@ -427,10 +416,28 @@ pub struct TrialBalance {
 
 /// The trial balance.
 pub(crate) fn trial_balance(read: &mut Read<'_>) -> Result<TrialBalance> {
-    let lines: Vec<TrialBalanceLine> = read.all(sql::TRIAL_BALANCE, ())?;
+    let whole = |high: i64, low: i64| (i128::from(high) << 31) + i128::from(low);
+    let part = |sum: &mut i128| {
+        let part = (*sum).min(i128::from(i64::MAX)) as i64;
+        *sum -= i128::from(part);
+        part
+    };
+    type Row = (Currency, AccountType, i64, i64, i64, i64, i64);
+    let mut lines = Vec::new();
     let mut sums: BTreeMap<Currency, i128> = BTreeMap::new();
-    for line in &lines {
-        *sums.entry(line.currency).or_default() += i128::from(line.debits_minor) - i128::from(line.credits_minor);
+    for (currency, account_type, mut accounts, debits_high, debits_low, credits_high, credits_low) in
+        read.all::<Row>(sql::TRIAL_BALANCE, ())?
+    {
+        let (mut debits, mut credits) = (whole(debits_high, debits_low), whole(credits_high, credits_low));
+        *sums.entry(currency).or_default() += debits - credits;
+        loop {
+            let (debits_minor, credits_minor) = (part(&mut debits), part(&mut credits));
+            lines.push(TrialBalanceLine { currency, account_type, accounts, debits_minor, credits_minor });
+            accounts = 0;
+            if (debits, credits) == (0, 0) {
+                break;
+            }
+        }
     }
     Ok(TrialBalance { balanced: sums.values().all(|sum| *sum == 0), lines })
 }

@@ -166,7 +166,7 @@ struct ChangeAccount {
 /// Renames, freezes, opens again or closes an account, or sets how far it may go below zero.
 #[utoipa::path(patch, path = "/api/v1/ledger/accounts/{account_id}", tag = "ledger",
     params(("account_id" = AccountId, Path), ("If-Match" = Option<String>, Header)), request_body = ChangeAccount, responses((status = 200, body = Account),
-    (status = 409, description = "It is closed, not empty, or beyond the limit."), (status = 412, description = "It has another version than If-Match says.")))]
+    (status = 409, description = "It is closed, not empty, beyond the limit, or a module looks after it."), (status = 412, description = "It has another version than If-Match says.")))]
 async fn change_account(
     AppState(app): AppState<App>,
     caller: Caller,
@@ -178,7 +178,7 @@ async fn change_account(
     if may_go_negative.is_none() && negative_limit_minor.is_some() {
         return Err(Error::field("may_go_negative", "required", "negative_limit_minor comes with it").into());
     }
-    let change = AccountChange { name, status, may_go_negative: may_go_negative.map(|may| (may, negative_limit_minor)) };
+    let change = AccountChange { name, status, may_go_negative: may_go_negative.map(|may| (may, negative_limit_minor)), direct: true };
     let command = move |tx: &mut store::Tx<'_>, change: &AccountChange| commands::change_account(tx, account_id, seen, change);
     let account = app.submit(&caller, None, command, change).await?.value;
     Ok(Versioned(account.version, account))
@@ -251,14 +251,14 @@ async fn get_account_limits(AppState(app): AppState<App>, caller: Caller, Params
 
 /// Sets how much may leave an account.
 #[utoipa::path(put, path = "/api/v1/ledger/accounts/{account_id}/limits", tag = "ledger", params(("account_id" = AccountId, Path)), request_body = Limit,
-    responses((status = 200, body = Limit)))]
+    responses((status = 200, body = Limit), (status = 409, description = "A module looks after it.")))]
 async fn put_account_limits(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(account_id): Params<AccountId>,
     Body(limit): Body<Limit>,
 ) -> Result<Json<Limit>> {
-    let command = move |tx: &mut store::Tx<'_>, limit: &Limit| commands::limit_account(tx, account_id, *limit);
+    let command = move |tx: &mut store::Tx<'_>, limit: &Limit| commands::limit_account(tx, account_id, *limit, true);
     Ok(Json(app.submit(&caller, None, command, limit).await?.value))
 }
 
@@ -277,14 +277,14 @@ async fn get_owner_limits(
 
 /// Sets how much may leave all accounts of an owner in a currency.
 #[utoipa::path(put, path = "/api/v1/ledger/owners/{owner}/limits/{currency}", tag = "ledger", params(("owner" = String, Path), ("currency" = Currency, Path)),
-    request_body = Limit, responses((status = 200, body = Limit)))]
+    request_body = Limit, responses((status = 200, body = Limit), (status = 409, description = "A module looks after one of them.")))]
 async fn put_owner_limits(
     AppState(app): AppState<App>,
     caller: Caller,
     Params((owner, currency)): Params<(String, Currency)>,
     Body(limit): Body<Limit>,
 ) -> Result<Json<Limit>> {
-    let command = move |tx: &mut store::Tx<'_>, limit: &Limit| commands::limit_owner(tx, &owner, currency, *limit);
+    let command = move |tx: &mut store::Tx<'_>, limit: &Limit| commands::limit_owner(tx, &owner, currency, *limit, true);
     Ok(Json(app.submit(&caller, None, command, limit).await?.value))
 }
 

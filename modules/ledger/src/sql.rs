@@ -188,6 +188,9 @@ FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], 
 pub(crate) const INSERT_POSTING: &str = "
 INSERT INTO ledger_postings (tenant_id, transaction_id, posting, account_id, signed_minor, previous) VALUES ($1, $2, $3, $4, $5, $6)";
 
+/// Of a transaction with an effective date of its own.
+pub(crate) const INSERT_SHIFTED: &str = "INSERT INTO ledger_shifted (tenant_id, account_id, transaction_id) VALUES ($1, $2, $3)";
+
 pub(crate) const INSERT_POSTING_SET: Sql = Sql::per_engine(
     INSERT_POSTING,
     "INSERT INTO ledger_postings (tenant_id, transaction_id, posting, account_id, signed_minor, previous)
@@ -289,19 +292,19 @@ UPDATE ledger_accounts SET name = $3, may_go_negative = $4, negative_limit_minor
 WHERE tenant_id = $1 AND account_id = $2";
 
 pub(crate) const ACCOUNT: &str = "
-SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at
+SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at, managed
 FROM ledger_accounts WHERE tenant_id = $1 AND account_id = $2";
 
 pub(crate) const ACCOUNT_BY_CODE: &str = "
-SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at
+SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at, managed
 FROM ledger_accounts WHERE tenant_id = $1 AND code = $2";
 
 pub(crate) const ACCOUNTS_PAGE: &str = "
-SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at
+SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at, managed
 FROM ledger_accounts WHERE tenant_id = $1 AND account_id > $2 ORDER BY account_id LIMIT $3";
 
 pub(crate) const ACCOUNTS_OF_OWNER_PAGE: &str = "
-SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at
+SELECT account_id, code, name, type, currency, owner, may_go_negative, negative_limit_minor, status, version, created_at, managed
 FROM ledger_accounts WHERE tenant_id = $1 AND owner = $4 AND account_id > $2 ORDER BY account_id LIMIT $3";
 
 pub(crate) const LIMIT: &str = "
@@ -318,6 +321,9 @@ pub(crate) const MARK_LIMITED: &str = "UPDATE ledger_accounts SET limited = TRUE
 
 pub(crate) const MARK_OWNER_LIMITED: &str = "
 UPDATE ledger_accounts SET limited = TRUE WHERE tenant_id = $1 AND owner = $2 AND currency = $3";
+
+pub(crate) const MANAGED_OF_OWNER: &str = "
+SELECT account_id FROM ledger_accounts WHERE tenant_id = $1 AND owner = $2 AND currency = $3 AND managed = TRUE LIMIT 1";
 
 // Reads.
 
@@ -386,14 +392,16 @@ WITH shifted (recorded_at, effective_at, debits, credits) AS (
   UNION ALL
   SELECT t.recorded_at, t.effective_at, CASE WHEN p.signed_minor > 0 THEN p.signed_minor ELSE 0 END,
     CASE WHEN p.signed_minor < 0 THEN -p.signed_minor ELSE 0 END
-  FROM ledger_transactions t JOIN ledger_postings p ON p.tenant_id = $1 AND p.transaction_id = t.transaction_id AND p.account_id = $2
-  WHERE t.tenant_id = $1 AND t.debit_account = 0 AND t.effective_at IS NOT NULL
+  FROM ledger_shifted s JOIN ledger_transactions t ON t.tenant_id = $1 AND t.transaction_id = s.transaction_id
+  JOIN ledger_postings p ON p.tenant_id = $1 AND p.transaction_id = s.transaction_id AND p.account_id = $2
+  WHERE s.tenant_id = $1 AND s.account_id = $2
 ), moved (debits, credits, factor) AS (
   SELECT debits, credits, CASE WHEN effective_at <= $3 AND recorded_at > $3 THEN 1 WHEN effective_at > $3 AND recorded_at <= $3 THEN -1 ELSE 0 END
   FROM shifted
 )
 SELECT CAST(COALESCE(SUM(debits * factor), 0) AS BIGINT), CAST(COALESCE(SUM(credits * factor), 0) AS BIGINT) FROM moved";
 
+/// Sums in two parts, of 2^31 and the rest: together they may pass 64 bits, although no account's does.
 pub(crate) const TRIAL_BALANCE: &str = "
 WITH tail (first) AS (
   SELECT COALESCE(MIN(first_transaction), 9223372036854775807) FROM ledger_tail WHERE tenant_id = $1
@@ -409,7 +417,8 @@ WITH tail (first) AS (
   SELECT account_id, 0, CASE WHEN signed_minor > 0 THEN signed_minor ELSE 0 END, CASE WHEN signed_minor < 0 THEN -signed_minor ELSE 0 END
   FROM ledger_postings WHERE tenant_id = $1 AND transaction_id >= (SELECT first FROM tail)
 )
-SELECT a.currency, a.type, CAST(SUM(s.accounts) AS BIGINT), CAST(SUM(s.debits) AS BIGINT), CAST(SUM(s.credits) AS BIGINT)
+SELECT a.currency, a.type, CAST(SUM(s.accounts) AS BIGINT), CAST(SUM(s.debits / 2147483648) AS BIGINT), CAST(SUM(s.debits % 2147483648) AS BIGINT),
+  CAST(SUM(s.credits / 2147483648) AS BIGINT), CAST(SUM(s.credits % 2147483648) AS BIGINT)
 FROM sums s JOIN ledger_accounts a ON a.tenant_id = $1 AND a.account_id = s.account_id
 GROUP BY a.currency, a.type ORDER BY a.currency, a.type";
 
@@ -453,11 +462,15 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING";
 
 // Audits. Each gives how many things it looked at and how many of them are wrong.
 
+/// In two parts as the trial balance: what differs in multiples of 2^31 is made good by the rest.
 pub(crate) const AUDIT_ZERO: &str = "
-SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN debits = credits AND pending_debits = pending_credits THEN 0 ELSE 1 END), 0) AS BIGINT)
+SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN high * 2147483648 + low = 0 AND pending_high * 2147483648 + pending_low = 0
+  THEN 0 ELSE 1 END), 0) AS BIGINT)
 FROM (
-  SELECT a.currency, SUM(b.debits_posted) AS debits, SUM(b.credits_posted) AS credits, SUM(b.debits_pending) AS pending_debits,
-    SUM(b.credits_pending) AS pending_credits
+  SELECT a.currency, SUM(b.debits_posted / 2147483648 - b.credits_posted / 2147483648) AS high,
+    SUM(b.debits_posted % 2147483648 - b.credits_posted % 2147483648) AS low,
+    SUM(b.debits_pending / 2147483648 - b.credits_pending / 2147483648) AS pending_high,
+    SUM(b.debits_pending % 2147483648 - b.credits_pending % 2147483648) AS pending_low
   FROM ledger_accounts a JOIN ledger_balances b ON b.tenant_id = $1 AND b.account_id = a.account_id
   WHERE a.tenant_id = $1 GROUP BY a.currency
 ) AS sums";
@@ -572,6 +585,7 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("INSERT_TRANSACTION", Sql::per_engine(INSERT_TRANSACTION, INSERT_TRANSACTION)),
     ("INSERT_TRANSACTION_SET", INSERT_TRANSACTION_SET),
     ("INSERT_POSTING", Sql::per_engine(INSERT_POSTING, INSERT_POSTING)),
+    ("INSERT_SHIFTED", Sql::per_engine(INSERT_SHIFTED, INSERT_SHIFTED)),
     ("INSERT_POSTING_SET", INSERT_POSTING_SET),
     ("UPDATE_BALANCE", Sql::per_engine(UPDATE_BALANCE, UPDATE_BALANCE)),
     ("UPDATE_BALANCE_SET", UPDATE_BALANCE_SET),
@@ -598,6 +612,7 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("PUT_LIMIT", Sql::per_engine(PUT_LIMIT, PUT_LIMIT)),
     ("MARK_LIMITED", Sql::per_engine(MARK_LIMITED, MARK_LIMITED)),
     ("MARK_OWNER_LIMITED", Sql::per_engine(MARK_OWNER_LIMITED, MARK_OWNER_LIMITED)),
+    ("MANAGED_OF_OWNER", Sql::per_engine(MANAGED_OF_OWNER, MANAGED_OF_OWNER)),
     ("HOLD", Sql::per_engine(HOLD, HOLD)),
     ("TRANSACTION", Sql::per_engine(TRANSACTION, TRANSACTION)),
     ("TRANSACTIONS_PAGE", Sql::per_engine(TRANSACTIONS_PAGE, TRANSACTIONS_PAGE)),

@@ -239,7 +239,8 @@ impl BulkItem {
             return Err(Error::field(format!("transactions[{index}]"), "wrong_count", detail));
         };
         let mut request = Request::new(operation?).details(details.into()).direct();
-        check_shape(&request, now, &at(name))?;
+        // A key is looked at before anything that time may change: it may be a repeat.
+        check_shape(&request, self.key.is_none().then_some(now), &at(name))?;
         request.linked = self.linked;
         if let Some(key) = self.key {
             if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
@@ -261,7 +262,8 @@ pub(crate) struct BulkBody {
 }
 
 impl BulkBody {
-    /// What is wrong with one of them whatever the ledger holds refuses them all: nothing of it was meant so.
+    /// What is wrong with one of them whatever the ledger holds and, under a key, whatever the time is refuses them all: nothing of it
+    /// was meant so.
     pub(crate) fn requests(self, now: Timestamp) -> Result<Vec<Request>> {
         if self.transactions.is_empty() || self.transactions.len() > MAX_BATCH {
             return Err(error::batch_too_large(MAX_BATCH));

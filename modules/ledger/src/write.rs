@@ -6,6 +6,7 @@ use crate::engine::{HoldState, Moving, NewTransaction, View};
 use crate::model::*;
 use crate::sql;
 use kernel::{Error, Result};
+use std::collections::HashSet;
 use store::{Engine, Tx, Value};
 
 /// Rows of one set-based statement: bounds its memory.
@@ -143,6 +144,12 @@ fn transaction(tx: &mut Tx<'_>, row: &NewTransaction) -> Result<()> {
 }
 
 fn postings(tx: &mut Tx<'_>, set: bool, view: &View) -> Result<()> {
+    let dated = |row: &&NewTransaction| row.debit == 0 && row.details.as_deref().is_some_and(|details| details.effective_at.is_some());
+    let dated: HashSet<TransactionId> = view.transactions.iter().filter(dated).map(|row| row.transaction_id).collect();
+    if !dated.is_empty() {
+        let shifted = view.postings.iter().filter(|posting| dated.contains(&posting.transaction_id));
+        tx.exec_each(sql::INSERT_SHIFTED, shifted.map(|posting| (posting.account_id, posting.transaction_id)))?;
+    }
     if !set {
         let row = |p: &crate::engine::NewPosting| (p.transaction_id, p.posting, p.account_id, p.signed_minor, p.previous);
         return tx.exec_each(sql::INSERT_POSTING, view.postings.iter().map(row));

@@ -91,6 +91,8 @@ pub struct NewPayment {
     pub external_ref: String,
     /// What it is paid with.
     pub means: Means,
+    /// Whose a stored method has to be, as the tenant names customers: one of these; none for anybody's.
+    pub customers: Option<Vec<String>>,
 }
 
 /// Refuses what payments would, before anything is kept. Errors: `request.invalid`, `payments.card_number`.
@@ -108,12 +110,18 @@ pub fn check(new: &NewPayment) -> Result<()> {
 }
 
 /// Makes the payment and begins to ask a provider; its events tell what becomes of it. Errors: as [`check`], `payments.external_ref_taken`,
-/// `payments.method_not_found`, `payments.method_removed`.
+/// `payments.method_not_found` (also for a stored method of somebody else), `payments.method_removed`.
 pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
     check(new)?;
     let pay_with = match &new.means {
         Means::Token(token) => PayWith::Token(token.clone(), None),
-        Means::Stored(method_id) => PayWith::Stored(*method_id),
+        Means::Stored(method_id) => {
+            let method = queries::method(tx, *method_id)?.view;
+            if new.customers.as_ref().is_some_and(|customers| !customers.contains(&method.customer)) {
+                return Err(queries::method_not_found());
+            }
+            PayWith::Stored(*method_id)
+        }
     };
     let intent = NewIntent {
         amount_minor: new.amount_minor,

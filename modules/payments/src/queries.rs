@@ -291,8 +291,11 @@ impl FromRow for Method {
 
 /// A stored method. Errors: `payments.method_not_found`.
 pub(crate) fn method(read: &mut Read<'_>, method_id: MethodId) -> Result<Method> {
-    let not_found = || Error::not_found("payments.method_not_found", "there is no such stored method");
-    read.opt(sql::METHOD, (method_id,))?.ok_or_else(not_found)
+    read.opt(sql::METHOD, (method_id,))?.ok_or_else(method_not_found)
+}
+
+pub(crate) fn method_not_found() -> Error {
+    Error::not_found("payments.method_not_found", "there is no such stored method")
 }
 
 pub(crate) fn methods(read: &mut Read<'_>, before: MethodId, limit: i64) -> Result<Vec<MethodView>> {

@@ -2,7 +2,8 @@
 //!
 //! `POST {base}/payouts` with the order as JSON, its reference as `Idempotency-Key` too; `GET {base}/payouts/{reference}` to ask. Both answer
 //! 2xx with `{"status": "done", "bank_ref": "..."}`, `{"status": "refused", "reason": "..."}` or `{"status": "pending"}`; asked for what it
-//! never saw, 404, and then it must not do it later either, unless it is sent again. Any other answer leaves the outcome unknown.
+//! never saw, 404 with `{"status": "unknown_reference"}`, and then it must not do it later either, unless it is sent again. Any other
+//! answer leaves the outcome unknown, also a 404 without those words: a gateway may say that while the service is away.
 
 use crate::service::{Bank, PayoutOrder};
 use client::{Client, ClientConfig, Failure, Method, Request, Response};
@@ -40,6 +41,11 @@ fn heard(answer: &Response) -> Outcome {
     }
 }
 
+/// Whether it was the bank itself that has not found it.
+fn never_seen(answer: &Response) -> bool {
+    answer.status == 404 && serde_json::from_slice::<Said>(&answer.body).is_ok_and(|said| said.status == "unknown_reference")
+}
+
 impl HttpBank {
     /// At `base_url`, with a bearer token. Errors: `internal` when TLS can't be set up.
     pub fn new(base_url: &str, token: &str, policies: &Policies) -> Result<HttpBank> {
@@ -75,7 +81,7 @@ impl Bank for HttpBank {
         let (client, request) = (self.client.clone(), self.request(Method::GET, &format!("/payouts/{}", order.reference), None));
         Box::pin(async move {
             match client.send(request).await {
-                Ok(answer) if answer.status == 404 => Outcome::NotDone("the bank has never seen it".to_owned()),
+                Ok(answer) if never_seen(&answer) => Outcome::NotDone("the bank has never seen it".to_owned()),
                 Ok(answer) => heard(&answer),
                 Err(failure) => Outcome::Unknown(failure.to_string()),
             }

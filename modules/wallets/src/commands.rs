@@ -4,7 +4,7 @@ use crate::model::*;
 use crate::moves::{self, Ask, Reach};
 use crate::policy::Policy;
 use crate::service::Wallets;
-use crate::{activity, error, outside, queries, service, sql};
+use crate::{activity, error, outside, queries, service, sql, workflows};
 use kernel::{Currency, Error, Result, Timestamp};
 use ledger::api::{NewAccount, ensure_account, post, post_linked, set_account_status};
 use ledger::{AccountStatus, AccountType, Request, TransactionId};
@@ -148,6 +148,9 @@ pub(crate) fn change(tx: &mut Tx<'_>, change: &Change) -> Result<Wallet> {
                 WalletStatus::Closed => AccountStatus::Closed,
             },
         )?;
+        if status == WalletStatus::Frozen {
+            workflows::cancel_payouts(tx, wallet.wallet_id)?;
+        }
         wallet.status = status;
     }
     wallet.name = change.name.clone().unwrap_or(wallet.name);
@@ -221,8 +224,8 @@ pub(crate) enum Confirmed {
 }
 
 /// Confirms a challenged transfer, which is decided anew: limits, funds and the score may have changed. A wrong code uses up an attempt,
-/// and the last one ends the transfer. Errors: `wallets.transfer_not_found`, `wallets.not_challenged`, `wallets.challenge_expired`, and
-/// those of the guards.
+/// and the last one ends the transfer. Errors: `wallets.transfer_not_found`, `wallets.not_challenged`, `wallets.challenge_expired`,
+/// `wallets.too_many_codes`, and those of the guards.
 pub(crate) fn confirm(tx: &mut Tx<'_>, confirm: &Confirm) -> Result<Confirmed> {
     let mut transfer = queries::transfer(tx, confirm.transfer_id, confirm.reach)?;
     let pending = queries::pending(tx, confirm.transfer_id)?.filter(|pending| pending.is_open && pending.waits_for == WaitsFor::Challenge);
@@ -231,10 +234,16 @@ pub(crate) fn confirm(tx: &mut Tx<'_>, confirm: &Confirm) -> Result<Confirmed> {
     if pending.expires_at <= now {
         return Err(error::challenge_expired());
     }
+    let payer = transfer.from_wallet_id.unwrap_or(OUTSIDE);
+    let codes = tx.one::<Codes>(sql::CODES, (payer,))?.on(now.day());
+    if codes.wrong >= Codes::MAX_WRONG {
+        return Err(error::too_many_codes());
+    }
     let tenant = tx.tenant()?;
     if !confirm.wallets.is_one_time_code(tenant, confirm.transfer_id, &confirm.code) {
         let left = pending.attempts_left - 1;
         tx.exec(sql::USE_ATTEMPT, (confirm.transfer_id,))?;
+        tx.exec(sql::SET_CODES, (payer, codes.day, codes.asked, codes.wrong + 1))?;
         if left <= 0 {
             end(tx, &mut transfer, TransferStatus::Rejected, Some(confirm.by), "too many wrong codes")?;
         }
@@ -308,12 +317,13 @@ pub(crate) struct Decide {
     pub by: i64,
 }
 
-/// Errors: `wallets.transfer_not_found`, `wallets.not_in_review`, `wallets.frozen`, and those of the ledger.
+/// Nothing is approved after its time; rejected it may be as long as it waits. Errors: `wallets.transfer_not_found`,
+/// `wallets.not_in_review`, `wallets.frozen`, and those of the ledger.
 pub(crate) fn decide_review(tx: &mut Tx<'_>, decide: &Decide) -> Result<Transfer> {
     let mut transfer = queries::transfer(tx, decide.transfer_id, Reach::All)?;
     let pending = queries::pending(tx, decide.transfer_id)?.filter(|pending| pending.is_open && pending.waits_for == WaitsFor::Review);
     let now = tx.now();
-    let hold_id = pending.filter(|pending| pending.expires_at > now).and_then(|pending| pending.hold_id);
+    let hold_id = pending.filter(|pending| !decide.approve || pending.expires_at > now).and_then(|pending| pending.hold_id);
     let hold_id = hold_id.filter(|_| transfer.status == TransferStatus::InReview).ok_or_else(error::not_in_review)?;
     if !decide.approve {
         end(tx, &mut transfer, TransferStatus::Rejected, Some(decide.by), &decide.reason)?;
@@ -347,7 +357,9 @@ pub(crate) fn capture(tx: &mut Tx<'_>, transfer: &mut Transfer, hold_id: Transac
         let merchant = merchant.ok_or_else(|| error::no_currency(transfer.currency))?.account_id;
         let books = moves::books(tx)?;
         let fees = books.get(&transfer.currency).ok_or_else(|| error::no_currency(transfer.currency))?.fees;
-        requests.push(Request::transfer(merchant, fees, transfer.fee_minor).details(moves::described(transfer.transfer_id)));
+        // A frozen merchant gets what is its own of it, as it does of a payment without a review.
+        let fee = Request::transfer(merchant, fees, transfer.fee_minor).from_frozen();
+        requests.push(fee.details(moves::described(transfer.transfer_id)));
     }
     let receipts = post_linked(tx, requests).map_err(error::of_ledger)?;
     transfer.transaction_id = receipts.first().map(|receipt| receipt.transaction_id);

@@ -138,6 +138,12 @@ pub(crate) fn wrong_code(attempts_left: i64) -> Error {
     Error::failed_precondition("wallets.wrong_code", format!("this is not the code; {attempts_left} more attempts"))
 }
 
+pub(crate) fn too_many_codes() -> Error {
+    let detail =
+        "too many one-time codes were asked for or were wrong today; transfers of this wallet that need one wait until tomorrow (UTC)";
+    Error::failed_precondition("wallets.too_many_codes", detail)
+}
+
 pub(crate) fn not_in_review() -> Error {
     Error::failed_precondition("wallets.not_in_review", "the transfer does not wait for a review")
 }

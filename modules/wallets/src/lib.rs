@@ -36,7 +36,10 @@ pub use model::{CodeId, RequestId, ScheduleId, TransferId, WalletId};
 pub use service::{Bank, PayoutOrder, Wallets};
 pub use workflows::{EXPIRE, PAYOUT, SCHEDULE};
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "care", sql: include_str!("../migrations/0002_care.sql") },
+];
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "wallets.use", description: "Use one's own wallets: see them, send, pay, ask for money, top up, withdraw." },
@@ -59,6 +62,11 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "wallet.transfer_rejected", version: 1, description: "A person, a card or a bank refused a transfer." },
     EventInfo { kind: "wallet.transfer_expired", version: 1, description: "Nobody confirmed or decided a transfer in time." },
     EventInfo { kind: "wallet.return_owed", version: 1, description: "A card was given back what the wallet hasn't got any more." },
+    EventInfo {
+        kind: "wallet.top_up_unclaimed",
+        version: 1,
+        description: "A card was charged for a wallet that is closed: refund the payment.",
+    },
     EventInfo { kind: "wallet.payout_in_doubt", version: 1, description: "Nobody could learn whether a bank has paid: a person has to." },
     EventInfo { kind: "wallet.money_requested", version: 1, description: "Somebody was asked for money." },
     EventInfo { kind: "wallet.request_accepted", version: 1, description: "A request for money was accepted." },

@@ -56,6 +56,35 @@ entity! {
     UserEntity UserId "usr"
 }
 
+/// One-time codes of a payer's wallet on a day: guesses have an end, and so has what is sent to the payer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Codes {
+    /// The UTC day, since 1970.
+    pub day: i64,
+    /// How many transfers were challenged.
+    pub asked: i64,
+    /// How many codes were wrong.
+    pub wrong: i64,
+}
+
+impl Codes {
+    /// The most transfers of a wallet that are challenged in a day.
+    pub(crate) const MAX_ASKED: i64 = 100;
+    /// The most wrong codes for a wallet's transfers in a day. After that none is looked at, however many transfers wait for one.
+    pub(crate) const MAX_WRONG: i64 = 10;
+
+    /// Those of this day.
+    pub(crate) fn on(self, day: i64) -> Codes {
+        if self.day == day { self } else { Codes { day, ..Codes::default() } }
+    }
+}
+
+impl FromRow for Codes {
+    fn from_row(row: &dyn Row) -> Result<Self> {
+        Ok(Codes { day: row.get(0)?, asked: row.get(1)?, wrong: row.get(2)? })
+    }
+}
+
 /// The world outside, where a transfer has no wallet on one side.
 pub const OUTSIDE: WalletId = WalletId::from_i64(0);
 
@@ -376,11 +405,11 @@ pub struct Transfer {
     pub fee_minor: i64,
     /// The ledger's transaction that moved it or set it aside.
     pub transaction_id: Option<TransactionId>,
-    /// How much it looks like fraud: 0 to 1,000 points.
+    /// How much it looks like fraud: 0 to 1,000 points. The payee sees 0.
     pub score: i64,
     /// Which version of the policy said so; 0 for the one that is built in.
     pub policy_version: i64,
-    /// What the points are for, the heaviest first.
+    /// What the points are for, the heaviest first. The payee sees none.
     pub reasons: Vec<Reason>,
     /// For people.
     pub note: String,

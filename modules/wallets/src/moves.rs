@@ -11,7 +11,7 @@
 //! |  4 | both hold the currency | `wallets.no_currency` |
 //! |  5 | neither is closed, the payer is not frozen | `wallets.closed`, `.payee_closed`, `.frozen` |
 //! |  6 | the payer's limits, unless it is the tenant's own | `wallets.level_unknown`, `.transaction_limit`, `.daily_limit`, `.monthly_limit` |
-//! |  7 | the score | denied, in review or challenged, which is an answer and not an error |
+//! |  7 | the score | denied, in review or challenged, which is an answer and not an error; challenged too often, `wallets.too_many_codes` |
 //! |  8 | what is in the wallet, as the ledger knows it | `wallets.insufficient_funds` |
 //!
 //! A transfer that the ledger refuses has used nothing of the limits, and is not remembered.
@@ -25,15 +25,13 @@ use crate::service::Wallets;
 use crate::{service, sql, workflows};
 use kernel::{Currency, Error, Result, Timestamp};
 use ledger::api::Batch;
-use ledger::{AccountId, Details, Posting, Request, Side, TransactionId};
+use ledger::{AccountId, Details, MAX_HOLD_MS, Posting, Request, Side, TransactionId};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use store::{Engine, Member, NewEvent, Row, Tx, Value};
 
-/// How much longer than a review or a payout the ledger's hold stands, in milliseconds: we let go of it ourselves.
+/// How much longer than a review the ledger's hold stands, in milliseconds: we let go of it ourselves.
 const HOLD_GRACE_MS: i64 = 7 * 86_400_000;
-/// A payout's hold stands at least so long, in milliseconds.
-const PAYOUT_MS: i64 = 90 * 86_400_000;
 /// A wallet is young for so long, in milliseconds.
 const YOUNG_MS: i64 = 86_400_000;
 /// A mean of fewer than these says nothing yet.
@@ -99,6 +97,7 @@ struct Head {
     user_id: Option<UserId>,
     fee_bps: Option<i64>,
     created_at: Timestamp,
+    codes: Codes,
 }
 
 /// The ledger's accounts of the tenant itself, in a currency.
@@ -170,6 +169,7 @@ impl World {
                 user_id: row.get(4)?,
                 fee_bps: row.get(5)?,
                 created_at: row.get(6)?,
+                codes: Codes { day: row.get(13)?, asked: row.get(14)?, wrong: row.get(15)? },
             };
             heads.insert(wallet_id, head);
             if let Some((currency, account_id, used, activity)) = purse(row)? {
@@ -320,6 +320,13 @@ fn decide(tx: &Tx<'_>, world: &mut World, ask: &Ask) -> Result<Done> {
     match score.verdict {
         Verdict::Deny => transfer.ended_at = Some(now),
         Verdict::Challenge if ask.confirmed.is_none() => {
+            let codes = sides.payer.codes.on(now.day());
+            if codes.asked >= Codes::MAX_ASKED || codes.wrong >= Codes::MAX_WRONG {
+                return Err(error::too_many_codes());
+            }
+            if let Some(payer) = world.heads.get_mut(&ask.from) {
+                payer.codes = Codes { asked: codes.asked + 1, ..codes };
+            }
             transfer.status = TransferStatus::Challenged;
             let until = now.plus_ms(times.challenge_seconds * 1_000);
             wait = Some(Wait {
@@ -372,8 +379,10 @@ fn ledger_request(world: &World, ask: &Ask, sides: &Sides, transfer: &Transfer, 
     };
     let request = match held_until {
         Some(until) => {
-            let until = if sides.payee.is_some() { until } else { until.max(world.now.plus_ms(PAYOUT_MS)) };
-            Request::hold(debit, credit, ask.amount_minor, until.plus_ms(HOLD_GRACE_MS))
+            // A payout's hold ends when it is known what the bank has done, whenever that is.
+            let outside = sides.payee.is_none();
+            let until = if outside { world.now.plus_ms(MAX_HOLD_MS) } else { until.plus_ms(HOLD_GRACE_MS) };
+            Request::hold(debit, credit, ask.amount_minor, until)
         }
         None if transfer.fee_minor > 0 => {
             let posting = |account_id, side, amount_minor| Posting { account_id, side, amount_minor, currency: None };
@@ -460,7 +469,7 @@ fn run(tx: &mut Tx<'_>, asks: &[&Ask]) -> Result<Vec<Result<Done>>> {
     for ask in asks {
         outcomes.push(decide(tx, &mut world, ask));
     }
-    let World { ledger, purses, .. } = world;
+    let World { ledger, purses, heads, .. } = world;
     ledger.write(tx)?;
     write_purses(tx, &purses)?;
     let done = || asks.iter().zip(&outcomes).filter_map(|(ask, outcome)| Some((ask, outcome.as_ref().ok()?)));
@@ -472,6 +481,11 @@ fn run(tx: &mut Tx<'_>, asks: &[&Ask]) -> Result<Vec<Result<Done>>> {
     for (_, done) in done() {
         if let Some(wait) = &done.wait {
             write_wait(tx, &done.transfer, wait)?;
+        }
+        if let (TransferStatus::Challenged, Some(payer)) = (done.transfer.status, done.transfer.from_wallet_id)
+            && let Some(Head { codes, .. }) = heads.get(&payer)
+        {
+            tx.exec(sql::SET_CODES, (payer, codes.day, codes.asked, codes.wrong))?;
         }
     }
     Ok(outcomes)

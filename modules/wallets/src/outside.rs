@@ -37,12 +37,13 @@ fn plain(tx: &Tx<'_>, kind: TransferKind, status: TransferStatus, wallet_id: Wal
     }
 }
 
-/// The account of an open wallet that money may come to. Errors: `wallets.wallet_not_found`, `wallets.closed`, `wallets.no_currency`.
-fn receiving(tx: &mut Tx<'_>, wallet_id: WalletId, reach: Reach, currency: Currency) -> Result<AccountId> {
-    if queries::wallet(tx, wallet_id, reach)?.status == WalletStatus::Closed {
+/// A wallet that money may come to, and its account. Errors: `wallets.wallet_not_found`, `wallets.closed`, `wallets.no_currency`.
+fn receiving(tx: &mut Tx<'_>, wallet_id: WalletId, reach: Reach, currency: Currency) -> Result<(Wallet, AccountId)> {
+    let wallet = queries::wallet(tx, wallet_id, reach)?;
+    if wallet.status == WalletStatus::Closed {
         return Err(error::closed());
     }
-    Ok(queries::account(tx, wallet_id, currency)?.account_id)
+    Ok((wallet, queries::account(tx, wallet_id, currency)?.account_id))
 }
 
 /// A bank transfer that has come in.
@@ -57,7 +58,7 @@ pub(crate) struct Deposit {
 /// Credits a bank transfer once for its reference. Errors: `wallets.wallet_not_found`, `wallets.closed`, `wallets.no_currency`,
 /// `wallets.deposit_taken`.
 pub(crate) fn deposit(tx: &mut Tx<'_>, new: &Deposit) -> Result<Transfer> {
-    let account = receiving(tx, new.wallet_id, Reach::All, new.currency)?;
+    let (_, account) = receiving(tx, new.wallet_id, Reach::All, new.currency)?;
     let books = moves::books(tx)?;
     let bank = books.get(&new.currency).ok_or_else(|| error::no_currency(new.currency))?.bank;
     let mut transfer = plain(tx, TransferKind::Deposit, TransferStatus::Completed, new.wallet_id, new.currency, new.amount_minor);
@@ -98,10 +99,15 @@ pub struct TopUpBegun {
     pub intent_id: IntentId,
 }
 
-/// Begins a payment whose capture credits the wallet. Errors: `wallets.wallet_not_found`, `wallets.closed`, `wallets.no_currency`, and
-/// those of payments.
+/// Begins a payment whose capture credits the wallet. Who only may use wallets of its own pays with stored methods of its own: those whose
+/// customer is the wallet's owner, or the user. Errors: `wallets.wallet_not_found`, `wallets.closed`, `wallets.no_currency`, and those of
+/// payments.
 pub(crate) fn top_up(tx: &mut Tx<'_>, new: &TopUp) -> Result<TopUpBegun> {
-    receiving(tx, new.wallet_id, new.reach, new.currency)?;
+    let (wallet, _) = receiving(tx, new.wallet_id, new.reach, new.currency)?;
+    let customers = match new.reach {
+        Reach::All => None,
+        Reach::Own(user_id) => Some(wallet.owner.into_iter().chain([user_id.to_string()]).collect()),
+    };
     let transfer = plain(tx, TransferKind::TopUp, TransferStatus::Pending, new.wallet_id, new.currency, new.amount_minor);
     let payment = NewPayment {
         amount_minor: new.amount_minor,
@@ -110,6 +116,7 @@ pub(crate) fn top_up(tx: &mut Tx<'_>, new: &TopUp) -> Result<TopUpBegun> {
         merchant: "wallets".to_owned(),
         external_ref: transfer.transfer_id.to_string(),
         means: new.means.clone(),
+        customers,
     };
     let intent_id = payments::api::pay(tx, &payment)?;
     moves::write_transfers(tx, &[&transfer])?;
@@ -145,16 +152,19 @@ pub(crate) fn payment_moved(tx: &mut Tx<'_>, told: &Told, failed: bool) -> Resul
     let provider_id = told.provider_id.ok_or_else(|| Error::internal("a payment moved money without a provider"))?;
     let clearing = payments::api::take_from_clearing(tx, provider_id, transfer.currency, come.max(0) - back.max(0))?;
     if come > 0 {
-        if transfer.status == TransferStatus::Pending {
-            transfer.status = TransferStatus::Completed;
-            transfer.amount_minor = come;
-            transfer.ended_at = Some(tx.now());
-            book(tx, &mut transfer, clearing, account)?;
+        let first = transfer.status == TransferStatus::Pending;
+        if !first {
+            transfer = plain(tx, TransferKind::TopUp, TransferStatus::Completed, wallet_id, transfer.currency, come);
+        }
+        (transfer.status, transfer.amount_minor, transfer.ended_at) = (TransferStatus::Completed, come, Some(tx.now()));
+        match book(tx, &mut transfer, clearing, account) {
+            Err(refused) if refused.code() == "wallets.closed" => unclaimed(tx, &mut transfer, clearing)?,
+            booked => booked?,
+        }
+        if first {
             moves::update_transfer(tx, &transfer)?;
         } else {
-            let mut more = plain(tx, TransferKind::TopUp, TransferStatus::Completed, wallet_id, transfer.currency, come);
-            book(tx, &mut more, clearing, account)?;
-            moves::write_transfers(tx, &[&more])?;
+            moves::write_transfers(tx, &[&transfer])?;
         }
     }
     if back > 0 {
@@ -163,14 +173,33 @@ pub(crate) fn payment_moved(tx: &mut Tx<'_>, told: &Told, failed: bool) -> Resul
     tx.exec(sql::UPDATE_TOPUP, (told.intent_id, credited.max(told.captured_minor), returned.max(told.refunded_minor)))
 }
 
+/// Money came for a wallet that was closed meanwhile: it is owed to whoever paid, on the account that says what wallets owe, until the
+/// payment is refunded, which takes it from there.
+fn unclaimed(tx: &mut Tx<'_>, transfer: &mut Transfer, clearing: AccountId) -> Result<()> {
+    let owed = owed(tx, transfer.currency)?;
+    let request = Request::transfer(clearing, owed, transfer.amount_minor).details(moves::described(transfer.transfer_id));
+    ledger::api::post(tx, &request).map_err(error::of_ledger)?;
+    transfer.status = TransferStatus::Rejected;
+    let event = moves::event_of(transfer);
+    tx.emit(event);
+    let payload = serde_json::json!({
+        "wallet_id": transfer.to_wallet_id, "transfer_id": transfer.transfer_id, "currency": transfer.currency, "amount_minor": transfer.amount_minor,
+    });
+    tx.emit(NewEvent::new("wallet.top_up_unclaimed", 1, transfer.transfer_id, &payload));
+    Ok(())
+}
+
+fn owed(tx: &mut Tx<'_>, currency: Currency) -> Result<AccountId> {
+    moves::books(tx)?.get(&currency).map(|books| books.owed).ok_or_else(|| error::no_currency(currency))
+}
+
 /// What a card was given back leaves the wallet; when the wallet hasn't got it, the wallet owes it.
 fn give_back(tx: &mut Tx<'_>, wallet: (WalletId, AccountId), clearing: AccountId, currency: Currency, amount_minor: i64) -> Result<()> {
     let mut transfer = plain(tx, TransferKind::Return, TransferStatus::Completed, wallet.0, currency, amount_minor);
     match book(tx, &mut transfer, wallet.1, clearing) {
         Ok(()) => moves::write_transfers(tx, &[&transfer]),
         Err(refused) if matches!(refused.code(), "wallets.insufficient_funds" | "wallets.frozen" | "wallets.closed") => {
-            let books = moves::books(tx)?;
-            let owed = books.get(&currency).ok_or_else(|| error::no_currency(currency))?.owed;
+            let owed = owed(tx, currency)?;
             let request = Request::transfer(owed, clearing, amount_minor).details(moves::described(transfer.transfer_id));
             ledger::api::post(tx, &request).map_err(error::of_ledger)?;
             let payload = serde_json::json!({ "wallet_id": wallet.0, "currency": currency, "amount_minor": amount_minor });
@@ -211,7 +240,6 @@ pub(crate) fn withdraw(tx: &mut Tx<'_>, withdraw: &Withdraw) -> Result<Transfer>
 /// A withdrawal's money is held: once nothing else is waited for, the bank is asked.
 pub(crate) fn held(tx: &mut Tx<'_>, transfer: &Transfer) -> Result<()> {
     if transfer.status == TransferStatus::Pending {
-        tx.exec(sql::HOLD_PAYOUT, (transfer.transfer_id, transfer.transaction_id))?;
         workflows::begin_payout(tx, transfer.transfer_id)?;
     }
     Ok(())

@@ -112,13 +112,17 @@ pub(crate) fn statement(
     Ok(lines.into_iter().map(|(found, position)| (line(found), position)).collect())
 }
 
-/// A transfer that the caller may see: of a wallet that it may use, on either side. Errors: `wallets.transfer_not_found`.
+/// A transfer that the caller may see: of a wallet that it may use, on either side. What its score says of the payer is not for the payee.
+/// Errors: `wallets.transfer_not_found`.
 pub(crate) fn visible_transfer(read: &mut Read<'_>, transfer_id: TransferId, reach: Reach) -> Result<Transfer> {
-    let found: Transfer = read.opt(sql::TRANSFER, (transfer_id,))?.ok_or_else(error::transfer_not_found)?;
-    for side in [found.from_wallet_id, found.to_wallet_id].into_iter().flatten() {
-        if wallet(read, side, reach).is_ok() {
-            return Ok(found);
-        }
+    let mut found: Transfer = read.opt(sql::TRANSFER, (transfer_id,))?.ok_or_else(error::transfer_not_found)?;
+    let mut may_use = |side: Option<WalletId>| side.is_some_and(|side| wallet(read, side, reach).is_ok());
+    if may_use(found.from_wallet_id) {
+        return Ok(found);
+    }
+    if may_use(found.to_wallet_id) {
+        (found.score, found.reasons) = (0, Vec::new());
+        return Ok(found);
     }
     Err(error::transfer_not_found())
 }
@@ -204,7 +208,7 @@ pub struct Payout {
 
 impl FromRow for Payout {
     fn from_row(row: &dyn Row) -> Result<Self> {
-        Ok(Payout { iban: row.get(0)?, holder: row.get(1)?, bank_ref: row.get(3)?, failure: row.get(4)? })
+        Ok(Payout { iban: row.get(0)?, holder: row.get(1)?, bank_ref: row.get(2)?, failure: row.get(3)? })
     }
 }
 

@@ -199,6 +199,12 @@ pub(crate) fn refuse(tx: &mut Tx<'_>, (request_id, reach, by_asker): &(RequestId
     Ok(request)
 }
 
+/// Until when a request that is open may be answered; none when it is open no more.
+pub(crate) fn open_until(read: &mut Read<'_>, request_id: RequestId) -> Result<Option<Timestamp>> {
+    let found: Option<MoneyRequest> = read.opt(sql::REQUEST, (request_id,))?;
+    Ok(found.filter(|request| request.status == RequestStatus::Open).map(|request| request.expires_at))
+}
+
 /// Ends a request that nobody has answered.
 pub(crate) fn expire(tx: &mut Tx<'_>, request_id: RequestId) -> Result<()> {
     let found: Option<MoneyRequest> = tx.opt(sql::REQUEST, (request_id,))?;

@@ -248,7 +248,7 @@ struct WalletEdit {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
-    /// Freezes it, opens it again, or closes it for ever.
+    /// Freezes it, opens it again, or closes it for ever. Frozen, its withdrawals under way are called off, unless the bank is being asked.
     #[serde(default)]
     status: Option<WalletStatus>,
     /// Its KYC level.
@@ -380,7 +380,7 @@ struct NewTopUp {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]
     token: Option<String>,
-    /// A stored way to pay.
+    /// A stored way to pay. Without `wallets.operate` it has to be the wallet owner's or the user's own.
     #[serde(default)]
     method_id: Option<MethodId>,
     /// Of the card: two capital letters, for routing.

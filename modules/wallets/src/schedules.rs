@@ -11,7 +11,7 @@ use kernel::{Currency, Error, ErrorKind, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{FromRow, NewEvent, Read, Row, Tx};
 use utoipa::ToSchema;
-use workflow::{Next, Prepared, Saga};
+use workflow::{Next, Prepared, Saga, Status};
 
 /// So many refused runs in a row end a schedule.
 const MAX_FAILURES: i64 = 3;
@@ -172,11 +172,25 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, (schedule_id, reach): &(ScheduleId, Reach)
     if schedule.status != ScheduleStatus::Active {
         return Err(error::not_open("schedule"));
     }
-    (schedule.status, schedule.next_at) = (ScheduleStatus::Cancelled, None);
-    save(tx, &schedule)?;
+    call_off(tx, &mut schedule)?;
     workflow::cancel(tx, workflows::SCHEDULE, &schedule_id.to_string())?;
-    emit(tx, "wallet.schedule_ended", &schedule);
     Ok(schedule)
+}
+
+fn call_off(tx: &mut Tx<'_>, schedule: &mut Schedule) -> Result<()> {
+    (schedule.status, schedule.next_at) = (ScheduleStatus::Cancelled, None);
+    save(tx, schedule)?;
+    emit(tx, "wallet.schedule_ended", schedule);
+    Ok(())
+}
+
+/// A schedule whose saga was cancelled will not run again: it is called off with it.
+pub(crate) fn saga_ended(tx: &mut Tx<'_>, saga: &Saga, status: Status, _: &str) -> Result<()> {
+    let mut schedule = find(tx, saga.state()?, Reach::All)?;
+    if status == Status::Done || schedule.status != ScheduleStatus::Active {
+        return Ok(());
+    }
+    call_off(tx, &mut schedule)
 }
 
 /// A date has come.

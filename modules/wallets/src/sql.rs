@@ -8,11 +8,11 @@ use store::Sql;
 /// Wallets with their pockets in all currencies: a line for each, and one without a currency for a wallet that has none.
 pub(crate) const PURSES: Sql = Sql::per_engine(
     "SELECT w.wallet_id, w.kind, w.status, w.level, w.user_id, w.fee_bps, w.created_at, a.currency, a.account_id, a.used_day, a.day_minor,
-  a.month_minor, a.activity
+  a.month_minor, a.activity, w.codes_day, w.codes_asked, w.codes_wrong
 FROM wallets_wallets w LEFT JOIN wallets_accounts a ON a.tenant_id = $1 AND a.wallet_id = w.wallet_id
 WHERE w.tenant_id = $1 AND w.wallet_id IN (SELECT value FROM json_each($2))",
     "SELECT w.wallet_id, w.kind, w.status, w.level, w.user_id, w.fee_bps, w.created_at, a.currency, a.account_id, a.used_day, a.day_minor,
-  a.month_minor, a.activity
+  a.month_minor, a.activity, w.codes_day, w.codes_asked, w.codes_wrong
 FROM wallets_wallets w LEFT JOIN wallets_accounts a ON a.tenant_id = $1 AND a.wallet_id = w.wallet_id
 WHERE w.tenant_id = $1 AND w.wallet_id = ANY($2)",
 );
@@ -97,6 +97,11 @@ WHERE tenant_id = $1 AND transfer_id = $2 AND is_open = TRUE";
 
 pub(crate) const USE_ATTEMPT: &str = "
 UPDATE wallets_pending SET attempts_left = attempts_left - 1 WHERE tenant_id = $1 AND transfer_id = $2 AND is_open = TRUE";
+
+pub(crate) const CODES: &str = "SELECT codes_day, codes_asked, codes_wrong FROM wallets_wallets WHERE tenant_id = $1 AND wallet_id = $2";
+
+pub(crate) const SET_CODES: &str = "
+UPDATE wallets_wallets SET codes_day = $3, codes_asked = $4, codes_wrong = $5 WHERE tenant_id = $1 AND wallet_id = $2";
 
 /// The queue of reviews, the oldest first.
 pub(crate) const REVIEWS_PAGE: &str = "
@@ -222,21 +227,20 @@ INSERT INTO wallets_topups (tenant_id, intent_id, transfer_id, credited_minor, r
 pub(crate) const TOPUP: &str =
     "SELECT transfer_id, credited_minor, returned_minor FROM wallets_topups WHERE tenant_id = $1 AND intent_id = $2";
 
-pub(crate) const TOPUP_OF_TRANSFER: &str = "SELECT intent_id FROM wallets_topups WHERE tenant_id = $1 AND transfer_id = $2";
-
 pub(crate) const UPDATE_TOPUP: &str = "
 UPDATE wallets_topups SET credited_minor = $3, returned_minor = $4 WHERE tenant_id = $1 AND intent_id = $2";
 
 pub(crate) const INSERT_PAYOUT: &str = "
 INSERT INTO wallets_payouts (tenant_id, transfer_id, iban, holder, bank_ref, failure) VALUES ($1, $2, $3, $4, '', '')";
 
-pub(crate) const PAYOUT: &str =
-    "SELECT iban, holder, hold_id, bank_ref, failure FROM wallets_payouts WHERE tenant_id = $1 AND transfer_id = $2";
-
-pub(crate) const HOLD_PAYOUT: &str = "UPDATE wallets_payouts SET hold_id = $3 WHERE tenant_id = $1 AND transfer_id = $2";
+pub(crate) const PAYOUT: &str = "SELECT iban, holder, bank_ref, failure FROM wallets_payouts WHERE tenant_id = $1 AND transfer_id = $2";
 
 pub(crate) const END_PAYOUT: &str = "
 UPDATE wallets_payouts SET bank_ref = $3, failure = $4 WHERE tenant_id = $1 AND transfer_id = $2";
+
+/// Withdrawals of a wallet that the bank has not paid yet.
+pub(crate) const PAYOUTS_UNDER_WAY: &str = "
+SELECT transfer_id FROM wallets_transfers WHERE tenant_id = $1 AND from_wallet = $2 AND status = 'pending' ORDER BY transfer_id";
 
 pub(crate) const INSERT_DEPOSIT: &str = "
 INSERT INTO wallets_deposits (tenant_id, reference, transfer_id) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, reference) DO NOTHING";
@@ -287,6 +291,8 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("PENDING", Sql::per_engine(PENDING, PENDING)),
     ("CLOSE_PENDING", Sql::per_engine(CLOSE_PENDING, CLOSE_PENDING)),
     ("USE_ATTEMPT", Sql::per_engine(USE_ATTEMPT, USE_ATTEMPT)),
+    ("CODES", Sql::per_engine(CODES, CODES)),
+    ("SET_CODES", Sql::per_engine(SET_CODES, SET_CODES)),
     ("REVIEWS_PAGE", Sql::per_engine(REVIEWS_PAGE, REVIEWS_PAGE)),
     ("INSERT_WALLET", Sql::per_engine(INSERT_WALLET, INSERT_WALLET)),
     ("UPDATE_WALLET", Sql::per_engine(UPDATE_WALLET, UPDATE_WALLET)),
@@ -316,12 +322,11 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("UPDATE_SCHEDULE", Sql::per_engine(UPDATE_SCHEDULE, UPDATE_SCHEDULE)),
     ("INSERT_TOPUP", Sql::per_engine(INSERT_TOPUP, INSERT_TOPUP)),
     ("TOPUP", Sql::per_engine(TOPUP, TOPUP)),
-    ("TOPUP_OF_TRANSFER", Sql::per_engine(TOPUP_OF_TRANSFER, TOPUP_OF_TRANSFER)),
     ("UPDATE_TOPUP", Sql::per_engine(UPDATE_TOPUP, UPDATE_TOPUP)),
     ("INSERT_PAYOUT", Sql::per_engine(INSERT_PAYOUT, INSERT_PAYOUT)),
     ("PAYOUT", Sql::per_engine(PAYOUT, PAYOUT)),
-    ("HOLD_PAYOUT", Sql::per_engine(HOLD_PAYOUT, HOLD_PAYOUT)),
     ("END_PAYOUT", Sql::per_engine(END_PAYOUT, END_PAYOUT)),
+    ("PAYOUTS_UNDER_WAY", Sql::per_engine(PAYOUTS_UNDER_WAY, PAYOUTS_UNDER_WAY)),
     ("INSERT_DEPOSIT", Sql::per_engine(INSERT_DEPOSIT, INSERT_DEPOSIT)),
     ("AUDIT_CAME", Sql::per_engine(AUDIT_CAME, AUDIT_CAME)),
     ("AUDIT_LEFT", Sql::per_engine(AUDIT_LEFT, AUDIT_LEFT)),

@@ -11,7 +11,7 @@ use log::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{NewEvent, Tx};
-use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Step, Workflow};
+use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Status, Step, Workflow};
 
 /// Ends what nobody confirmed, decided or answered in time; its business key is what it is and its number.
 pub const EXPIRE: Kind = Kind { name: "wallets.expire", version: 1 };
@@ -30,9 +30,9 @@ pub(crate) fn workflows() -> Vec<Workflow> {
         max_attempts: 10,
     });
     vec![
-        Workflow::job(EXPIRE, Action::sql(expire)),
-        Workflow::new(SCHEDULE).version(1, vec![Step::new("run", Action::sql(schedules::run))]),
-        Workflow::new(PAYOUT).version(1, vec![Step::new("pay", pay)]).on_park(in_doubt),
+        Workflow::job(EXPIRE, Action::sql(expire)).on_end(expiry_ended),
+        Workflow::new(SCHEDULE).version(1, vec![Step::new("run", Action::sql(schedules::run))]).on_end(schedules::saga_ended),
+        Workflow::new(PAYOUT).version(1, vec![Step::new("pay", pay)]).on_park(in_doubt).on_end(payout_ended),
     ]
 }
 
@@ -49,19 +49,41 @@ pub(crate) fn expire_at<E>(tx: &mut Tx<'_>, what: &str, id: Id<E>, at: Timestamp
 }
 
 fn expire(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
+    // A clock that has stepped back: its time is still to come.
+    if let Some(at) = waits_until(tx, saga)?.filter(|at| *at > tx.now()) {
+        return Ok(Prepared::Next(Next::StepAt("run", at)));
+    }
+    end_waiting(tx, saga, "nobody did anything in time")?;
+    Ok(Prepared::Done(Value::Null))
+}
+
+/// Until when what the saga is to end waits; none when it waits no more.
+fn waits_until(tx: &mut Tx<'_>, saga: &Saga) -> Result<Option<Timestamp>> {
     let Expiring { what, id } = saga.state()?;
     if what == "request" {
-        requests::expire(tx, Id::from_i64(id))?;
-        return Ok(Prepared::Done(Value::Null));
+        return requests::open_until(tx, Id::from_i64(id));
     }
-    let transfer_id = TransferId::from_i64(id);
-    let mut transfer = queries::transfer(tx, transfer_id, Reach::All)?;
-    let pending = queries::pending(tx, transfer_id)?;
     // A challenge that was confirmed may wait for a review now, which has an expiry of its own.
-    if pending.is_some_and(|pending| pending.is_open && pending.waits_for.as_str() == what && pending.expires_at <= tx.now()) {
-        commands::end(tx, &mut transfer, TransferStatus::Expired, None, "nobody did anything in time")?;
+    let pending = queries::pending(tx, TransferId::from_i64(id))?;
+    Ok(pending.filter(|pending| pending.is_open && pending.waits_for.as_str() == what).map(|pending| pending.expires_at))
+}
+
+/// Ends what still waits.
+fn end_waiting(tx: &mut Tx<'_>, saga: &Saga, reason: &str) -> Result<()> {
+    if waits_until(tx, saga)?.is_none() {
+        return Ok(());
     }
-    Ok(Prepared::Done(Value::Null))
+    let Expiring { what, id } = saga.state()?;
+    if what == "request" {
+        return requests::expire(tx, Id::from_i64(id));
+    }
+    let mut transfer = queries::transfer(tx, TransferId::from_i64(id), Reach::All)?;
+    commands::end(tx, &mut transfer, TransferStatus::Expired, None, reason)
+}
+
+/// Nothing waits for an expiry that never comes: what an expiry that was cancelled would have ended is ended with it.
+fn expiry_ended(tx: &mut Tx<'_>, saga: &Saga, status: Status, _: &str) -> Result<()> {
+    if status == Status::Done { Ok(()) } else { end_waiting(tx, saga, "its expiry was cancelled") }
 }
 
 /// Begins to ask the bank.
@@ -140,6 +162,30 @@ fn paid(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
         }
         Heard::Signal { .. } | Heard::Deadline => Ok(Next::Park("a payout waits for nothing".to_owned())),
     }
+}
+
+/// A payout that was called off before the bank had done it: what was held for it is let go. While a call is under way or in doubt a
+/// saga does not end.
+fn payout_ended(tx: &mut Tx<'_>, saga: &Saga, status: Status, reason: &str) -> Result<()> {
+    if status == Status::Done {
+        return Ok(());
+    }
+    let transfer_id: TransferId = saga.state()?;
+    let mut transfer = queries::transfer(tx, transfer_id, Reach::All)?;
+    if transfer.status != TransferStatus::Pending {
+        return Ok(());
+    }
+    commands::end(tx, &mut transfer, TransferStatus::Rejected, None, reason)?;
+    tx.exec(sql::END_PAYOUT, (transfer_id, "", reason))
+}
+
+/// Calls off the payouts of a wallet that the bank has not been asked for yet, or that it has certainly not done; what it is being asked
+/// for goes on until that is known.
+pub(crate) fn cancel_payouts(tx: &mut Tx<'_>, wallet_id: WalletId) -> Result<()> {
+    for (transfer_id,) in tx.all::<(TransferId,)>(sql::PAYOUTS_UNDER_WAY, (wallet_id,))? {
+        workflow::cancel(tx, PAYOUT, &transfer_id.to_string())?;
+    }
+    Ok(())
 }
 
 /// Nobody could learn in time whether the bank has paid: the money stays held, and a person has to find out.

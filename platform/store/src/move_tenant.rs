@@ -185,8 +185,25 @@ pub(crate) fn wait_for_consumers(database: &mut Database, shard: u16, passed: &m
     Ok(())
 }
 
+/// From now on the target's ids are above all that the source has given: what a tenant has written there is older than what it writes
+/// here, whichever node's clock is behind. A lane reads its last id when it has its lock.
+fn raise_ids(source: &mut Database, target: &mut Database) -> Result<()> {
+    let Some(last) = source.integer("SELECT max(last_event_id) FROM store_lanes", &[])? else { return Ok(()) };
+    const RAISE: &str = "UPDATE store_lanes SET last_event_id = $2 WHERE lane = $1 AND last_event_id < $2";
+    for Position { lane, .. } in lane_positions(target, 0)? {
+        target.write(false, |target| {
+            if target.engine() == Engine::Postgres {
+                target.batch(&format!("SELECT pg_advisory_xact_lock({LOCK_CLASS}, {lane})"))?;
+            }
+            target.execute(RAISE, &[Value::Int(lane.into()), Value::Int(last)]).map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
 /// After the switch: the target takes the tenant's commands, and the source sends them on.
 fn switched(source: &mut Database, target: &mut Database, tenant: i64, to: u16) -> Result<()> {
+    raise_ids(source, target)?;
     // In this order a command that comes too early is sent back and held, and never lost.
     target.write(false, |target| {
         target.set_meta(ARRIVING, None)?;

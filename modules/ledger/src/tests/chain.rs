@@ -28,7 +28,7 @@ fn export(read: &mut Read<'_>, tenant: TenantId) -> kernel::Result<Vec<Value>> {
     let mut lines = vec![json!({ "journal": JournalHead { version: 1, tenant_id: tenant } })];
     lines.extend(api::seals_after(read, 0, 100)?.iter().map(|seal| json!({ "seal": seal })));
     lines.extend(api::accounts(read, None, 100)?.iter().map(|account| json!({ "account": account })));
-    lines.extend(api::transactions_after(read, None, 100)?.iter().map(|transaction| json!({ "transaction": transaction })));
+    lines.extend(api::transactions_after(read, None, 20_000)?.iter().map(|transaction| json!({ "transaction": transaction })));
     lines.push(json!({ "trial_balance": api::trial_balance(read)? }));
     Ok(lines)
 }
@@ -59,6 +59,30 @@ async fn sealed(app: &TestApp, tenant: TenantId, key: &SealKey) {
 
 testkit::both_engines! {
     setup: || Setup::new(vec![crate::module()]);
+
+    /// No account's sums leave 64 bits; those of all accounts of a type may.
+    async fn sums_of_many_accounts_pass_64_bits(app: TestApp) {
+        const EACH: usize = 4_700;
+        let tenant = app.tenant("acme");
+        for n in 0..2 {
+            let post = move |tx: &mut Tx<'_>, (): &()| {
+                let euro: Currency = "EUR".parse()?;
+                let bank = api::open_account(tx, &NewAccount::new(format!("bank:{n}"), AccountType::Asset, euro).unbounded())?.account_id;
+                let alice = api::open_account(tx, &NewAccount::new(format!("wallet:{n}"), AccountType::Liability, euro))?.account_id;
+                let requests = vec![Request::transfer(bank, alice, MAX_AMOUNT_MINOR); EACH];
+                api::post_all(tx, &requests)?.into_iter().try_for_each(|outcome| outcome.map(|_| ()))
+            };
+            app.store().write(tenant, post, ()).await.unwrap();
+        }
+        let trial = app.store().read(tenant, api::trial_balance).await.unwrap();
+        let sum = |of: AccountType| trial.lines.iter().filter(|line| line.account_type == of).map(|line| i128::from(line.debits_minor)).sum::<i128>();
+        assert_eq!(sum(AccountType::Asset), 2 * EACH as i128 * i128::from(MAX_AMOUNT_MINOR));
+        assert!(sum(AccountType::Asset) > i128::from(i64::MAX) && trial.balanced, "{trial:?}");
+        assert_eq!(trial.lines.iter().map(|line| line.accounts).sum::<i64>(), 4);
+        let lines = app.store().read(tenant, move |read| export(read, tenant)).await.unwrap();
+        let report = verify(&lines, Verifier::new());
+        assert_eq!((report.faults, report.transactions), (Vec::<String>::new(), 2 * EACH as i64));
+    }
 
     async fn every_edit_of_a_sealed_journal_is_found(app: TestApp) {
         let (tenant, other) = (app.tenant("acme"), app.tenant("other"));

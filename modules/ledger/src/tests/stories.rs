@@ -287,6 +287,23 @@ testkit::both_engines! {
         bulk(json!(too_many)).send().await.expect_problem(400, "ledger.batch_too_large");
     }
 
+    /// A repeat is looked for before anything that time may change.
+    async fn a_bulks_key_is_answered_however_late(app: TestApp) {
+        let (acme, bank, alice) = bank_and_alice(&app).await;
+        let mut hold = transfer(&alice, &bank, 10);
+        hold["expires_at"] = json!(app.clock().now().plus_ms(60_000).to_string());
+        let bulk = |key: &str| json!({ "transactions": [{ "hold": hold, "key": key }] });
+        let send = |body: Value| acme.post(format!("{TRANSACTIONS}/bulk")).json(&body).send();
+        let first = send(bulk("late")).await.expect(200).json;
+        app.clock().advance_ms(120_000);
+        let again = send(bulk("late")).await.expect(200).json;
+        assert_eq!(again["outcomes"][0]["receipt"]["transaction_id"], first["outcomes"][0]["receipt"]["transaction_id"]);
+        assert_eq!(again["outcomes"][0]["receipt"]["replayed"], true, "{again}");
+        // Another key is another request, and too late; without one it is seen at once.
+        assert_eq!(send(bulk("other")).await.expect(200).json["outcomes"][0]["error"]["code"], "ledger.invalid_expiry");
+        send(json!({ "transactions": [{ "hold": hold }] })).await.expect_problem(400, "ledger.invalid_expiry");
+    }
+
     async fn a_statement_runs_back_through_every_balance(app: TestApp) {
         let (acme, bank, alice) = bank_and_alice(&app).await;
         // Enough for three marks, with holds and journals among them.

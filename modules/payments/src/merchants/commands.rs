@@ -154,7 +154,7 @@ fn open(
     owner: Option<String>,
 ) -> Result<AccountId> {
     let name = format!("{name} {currency}");
-    let new = NewAccount { code, name, account_type, currency, owner, may_go_negative: true, negative_limit_minor: None, managed: false };
+    let new = NewAccount { code, name, account_type, currency, owner, may_go_negative: true, negative_limit_minor: None, managed: true };
     Ok(ensure_account(tx, &new)?.account_id)
 }
 

@@ -33,6 +33,16 @@ testkit::both_engines! {
         let file = String::from_utf8(file.body.clone()).expect("text");
         assert!(file.contains(",potter,Potter,DE02120300000000202051,EUR,17270,172.70"), "{file}");
         assert_eq!(world.get(&path).await, batch);
+        // Nobody posts to what is paid out to a merchant.
+        let accounts = world.get("/api/v1/ledger/accounts?limit=100").await;
+        let of = |code: &str| {
+            let found = accounts["data"].as_array().expect("accounts").iter().find(|account| account["code"].as_str().is_some_and(|c| c.starts_with(code)));
+            found.expect("an account")["account_id"].clone()
+        };
+        for credited in ["payments:merchant:", "payments:reserve:", "payments:payouts:"] {
+            let body = json!({ "debit_account_id": of("payments:fees_borne:"), "credit_account_id": of(credited), "amount_minor": 1 });
+            world.acme.post("/api/v1/ledger/transfers").json(&body).send().await.expect_problem(409, "ledger.account_managed");
+        }
         let nothing = world.acme.post("/api/v1/payments/settlement-batches").json(&json!({ "currency": "EUR" })).send().await;
         nothing.expect_problem(409, "payments.nothing_to_settle");
 

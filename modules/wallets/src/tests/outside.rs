@@ -60,6 +60,101 @@ testkit::both_engines! {
         assert_eq!(world.get("/api/v1/ledger/trial-balance").await["balanced"], true);
     }
 
+    /// Whoever knows the id of somebody's stored card can't pay with it.
+    async fn a_stored_card_tops_up_its_own_wallet(app: TestApp) {
+        let world = World::new(app);
+        let provider = provider(&world).await;
+        let ((mallory, mallorys_id), (bob, bobs_id)) = (world.person(41), world.person(42));
+        let mallorys = world.wallet("mallory", "user", 0, json!({ "user_id": mallorys_id, "owner": "customer-41" })).await;
+        let bobs = world.wallet("bob", "user", 0, json!({ "user_id": bobs_id, "owner": "customer-42" })).await;
+        let store = async |customer: &str| {
+            let body = json!({ "customer": customer, "provider_id": provider, "token": "tok_approve" });
+            world.post("/api/v1/payments/methods", body).await.expect(201).text("method_id")
+        };
+        let (of_owner, of_user) = (store("customer-42").await, store(&bobs_id).await);
+        let body = |method: &str| json!({ "amount_minor": 1_000, "currency": "EUR", "method_id": method });
+        for method in [&of_owner, &of_user] {
+            let path = format!("/api/v1/wallets/{mallorys}/top-ups");
+            mallory.post(path).json(&body(method)).send().await.expect_problem(404, "payments.method_not_found");
+            bob.post(format!("/api/v1/wallets/{bobs}/top-ups")).json(&body(method)).send().await.expect(202);
+        }
+        // Who may use every wallet may use every stored card.
+        world.post(&format!("/api/v1/wallets/{mallorys}/top-ups"), body(&of_owner)).await.expect(202);
+        world.app.drained().await;
+        assert_eq!((world.balance(&mallorys).await.0, world.balance(&bobs).await.0), (1_000, 2_000));
+    }
+
+    /// The card was charged and nobody can be credited: it is owed, until the payment is refunded.
+    async fn a_top_up_of_a_wallet_that_was_closed_meanwhile_is_owed(app: TestApp) {
+        let world = World::new(app);
+        provider(&world).await;
+        let alice = world.user("alice", 0).await;
+        let body = json!({ "amount_minor": 5_000, "currency": "EUR", "token": "tok_approve" });
+        let begun = world.post(&format!("/api/v1/wallets/{alice}/top-ups"), body).await.expect(202).json;
+        world.acme.patch(format!("/api/v1/wallets/{alice}")).json(&json!({ "status": "closed", "reason": "asked for" })).send().await.expect(200);
+        world.app.drained().await;
+        let id = begun["transfer"]["transfer_id"].as_str().expect("an id");
+        assert_eq!(world.get(&format!("/api/v1/wallet-transfers/{id}")).await["status"], "rejected");
+        assert_eq!(world.events(&["wallet.top_up_unclaimed", "wallet.transfer_rejected", "wallet.transfer_completed"]).await, [1, 1, 0]);
+        let owed = async || {
+            let accounts = world.get("/api/v1/ledger/accounts?limit=100").await;
+            let accounts = accounts["data"].as_array().expect("accounts").clone();
+            let account = accounts.iter().find(|account| account["code"] == "wallets:owed:EUR").expect("an account")["account_id"].clone();
+            let path = format!("/api/v1/ledger/accounts/{}/balance", account.as_str().expect("an id"));
+            world.get(&path).await["posted_minor"].as_i64()
+        };
+        assert_eq!(owed().await, Some(-5_000));
+        let intent = begun["intent_id"].as_str().expect("an id");
+        world.post(&format!("/api/v1/payments/intents/{intent}/refund"), json!({ "amount_minor": 5_000 })).await.expect(200);
+        world.app.drained().await;
+        assert_eq!(owed().await, Some(0));
+    }
+
+    /// Whatever is called off with a saga is called off with its money.
+    async fn a_payout_that_is_called_off_lets_go_of_its_money(app: TestApp) {
+        let world = World::new(app);
+        let alice = world.wallet("alice", "user", 10_000, json!({ "level": 1 })).await;
+        let withdraw = async |holder: &str, minor: i64| {
+            let body = json!({ "amount_minor": minor, "currency": "EUR", "iban": "DE89370400440532013000", "holder": holder });
+            let id = world.post(&format!("/api/v1/wallets/{alice}/withdrawals"), body).await.expect(202).text("transfer_id");
+            world.app.drained().await;
+            id
+        };
+        let see = async |id: &str| world.get(&format!("/api/v1/wallet-transfers/{id}")).await;
+        let used = async || world.get(&format!("/api/v1/wallets/{alice}")).await["pockets"][0]["used_today_minor"].as_i64();
+        let down = withdraw("down", 1_000).await;
+        assert_eq!((world.balance(&alice).await, used().await), ((10_000, 9_000), Some(1_000)));
+        world.cancel(crate::PAYOUT, &down).await;
+        let seen = see(&down).await;
+        assert_eq!((seen["status"].as_str(), seen["payout"]["failure"].as_str()), (Some("rejected"), Some("it was cancelled")));
+        assert_eq!((world.balance(&alice).await, used().await), ((10_000, 10_000), Some(0)));
+        // Nothing leaves a frozen wallet: what the bank has certainly not done is called off, what it is asked for is awaited.
+        let (down, silent) = (withdraw("down", 2_000).await, withdraw("silent", 3_000).await);
+        let freeze = |status: &str| world.acme.patch(format!("/api/v1/wallets/{alice}")).json(&json!({ "status": status, "reason": "police" })).send();
+        freeze("frozen").await.expect(200);
+        world.app.drained().await;
+        assert_eq!((see(&down).await["status"].as_str(), world.saga(crate::PAYOUT, &down).await.status), (Some("rejected"), workflow::Status::Cancelled));
+        world.app.advance_ms(10_000).await;
+        assert_eq!((see(&silent).await["status"].as_str(), world.balance(&alice).await), (Some("completed"), (7_000, 7_000)));
+    }
+
+    /// However long nobody knows what the bank did, the money is held for it.
+    async fn a_payout_in_doubt_stays_held_until_it_is_known(app: TestApp) {
+        let world = World::new(app);
+        let alice = world.user("alice", 1_000).await;
+        let body = json!({ "amount_minor": 700, "currency": "EUR", "iban": "DE89370400440532013000", "holder": "away" });
+        let id = world.post(&format!("/api/v1/wallets/{alice}/withdrawals"), body).await.expect(202).text("transfer_id");
+        world.app.advance_ms(400 * 86_400_000).await;
+        assert_eq!(world.balance(&alice).await, (1_000, 300));
+        let saga = world.saga(crate::PAYOUT, &id).await;
+        assert_eq!(saga.status, workflow::Status::Parked);
+        let decide = |tx: &mut store::Tx<'_>, id: &workflow::SagaId| workflow::decide(tx, *id, &workflow::Decision::Done(json!("bank-7")));
+        world.app.store().write(world.app.tenant("acme"), decide, saga.id).await.expect("a person knows");
+        world.app.drained().await;
+        let seen = world.get(&format!("/api/v1/wallet-transfers/{id}")).await;
+        assert_eq!((seen["status"].as_str(), world.balance(&alice).await), (Some("completed"), (300, 300)));
+    }
+
     async fn a_bank_pays_refuses_or_is_asked(app: TestApp) {
         let world = World::new(app);
         let alice = world.wallet("alice", "user", 10_000, json!({ "level": 1 })).await;
@@ -162,7 +257,9 @@ async fn a_bank_over_http_is_understood() {
         "done" => (StatusCode::OK, r#"{"status":"done","bank_ref":"b1"}"#),
         "refused" => (StatusCode::OK, r#"{"status":"refused","reason":"closed"}"#),
         "pending" => (StatusCode::ACCEPTED, r#"{"status":"pending"}"#),
-        "unseen" => (StatusCode::NOT_FOUND, ""),
+        "unseen" => (StatusCode::NOT_FOUND, r#"{"status":"unknown_reference"}"#),
+        "gateway" => (StatusCode::NOT_FOUND, "<html>no such backend</html>"),
+        "found" => (StatusCode::OK, r#"{"status":"unknown_reference"}"#),
         "garbled" => (StatusCode::OK, "<html>"),
         _ => (StatusCode::BAD_REQUEST, r#"{"status":"done"}"#),
     };
@@ -183,7 +280,7 @@ async fn a_bank_over_http_is_understood() {
         amount_minor: 1,
         currency: "EUR".parse().expect("a currency"),
     };
-    for word in ["done", "refused", "pending", "unseen", "garbled", "broken"] {
+    for word in ["done", "refused", "pending", "unseen", "gateway", "found", "garbled", "broken"] {
         let (paid, asked) = (bank.pay(order(word)).await, bank.ask(order(word)).await);
         let fits = |outcome: &Outcome, asked: bool| match word {
             "done" => *outcome == Outcome::Done(json!("b1")),

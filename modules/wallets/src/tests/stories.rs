@@ -1,7 +1,7 @@
 //! What people do with wallets, over HTTP.
 
 use super::world::{World, by_amount, setup};
-use crate::model::UserId;
+use kernel::Clock as _;
 use serde_json::{Value, json};
 use testkit::TestApp;
 
@@ -272,6 +272,136 @@ testkit::both_engines! {
         assert_eq!(world.events(&["wallet.transfer_in_review", "wallet.transfer_rejected", "wallet.transfer_expired"]).await, [3, 1, 1]);
     }
 
+    /// Whatever becomes of the saga that is to end it, nothing waits for ever; and what nobody decided in time can still be rejected.
+    async fn nothing_waits_for_an_expiry_that_was_cancelled(app: TestApp) {
+        let world = World::new(app);
+        let (alice, bob) = (world.user("alice", 100_000).await, world.user("bob", 0).await);
+        world.judge(by_amount(), [150, 200, 300]).await;
+        let ask = async || world.send(&alice, &bob, 20_000, json!({})).await.expect(202).text("transfer_id");
+        let key = |what: &str, id: &str| format!("{what}:{}", id.parse::<crate::TransferId>().expect("an id").as_i64());
+        let (one, two) = (ask().await, ask().await);
+        world.cancel(crate::EXPIRE, &key("review", &one)).await;
+        assert_eq!(world.get(&format!("/api/v1/wallet-transfers/{one}")).await["status"], "expired");
+        assert_eq!(world.balance(&alice).await, (100_000, 80_000));
+        // Its time is over, and whatever is to end it has not run.
+        let late = |tx: &mut store::Tx<'_>, (): &()| tx.exec("UPDATE wallets_pending SET expires_at = 1 WHERE tenant_id = $1", ());
+        world.app.store().write(world.app.tenant("acme"), late, ()).await.expect("time is over");
+        let decide = |how: &str| world.acme.post(format!("/api/v1/wallet-reviews/{two}/{how}")).json(&json!({ "reason": "too late" })).send();
+        decide("approve").await.expect_problem(409, "wallets.not_in_review");
+        assert_eq!(decide("reject").await.expect(200).json["status"], "rejected");
+        assert_eq!(world.balance(&alice).await, (100_000, 100_000));
+        let body = json!({ "asker_wallet_id": alice, "payer_wallet_id": bob, "amount_minor": 5, "currency": "EUR" });
+        let request = world.post("/api/v1/wallet-requests", body).await.expect(201).text("request_id");
+        world.cancel(crate::EXPIRE, &format!("request:{}", request.parse::<crate::RequestId>().expect("an id").as_i64())).await;
+        assert_eq!(world.get(&format!("/api/v1/wallet-requests/{request}")).await["status"], "expired");
+        let body = json!({ "from_wallet_id": alice, "to_wallet_id": bob, "amount_minor": 5, "currency": "EUR", "every": "day",
+            "first_at": world.app.clock().now().plus_ms(86_400_000).to_string() });
+        let schedule = world.post("/api/v1/wallet-schedules", body).await.expect(201).text("schedule_id");
+        world.cancel(crate::SCHEDULE, &schedule).await;
+        let seen = world.get(&format!("/api/v1/wallet-schedules/{schedule}")).await;
+        assert_eq!((seen["status"].as_str(), seen["next_at"].is_null()), (Some("cancelled"), true));
+    }
+
+    /// As with a clock that has stepped back: what is looked at before its time is looked at again.
+    async fn an_expiry_that_comes_early_comes_again(app: TestApp) {
+        let world = World::new(app);
+        let (alice, bob) = (world.user("alice", 100_000).await, world.user("bob", 0).await);
+        world.judge(by_amount(), [150, 200, 300]).await;
+        let transfer = world.send(&alice, &bob, 20_000, json!({})).await.expect(202).text("transfer_id");
+        let body = json!({ "asker_wallet_id": alice, "payer_wallet_id": bob, "amount_minor": 5, "currency": "EUR" });
+        let request = world.post("/api/v1/wallet-requests", body).await.expect(201).text("request_id");
+        let later = |tx: &mut store::Tx<'_>, (): &()| {
+            tx.exec("UPDATE wallets_pending SET expires_at = expires_at + 2592000000000 WHERE tenant_id = $1", ())?;
+            tx.exec("UPDATE wallets_requests SET expires_at = expires_at + 2592000000000 WHERE tenant_id = $1", ())
+        };
+        world.app.store().write(world.app.tenant("acme"), later, ()).await.expect("a month later");
+        let statuses = async || {
+            let of = async |path: String| world.get(&path).await["status"].as_str().expect("a status").to_owned();
+            (of(format!("/api/v1/wallet-transfers/{transfer}")).await, of(format!("/api/v1/wallet-requests/{request}")).await)
+        };
+        world.app.advance_ms(20 * 86_400_000).await;
+        assert_eq!(statuses().await, ("in_review".to_owned(), "open".to_owned()));
+        world.app.advance_ms(40 * 86_400_000).await;
+        assert_eq!(statuses().await, ("expired".to_owned(), "expired".to_owned()));
+        assert_eq!((world.balance(&alice).await, world.events(&["wallet.request_expired"]).await), ((100_000, 100_000), vec![1]));
+    }
+
+    /// A code has a million values, and whoever has somebody's session may ask for as many challenges as it likes.
+    async fn guesses_of_codes_have_an_end(app: TestApp) {
+        let world = World::new(app);
+        let (alice, bob) = (world.user("alice", 10_000_000).await, world.user("bob", 0).await);
+        world.judge(by_amount(), [100, 900, 1_001]).await;
+        let ask = async || world.send(&alice, &bob, 10_000, json!({})).await;
+        let code_of = async |id: &str| world.get(&format!("/api/v1/wallet-transfers/{id}/code")).await["one_time_code"].as_str().expect("a code").to_owned();
+        let confirm = async |id: &str, code: &str| world.post(&format!("/api/v1/wallet-transfers/{id}/confirm"), json!({ "one_time_code": code })).await;
+        let left_over = ask().await.expect(202).text("transfer_id");
+        let mut wrong = 0;
+        while wrong < crate::model::Codes::MAX_WRONG {
+            let id = ask().await.expect(202).text("transfer_id");
+            let code = code_of(&id).await;
+            let guess = if code == "000000" { "000001" } else { "000000" };
+            for _ in 0..3.min(crate::model::Codes::MAX_WRONG - wrong) {
+                confirm(&id, guess).await.expect_problem(409, "wallets.wrong_code");
+                wrong += 1;
+            }
+        }
+        // Neither another challenge nor the right code of an earlier one; what needs none goes on.
+        ask().await.expect_problem(409, "wallets.too_many_codes");
+        let code = code_of(&left_over).await;
+        confirm(&left_over, &code).await.expect_problem(409, "wallets.too_many_codes");
+        world.send(&alice, &bob, 100, json!({})).await.expect(201);
+        assert_eq!(world.balance(&bob).await.0, 100);
+        // Tomorrow is another day, of so many challenges.
+        world.app.advance_ms(86_400_000).await;
+        for _ in 0..crate::model::Codes::MAX_ASKED {
+            ask().await.expect(202);
+        }
+        ask().await.expect_problem(409, "wallets.too_many_codes");
+    }
+
+    /// A payment to a frozen merchant is taken with its fee; so is one that was reviewed first.
+    async fn a_review_is_approved_while_its_merchant_is_frozen(app: TestApp) {
+        let world = World::new(app);
+        let (alice, shop) = (world.user("alice", 100_000).await, world.wallet("shop", "merchant", 0, json!({ "fee_bps": 100 })).await);
+        world.judge(by_amount(), [150, 200, 300]).await;
+        let asked = world.send(&alice, &shop, 20_000, json!({ "kind": "payment" })).await.expect(202).text("transfer_id");
+        let edit = json!({ "status": "frozen", "reason": "police" });
+        world.acme.patch(format!("/api/v1/wallets/{shop}")).json(&edit).send().await.expect(200);
+        world.send(&alice, &shop, 1_000, json!({ "kind": "payment" })).await.expect(201);
+        let approved = world.post(&format!("/api/v1/wallet-reviews/{asked}/approve"), json!({ "reason": "known" })).await.expect(200).json;
+        assert_eq!((approved["status"].as_str(), world.balance(&shop).await.0), (Some("completed"), 20_000 - 200 + 1_000 - 10));
+    }
+
+    /// Nobody has prepared an account for a wallet, and nobody changes one behind its back.
+    async fn accounts_of_wallets_are_the_wallets_own(app: TestApp) {
+        let world = World::new(app);
+        let (alice, shop) = (world.user("alice", 5_000).await, world.wallet("shop", "merchant", 0, json!({})).await);
+        let accounts = world.get("/api/v1/ledger/accounts?limit=100").await;
+        let account = |code: String| {
+            let found = accounts["data"].as_array().expect("accounts").iter().find(|account| account["code"] == json!(code)).cloned();
+            found.expect("an account")["account_id"].as_str().expect("an id").to_owned()
+        };
+        let (alices, fees) = (account(format!("wallets:{alice}:EUR")), account("wallets:fees:EUR".to_owned()));
+        let patch = |id: &str, body: Value| world.acme.patch(format!("/api/v1/ledger/accounts/{id}")).json(&body).send();
+        patch(&alices, json!({ "may_go_negative": true })).await.expect_problem(409, "ledger.account_managed");
+        patch(&fees, json!({ "status": "closed" })).await.expect_problem(409, "ledger.account_managed");
+        let limit = json!({ "per_day_minor": 0 });
+        for path in [format!("/api/v1/ledger/accounts/{alices}/limits"), format!("/api/v1/ledger/owners/{alice}/limits/EUR")] {
+            world.acme.put(path).json(&limit).send().await.expect_problem(409, "ledger.account_managed");
+        }
+        world.acme.put("/api/v1/ledger/owners/somebody/limits/EUR").json(&limit).send().await.expect(200);
+        world.send(&alice, &shop, 1_000, json!({ "kind": "payment" })).await.expect(201);
+        // An account that somebody opened under the name that a pocket would have.
+        let open = json!({ "code": format!("wallets:{alice}:USD"), "type": "liability", "currency": "USD", "may_go_negative": true });
+        world.post("/api/v1/ledger/accounts", open).await.expect(201);
+        let add = world.post(&format!("/api/v1/wallets/{alice}/currencies"), json!({ "currency": "USD" })).await;
+        add.expect_problem(409, "ledger.code_taken");
+        let open = json!({ "code": "wallets:bank:JPY", "type": "asset", "currency": "JPY", "may_go_negative": true });
+        world.post("/api/v1/ledger/accounts", open).await.expect(201);
+        let add = world.post(&format!("/api/v1/wallets/{alice}/currencies"), json!({ "currency": "JPY" })).await;
+        add.expect_problem(409, "ledger.code_taken");
+    }
+
     async fn what_is_denied_says_why(app: TestApp) {
         let world = World::new(app);
         let (alice, bob) = (world.user("alice", 100_000).await, world.user("bob", 0).await);
@@ -325,10 +455,7 @@ testkit::both_engines! {
 
     async fn people_see_and_use_their_own(app: TestApp) {
         let world = World::new(app);
-        let user = |id: i64| {
-            let token = testkit::token(world.app.tenant("acme"), &["wallets.use"]);
-            (world.app.with_token(format!("{token}:{id}")), UserId::from_i64(id).to_string())
-        };
+        let user = |id: i64| world.person(id);
         let ((ann, ann_id), (ben, ben_id)) = (user(41), user(42));
         let anns = world.wallet("ann", "user", 1_000, json!({ "user_id": ann_id })).await;
         let bens = world.wallet("ben", "user", 1_000, json!({ "user_id": ben_id })).await;
@@ -337,7 +464,11 @@ testkit::both_engines! {
         ann.post("/api/v1/wallet-transfers").json(&body(&bens, &anns)).send().await.expect_problem(404, "wallets.wallet_not_found");
         ann.get(format!("/api/v1/wallets/{bens}")).send().await.expect_problem(404, "wallets.wallet_not_found");
         ann.get(format!("/api/v1/wallets/{bens}/statement?currency=EUR")).send().await.expect_problem(404, "wallets.wallet_not_found");
-        ben.get(format!("/api/v1/wallet-transfers/{sent}")).send().await.expect(200);
+        // What the payer's past made of it is not for the payee.
+        let path = format!("/api/v1/wallet-transfers/{sent}");
+        let (anns_view, bens_view) = (ann.get(&path).send().await.expect(200).json, ben.get(&path).send().await.expect(200).json);
+        assert!(anns_view["score"].as_i64() > Some(0) && anns_view["reasons"] != json!([]), "{anns_view}");
+        assert_eq!((bens_view["score"].as_i64(), bens_view["reasons"].clone(), bens_view["amount_minor"].as_i64()), (Some(0), json!([]), Some(10)));
         let (eve, _) = user(43);
         eve.get(format!("/api/v1/wallet-transfers/{sent}")).send().await.expect_problem(404, "wallets.transfer_not_found");
         assert_eq!(ann.get("/api/v1/wallets").send().await.expect(200).json["data"].as_array().map(Vec::len), Some(1));

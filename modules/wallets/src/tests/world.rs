@@ -10,7 +10,8 @@ use testkit::{Client, Setup, TestApp, TestResponse};
 use traffic::resilience::Policies;
 use workflow::Outcome;
 
-/// A bank whose accounts' holders say what it does: `refuse`, `silent` (paid, and the answer is lost), `lost` (never arrives), `away`.
+/// A bank whose accounts' holders say what it does: `refuse`, `silent` (paid, and the answer is lost), `lost` (never arrives), `away`,
+/// `down` (nobody takes the call).
 #[derive(Clone, Default)]
 pub(crate) struct FakeBank(pub Arc<Mutex<HashMap<String, PayoutOrder>>>);
 
@@ -20,6 +21,7 @@ impl Bank for FakeBank {
         let mut paid = self.0.lock().expect("no test panicked here");
         let outcome = match holder.as_str() {
             "refuse" => Outcome::Refused("account_closed".to_owned()),
+            "down" => Outcome::NotDone("nobody is there".to_owned()),
             "lost" | "away" => Outcome::Unknown("the line went dead".to_owned()),
             _ => {
                 assert!(paid.insert(order.reference.clone(), order.clone()).is_none(), "a bank was asked twice for {}", order.reference);
@@ -134,6 +136,26 @@ impl World {
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> TestResponse {
         self.acme.post(path).json(&body).send().await
+    }
+
+    /// The saga of a kind, by its business key.
+    pub(crate) async fn saga(&self, kind: workflow::Kind, key: &str) -> workflow::SagaView {
+        let key = key.to_owned();
+        let find = move |read: &mut store::Read<'_>| workflow::find(read, kind, &key);
+        self.app.store().read(self.app.tenant("acme"), find).await.expect("it can be found").expect("a saga")
+    }
+
+    /// Calls a saga off, as an operator does.
+    pub(crate) async fn cancel(&self, kind: workflow::Kind, key: &str) {
+        let id = self.saga(kind, key).await.id;
+        self.acme.post(format!("/api/v1/workflows/{id}/cancel")).send().await.expect(200);
+        self.app.drained().await;
+    }
+
+    /// A person who may use its own wallets only: how it calls, and its id.
+    pub(crate) fn person(&self, id: i64) -> (Client, String) {
+        let token = testkit::token(self.app.tenant("acme"), &["wallets.use"]);
+        (self.app.with_token(format!("{token}:{id}")), crate::model::UserId::from_i64(id).to_string())
     }
 
     /// How many events of each of these kinds there are.

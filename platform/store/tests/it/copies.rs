@@ -5,7 +5,7 @@ use crate::store;
 use crate::store::backup::{self, RestoreTenant};
 use crate::store::move_tenant::{Move, Moved, move_tenant};
 use crate::store::{Engine, Environment, OnceKey, ShardConfig, Store, StoreConfig, partition};
-use kernel::{Clock as _, Error, IdGenerator, Scope, SystemClock, TenantId};
+use kernel::{Clock as _, Error, IdGenerator, ManualClock, Scope, SystemClock, TenantId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -22,7 +22,10 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn node(shards: &[ShardConfig]) -> Store {
-    let clock = Arc::new(SystemClock);
+    node_at(shards, Arc::new(SystemClock))
+}
+
+fn node_at(shards: &[ShardConfig], clock: Arc<dyn kernel::Clock>) -> Store {
     let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock, 1)) };
     Store::open(StoreConfig::with_shards(shards.to_vec()), &[BANK], environment).expect("the store opens")
 }
@@ -269,6 +272,31 @@ fn a_tenant_is_moved_under_load_and_back() {
             assert_eq!(audit(&live, tenant(8), &others).await, others.len());
             assert_eq!(live.shard_of(tenant(8)), 0);
             live.close().await;
+        });
+    }
+}
+
+/// A node whose clock is ahead wrote last where the tenant was, one whose clock is right writes next where it is.
+#[test]
+fn ids_rise_across_a_move() {
+    for (here, there) in PAIRS {
+        let (Some(a), Some(b)) = (Place::new(here), Place::new(there)) else { continue };
+        let shards = vec![a.shard.clone(), b.shard.clone()];
+        let write = async |store: &Store| store.write(tenant(7), transfer, Transfer { debit: 1, credit: 2, amount: 1 }).await;
+        runtime().block_on(async {
+            let ahead = node_at(&shards, Arc::new(ManualClock::new(SystemClock.now().plus_ms(3_600_000))));
+            open_bank(&ahead, tenant(7)).await;
+            let before = write(&ahead).await.expect("done");
+            ahead.close().await;
+            let moved = {
+                let shards = shards.clone();
+                tokio::task::spawn_blocking(move || run_move(&shards, tenant(7), 1, &mut |_| Ok(true))).await.expect("no panic")
+            };
+            moved.unwrap_or_else(|e| panic!("{here:?} -> {there:?}: {e:?}"));
+            let right = node(&shards);
+            let after = write(&right).await.expect("done");
+            assert!(after > before, "{here:?} -> {there:?}: {after} comes after {before}");
+            right.close().await;
         });
     }
 }
