@@ -109,6 +109,13 @@ impl Totals {
         self.refunded_minor += amount_minor;
     }
 
+    /// Adds what a provider turned out to keep besides; below zero it gives back.
+    pub fn fee(&mut self, terms: &Terms, minor: i64) {
+        if terms.bears_provider_fee {
+            self.provider_fee_minor += minor;
+        }
+    }
+
     /// What comes to the merchant's balance; below zero it goes.
     pub fn net_minor(&self) -> i64 {
         self.captured_minor - self.refunded_minor - self.provider_fee_minor - self.platform_fee_minor - self.reserved_minor
