@@ -233,10 +233,18 @@ impl Format {
         }
         for (i, rule) in self.rules.iter().enumerate() {
             if rule.kind == BreakKind::Unreadable {
-                return Err(Error::field(format!("rules[{i}].kind"), "invalid", "what can't be read has no amount that a rule could bound"));
+                return Err(Error::field(
+                    format!("rules[{i}].kind"),
+                    "invalid",
+                    "what can't be read has no amount that a rule could bound",
+                ));
             }
             if rule.action == RuleAction::Post && books::against(rule.kind).is_none() {
-                return Err(Error::field(format!("rules[{i}].action"), "invalid", "this kind of difference has no posting; it can be accepted"));
+                return Err(Error::field(
+                    format!("rules[{i}].action"),
+                    "invalid",
+                    "this kind of difference has no posting; it can be accepted",
+                ));
             }
         }
         Ok(())
@@ -443,7 +451,16 @@ mod tests {
     fn a_sign_counts_beside_a_word() {
         let format = Format::sandbox();
         let header = csv::ByteRecord::from(vec![
-            "type", "charge_id", "charge_reference", "movement_id", "reference", "gross_minor", "fee_minor", "net_minor", "currency", "occurred_at",
+            "type",
+            "charge_id",
+            "charge_reference",
+            "movement_id",
+            "reference",
+            "gross_minor",
+            "fee_minor",
+            "net_minor",
+            "currency",
+            "occurred_at",
         ]);
         let places = format.places(&header).expect("places");
         let read = |kind: &str, gross: &str| {

@@ -282,9 +282,7 @@ struct Had {
 /// By intent and operation, of the intents of a page.
 fn parts(read: &mut Read<'_>, first: i64, last: i64, run_id: RunId) -> Result<HashMap<(i64, i64), Had>> {
     let mut had: HashMap<(i64, i64), Had> = HashMap::new();
-    for (intent_id, operation_id, gross, fee, movement) in
-        read.all::<(i64, i64, i64, i64, Vec<u8>)>(sql::PARTS, (first, last, run_id))?
-    {
+    for (intent_id, operation_id, gross, fee, movement) in read.all::<(i64, i64, i64, i64, Vec<u8>)>(sql::PARTS, (first, last, run_id))? {
         let movement = movement.try_into().map(u128::from_be_bytes).map_err(|_| Error::internal("a stored movement is no digest"))?;
         let part = had.entry((intent_id, operation_id)).or_default();
         part.gross_minor += gross;
