@@ -4,6 +4,7 @@ use super::batch::Terms;
 use super::commands::{self, BatchDetail, SetTerms};
 use super::queries::{self, Batch, BatchId, MerchantId, MerchantView};
 use super::sql;
+use crate::card;
 use crate::routes::Clean;
 use axum::Json;
 use axum::extract::State as AppState;
@@ -43,6 +44,9 @@ async fn list_merchants(AppState(app): AppState<App>, caller: Caller, paging: Pa
 }
 
 fn check_name(merchant: &str) -> kernel::Result<()> {
+    if card::has_card_number(merchant.as_bytes()) {
+        return Err(card::refused("merchant"));
+    }
     if commands::is_settled(merchant) {
         return Ok(());
     }
@@ -66,7 +70,7 @@ async fn set_terms(
     caller: Caller,
     Params(merchant): Params<String>,
     if_match: IfMatch,
-    Clean(Body(terms)): Clean<Body<Terms>>,
+    Body(terms): Body<Terms>,
 ) -> Result<Versioned<MerchantView>> {
     check_name(&merchant)?;
     terms.check()?;
