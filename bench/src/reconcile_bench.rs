@@ -65,10 +65,10 @@ fn fill(tx: &mut Tx<'_>, (day, from, to): &(GeneratedDay, u64, u64)) -> kernel::
 VALUES ($1, $2, 1, 'captured', FALSE, FALSE, $3, 'EUR', $3, 0, $4, 0, $5, 'card', 'automatic', '', '', '', $6, $7, 1, $8, $8)";
         tx.exec(insert, (intent_id, made.amount_minor, refunded, made.fee_minor, PROVIDER, format!("ch_{number:010}"), at))?;
         let insert = "INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state, amount_minor, fee_minor, last, cause, reason,
-  begun_at, ended_at)
-VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, TRUE, 'request', '', $7, $7)";
+  begun_at, ended_at, provider_id)
+VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, TRUE, 'request', '', $7, $7, $8)";
         let kind = if made.refund { "refund" } else { "capture" };
-        tx.exec(insert, (intent_id, operation_id, kind, made.amount_minor, made.fee_minor, at))?;
+        tx.exec(insert, (intent_id, operation_id, kind, made.amount_minor, made.fee_minor, at, PROVIDER))?;
     }
     Ok(())
 }

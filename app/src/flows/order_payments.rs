@@ -5,9 +5,9 @@ use axum::extract::State as AppState;
 use kernel::{Currency, Result};
 use orders::OrderId;
 use orders::api::{self as order_api, OrderHead};
-use payments::api::{self as payment_api, IntentView, PaidOrder, State};
+use payments::api::{self as payment_api, IntentView, PaidForOrder, PaidOrder};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use store::Read;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -61,23 +61,23 @@ struct OrderPayments {
     refunded_minor: i64,
     /// What is still to be paid, in minor units; below zero is to be given back.
     due_minor: i64,
-    /// At most 100, the latest first.
+    /// At most 100, the latest first; the amounts are those of all.
     payments: Vec<IntentView>,
 }
 
-/// Decides from the order's amount and its payments.
-fn state_of(total_minor: i64, captured_minor: i64, refunded_minor: i64, payments: &[IntentView]) -> PaymentState {
-    let any = |wanted: &[State]| payments.iter().any(|payment| wanted.contains(&payment.state));
+/// Decides from the order's amount and what its payments come to.
+fn state_of(total_minor: i64, paid: &PaidForOrder) -> PaymentState {
+    let PaidForOrder { captured_minor, refunded_minor, open, disputed } = *paid;
     let kept = captured_minor - refunded_minor;
     match () {
-        () if any(&[State::Disputed]) => PaymentState::Disputed,
+        () if disputed > 0 => PaymentState::Disputed,
         () if captured_minor > 0 && kept == 0 => PaymentState::Refunded,
         () if kept > total_minor => PaymentState::Overpaid,
         () if refunded_minor > 0 => PaymentState::PartlyRefunded,
         () if total_minor == 0 => PaymentState::NothingDue,
         () if kept == total_minor => PaymentState::Paid,
         () if kept > 0 => PaymentState::PartlyPaid,
-        () if any(&[State::Initiated, State::RequiresAction, State::Authorized]) => PaymentState::Pending,
+        () if open > 0 => PaymentState::Pending,
         () => PaymentState::Unpaid,
     }
 }
@@ -99,18 +99,19 @@ async fn order_payments(
 ) -> web::Result<Json<OrderPayments>> {
     let both = move |read: &mut Read<'_>| {
         let order = order_api::head(read, order_id)?;
-        Ok((order, payment_api::payments_of_order(read, &order_id.to_string())?))
+        let order = order.ok_or_else(|| kernel::Error::not_found("orders.order_not_found", "there is no such order"))?;
+        let name = order_id.to_string();
+        let paid = payment_api::paid_for_order(read, &name, order.currency)?;
+        Ok((order, paid, payment_api::payments_of_order(read, &name)?))
     };
-    let (order, payments) = app.store().read(caller.tenant()?, both).await?;
-    let order = order.ok_or_else(|| kernel::Error::not_found("orders.order_not_found", "there is no such order"))?;
+    let (order, paid, payments) = app.store().read(caller.tenant()?, both).await?;
     let payments: Vec<IntentView> = payments.into_iter().filter(|payment| payment.currency == order.currency).collect();
-    let (captured_minor, refunded_minor) =
-        payments.iter().fold((0, 0), |(captured, refunded), p| (captured + p.captured_minor, refunded + p.refunded_minor));
+    let PaidForOrder { captured_minor, refunded_minor, .. } = paid;
     let total_minor = total_of(&order);
     Ok(Json(OrderPayments {
         order_id,
         currency: order.currency,
-        payment_state: state_of(total_minor, captured_minor, refunded_minor, &payments),
+        payment_state: state_of(total_minor, &paid),
         total_minor,
         captured_minor,
         refunded_minor,
@@ -135,17 +136,19 @@ fn agree(read: &mut Read<'_>) -> Result<AuditOutcome> {
         if let (true, Some(last)) = (full, page.last().map(|paid| paid.order_id.clone())) {
             page.retain(|paid| paid.order_id != last);
         }
+        let ids: Vec<OrderId> = page.iter().filter_map(|paid| paid.order_id.parse().ok()).collect();
+        let orders: HashMap<i64, OrderHead> =
+            order_api::heads(read, &ids)?.into_iter().map(|order| (order.order_id.as_i64(), order)).collect();
         for paid in &page {
             payments += paid.payments;
             *of_orders.entry(paid.currency.to_string()).or_default() += paid.captured_minor - paid.refunded_minor;
-            let order = paid.order_id.parse::<OrderId>().ok().map(|order_id| order_api::head(read, order_id)).transpose()?.flatten();
-            let Some(order) = order else {
+            let Some(order) = paid.order_id.parse::<OrderId>().ok().and_then(|order_id| orders.get(&order_id.as_i64())) else {
                 // Another shop's order: the tenant names what it likes.
                 strangers += 1;
                 continue;
             };
             paid_orders += 1;
-            if let Some(why) = contradicts(&order, paid) {
+            if let Some(why) = contradicts(order, paid) {
                 return wrong(why);
             }
         }
@@ -200,7 +203,10 @@ mod tests {
             ((70, 100, 30), PaymentState::PartlyRefunded),
         ];
         for ((total, captured, refunded), expected) in cases {
-            assert_eq!(state_of(total, captured, refunded, &[]), expected, "{total} {captured} {refunded}");
+            let paid = PaidForOrder { captured_minor: captured, refunded_minor: refunded, ..PaidForOrder::default() };
+            assert_eq!(state_of(total, &paid), expected, "{total} {captured} {refunded}");
         }
+        assert_eq!(state_of(100, &PaidForOrder { open: 1, ..PaidForOrder::default() }), PaymentState::Pending);
+        assert_eq!(state_of(100, &PaidForOrder { captured_minor: 100, disputed: 1, ..PaidForOrder::default() }), PaymentState::Disputed);
     }
 }

@@ -427,3 +427,9 @@ pub fn summary(read: &mut Read<'_>) -> Result<Summary> {
 pub fn head(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<OrderHead>> {
     read.opt(sql::ORDER, (order_id,))
 }
+
+/// The heads of those orders that there are, in no order. At most some thousands at once.
+pub fn heads(read: &mut Read<'_>, order_ids: &[OrderId]) -> Result<Vec<OrderHead>> {
+    let ids: Vec<i64> = order_ids.iter().map(|order_id| order_id.as_i64()).collect();
+    read.all(sql::ORDERS_BY_ID, (ids,))
+}

@@ -100,6 +100,17 @@ SELECT order_id, number, state, version, lines_version, external_ref, customer_i
   discount_minor, tax_minor, total_minor, credited_minor, placed_at, created_at, updated_at
 FROM orders_orders WHERE tenant_id = $1 AND order_id = $2";
 
+pub(crate) const ORDERS_BY_ID: Sql = Sql::per_engine(
+    "
+SELECT order_id, number, state, version, lines_version, external_ref, customer_id, country, currency, line_count, extended_micros,
+  discount_minor, tax_minor, total_minor, credited_minor, placed_at, created_at, updated_at
+FROM orders_orders WHERE tenant_id = $1 AND order_id IN (SELECT value FROM json_each($2))",
+    "
+SELECT order_id, number, state, version, lines_version, external_ref, customer_id, country, currency, line_count, extended_micros,
+  discount_minor, tax_minor, total_minor, credited_minor, placed_at, created_at, updated_at
+FROM orders_orders WHERE tenant_id = $1 AND order_id = ANY($2::bigint[])",
+);
+
 pub(crate) const ORDERS_PAGE: &str = "
 SELECT order_id, number, state, version, lines_version, external_ref, customer_id, country, currency, line_count, extended_micros,
   discount_minor, tax_minor, total_minor, credited_minor, placed_at, created_at, updated_at
@@ -361,6 +372,7 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("TAKE_NUMBERS", Sql::per_engine(TAKE_NUMBERS, TAKE_NUMBERS)),
     ("INSERT_ORDER", Sql::per_engine(INSERT_ORDER, INSERT_ORDER)),
     ("INSERT_ORDER_SET", INSERT_ORDER_SET),
+    ("ORDERS_BY_ID", ORDERS_BY_ID),
     ("INSERT_NOTE", Sql::per_engine(INSERT_NOTE, INSERT_NOTE)),
     ("INSERT_LINE", Sql::per_engine(INSERT_LINE, INSERT_LINE)),
     ("INSERT_LINE_SET", INSERT_LINE_SET),

@@ -48,6 +48,25 @@ pub fn payments_of_order(read: &mut Read<'_>, order_id: &str) -> Result<Vec<Inte
     Ok(found.into_iter().map(IntentView::from).collect())
 }
 
+/// What all payments for an order in a currency come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PaidForOrder {
+    /// Taken, in minor units.
+    pub captured_minor: i64,
+    /// Given back, in minor units.
+    pub refunded_minor: i64,
+    /// How many payments are authorised, or are being asked for.
+    pub open: i64,
+    /// How many the customer contests.
+    pub disputed: i64,
+}
+
+/// Sums of all payments for an order in a currency, however many there are.
+pub fn paid_for_order(read: &mut Read<'_>, order_id: &str, currency: Currency) -> Result<PaidForOrder> {
+    let (captured_minor, refunded_minor, open, disputed) = read.one(sql::PAID_FOR_ORDER, (order_id, currency))?;
+    Ok(PaidForOrder { captured_minor, refunded_minor, open, disputed })
+}
+
 /// Up to `limit` sums of orders' payments, by the orders' names after `after`. An order in two currencies has two; the last one of a full
 /// page may have another on the next, so a reader drops the last name of a full page and goes on before it.
 pub fn paid_by_order(read: &mut Read<'_>, after: &str, limit: i64) -> Result<Vec<PaidOrder>> {
@@ -85,8 +104,9 @@ pub struct NewPayment {
     pub currency: Currency,
     /// Two capital letters, or empty: for routing.
     pub country: String,
-    /// For routing.
-    pub merchant: String,
+    /// The module whose money it becomes, which takes it from clearing itself: routing sees the merchant `module:` and this name, and
+    /// no batch settles it.
+    pub module: &'static str,
     /// Unique among the tenant's payments.
     pub external_ref: String,
     /// What it is paid with.
@@ -129,7 +149,7 @@ pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
         method: MethodKind::Card,
         capture_mode: CaptureMode::Automatic,
         country: new.country.clone(),
-        merchant: new.merchant.clone(),
+        merchant: format!("module:{}", new.module),
         order_id: None,
         external_ref: Some(new.external_ref.clone()),
         pay_with: Some(pay_with),

@@ -91,7 +91,7 @@ fn look_over(parts: &Parts) -> kernel::Result<()> {
 }
 
 /// A body as `E` takes it, refused before anything is made of it when it holds a card number.
-struct Clean<E>(E);
+pub(crate) struct Clean<E>(pub E);
 
 impl<E: FromRequest<App, Rejection = Problem>> FromRequest<App> for Clean<E> {
     type Rejection = Problem;

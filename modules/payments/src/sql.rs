@@ -47,6 +47,14 @@ SELECT o.order_id, i.currency, CAST(COUNT(*) AS BIGINT), CAST(SUM(i.captured_min
 FROM payments_of_orders o JOIN payments_intents i ON i.tenant_id = $1 AND i.intent_id = o.intent_id
 WHERE o.tenant_id = $1 AND o.order_id > $2 GROUP BY o.order_id, i.currency ORDER BY o.order_id, i.currency LIMIT $3";
 
+/// Sums of one order's payments in a currency.
+pub(crate) const PAID_FOR_ORDER: &str = "
+SELECT CAST(COALESCE(SUM(i.captured_minor), 0) AS BIGINT), CAST(COALESCE(SUM(i.refunded_minor), 0) AS BIGINT),
+  CAST(COALESCE(SUM(CASE WHEN i.state IN ('initiated', 'requires_action', 'authorized') THEN 1 ELSE 0 END), 0) AS BIGINT),
+  CAST(COALESCE(SUM(CASE WHEN i.state = 'disputed' THEN 1 ELSE 0 END), 0) AS BIGINT)
+FROM payments_of_orders o JOIN payments_intents i ON i.tenant_id = $1 AND i.intent_id = o.intent_id
+WHERE o.tenant_id = $1 AND o.order_id = $2 AND i.currency = $3";
+
 /// What customers have paid and not got back, or are about to, in each currency.
 pub(crate) const PAID: &str = "
 SELECT currency, CAST(SUM(captured_minor - refunded_minor - refunding_minor) AS BIGINT)
@@ -63,8 +71,9 @@ SELECT attempt, provider_id, outcome, code, provider_charge, begun_at, ended_at
 FROM payments_attempts WHERE tenant_id = $1 AND intent_id = $2 ORDER BY attempt LIMIT 100";
 
 pub(crate) const INSERT_OPERATION: &str = "
-INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, begun_at)
-VALUES ($1, $2, $3, $4, 'pending', $5, 0, $6, $7, $8, $9)";
+INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, begun_at, provider_id)
+VALUES ($1, $2, $3, $4, 'pending', $5, 0, $6, $7, $8, $9,
+  (SELECT i.provider_id FROM payments_intents i WHERE i.tenant_id = $1 AND i.intent_id = $2))";
 
 pub(crate) const OPERATION: &str = "
 SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at, settled_run
@@ -244,6 +253,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("INSERT_OF_ORDER", INSERT_OF_ORDER),
     ("INTENTS_OF_ORDER", INTENTS_OF_ORDER),
     ("PAID_BY_ORDER", PAID_BY_ORDER),
+    ("PAID_FOR_ORDER", PAID_FOR_ORDER),
     ("PAID", PAID),
     ("INSERT_ATTEMPT", INSERT_ATTEMPT),
     ("END_ATTEMPT", END_ATTEMPT),

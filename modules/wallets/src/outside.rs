@@ -113,7 +113,7 @@ pub(crate) fn top_up(tx: &mut Tx<'_>, new: &TopUp) -> Result<TopUpBegun> {
         amount_minor: new.amount_minor,
         currency: new.currency,
         country: new.country.clone(),
-        merchant: "wallets".to_owned(),
+        module: "wallets",
         external_ref: transfer.transfer_id.to_string(),
         means: new.means.clone(),
         customers,

@@ -144,7 +144,7 @@ pub struct EndpointView {
     pub description: String,
     /// Names of events, beginnings such as `payment.*`, or `*`.
     pub events: Vec<String>,
-    /// `enabled`; `disabled` by hand; or `failing`, switched off because it failed for five days.
+    /// `enabled`; `disabled` by hand; or `failing`, switched off because it failed for five days, or answered that it is gone (410).
     pub state: String,
     /// Deliveries that wait for it.
     pub waiting: i64,

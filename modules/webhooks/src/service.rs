@@ -45,8 +45,9 @@ impl Webhooks {
         let config_of_client = ClientConfig {
             timeout_ms,
             connect_timeout_ms: timeout_ms.min(3_000),
-            // What a receiver says is not kept: only its status counts.
+            // What a receiver says is not kept: only its status counts, whatever comes after it.
             max_body_bytes: 64 * 1024,
+            status_only: true,
             idle_per_host: 4,
             public_only: !config.allow_private,
             ..ClientConfig::default()

@@ -24,6 +24,8 @@ pub struct ClientConfig {
     pub timeout_ms: u64,
     /// The most bytes of an answer's body.
     pub max_body_bytes: usize,
+    /// Whether an answer's status is all that counts: one whose body is too large, or breaks off, is answered with an empty body.
+    pub status_only: bool,
     /// The most idle connections that are kept for each host.
     pub idle_per_host: usize,
     /// How long an idle connection is kept.
@@ -39,6 +41,7 @@ impl Default for ClientConfig {
             connect_timeout_ms: 3_000,
             timeout_ms: 10_000,
             max_body_bytes: 1024 * 1024,
+            status_only: false,
             idle_per_host: 64,
             idle_timeout_ms: 20_000,
             public_only: false,
@@ -197,19 +200,23 @@ impl Client {
         if self.config.public_only && outgoing.uri().host().and_then(literal).is_some_and(|address| !is_public(address)) {
             return Err(Failure::NotSent("the address is none of the public internet".to_owned()));
         }
-        let answer = tokio::time::timeout(Duration::from_millis(self.config.timeout_ms), self.exchange(outgoing)).await;
-        answer.unwrap_or_else(|_| Err(Failure::Unanswered(format!("no answer within {} ms", self.config.timeout_ms))))
+        self.exchange(outgoing).await
     }
 
     async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> std::result::Result<Response, Failure> {
-        let response = self
-            .pool
-            .request(request)
+        let until = tokio::time::Instant::now() + Duration::from_millis(self.config.timeout_ms);
+        let late = |_| Failure::Unanswered(format!("no answer within {} ms", self.config.timeout_ms));
+        let response = tokio::time::timeout_at(until, self.pool.request(request))
             .await
+            .map_err(late)?
             .map_err(|error| if error.is_connect() { Failure::NotSent(chain(&error)) } else { Failure::Unanswered(chain(&error)) })?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, self.config.max_body_bytes).collect().await;
-        let body = body.map_err(|error| Failure::Unanswered(error.to_string()))?.to_bytes();
+        let body = tokio::time::timeout_at(until, Limited::new(body, self.config.max_body_bytes).collect()).await;
+        let body = match body.map_err(late).and_then(|body| body.map_err(|error| Failure::Unanswered(error.to_string()))) {
+            Ok(body) => body.to_bytes(),
+            Err(_) if self.config.status_only => Bytes::new(),
+            Err(failure) => return Err(failure),
+        };
         Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 }

@@ -1,5 +1,6 @@
 //! What a merchant gets: pure arithmetic in minor units.
 
+use crate::card;
 use kernel::{Error, Result};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,6 +57,11 @@ impl Terms {
         };
         text("name", &self.name, 100)?;
         text("account", &self.account, 64)?;
+        // Digits of a bank account may look like a card's: what proves to be an IBAN is one.
+        let suspect = [("name", &self.name, false), ("account", &self.account, is_iban(&self.account))];
+        if let Some((field, ..)) = suspect.iter().find(|(_, value, proven)| !proven && card::has_card_number(value.as_bytes())) {
+            return Err(card::refused(field));
+        }
         let bounds = [
             ("fee_micros", self.fee_micros, 0, WHOLE),
             ("fee_fixed_minor", self.fee_fixed_minor, 0, 1_000_000),
@@ -70,6 +76,19 @@ impl Terms {
         }
         Ok(())
     }
+}
+
+/// Whether the text is an IBAN with its check digits, spaces aside (ISO 13616).
+fn is_iban(text: &str) -> bool {
+    let bytes: Vec<u8> = text.bytes().filter(|b| *b != b' ').map(|b| b.to_ascii_uppercase()).collect();
+    if !(15..=34).contains(&bytes.len()) || !bytes[..2].iter().all(u8::is_ascii_uppercase) || !bytes.iter().all(u8::is_ascii_alphanumeric) {
+        return false;
+    }
+    let rest = bytes[4..].iter().chain(&bytes[..4]).fold(0_u32, |rest, b| match b {
+        b'0'..=b'9' => (rest * 10 + u32::from(b - b'0')) % 97,
+        _ => (rest * 100 + u32::from(b - b'A') + 10) % 97,
+    });
+    rest == 1
 }
 
 /// What a batch has of a merchant, in minor units.
@@ -109,6 +128,13 @@ impl Totals {
         self.refunded_minor += amount_minor;
     }
 
+    /// Adds what a provider turned out to keep besides; below zero it gives back.
+    pub fn fee(&mut self, terms: &Terms, minor: i64) {
+        if terms.bears_provider_fee {
+            self.provider_fee_minor += minor;
+        }
+    }
+
     /// What comes to the merchant's balance; below zero it goes.
     pub fn net_minor(&self) -> i64 {
         self.captured_minor - self.refunded_minor - self.provider_fee_minor - self.platform_fee_minor - self.reserved_minor
@@ -130,6 +156,19 @@ mod tests {
             reserve_days: 30,
             payout_from_minor: 1,
         }
+    }
+
+    #[test]
+    fn a_card_is_no_account() {
+        let account = |account: &str| Terms { account: account.to_owned(), ..terms() }.check().map_err(|error| error.code());
+        assert_eq!(account("DE02 1203 0000 0000 2020 51"), Ok(()));
+        assert_eq!(account("4242 4242 4242 4242"), Err("payments.card_number"));
+        assert_eq!(account("DE02 4242 4242 4242 4242"), Err("payments.card_number"), "its check digits are wrong");
+        assert!(Terms { name: "4242424242424242".to_owned(), ..terms() }.check().is_err());
+        // An IBAN whose digits satisfy the check of cards.
+        let alike = (2..=98).map(|check| format!("AT{check:02} 4242 4242 4242 4242")).find(|text| is_iban(text)).expect("one of them is");
+        assert!(card::has_card_number(alike.as_bytes()));
+        assert_eq!(account(&alike), Ok(()));
     }
 
     #[test]

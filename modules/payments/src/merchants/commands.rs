@@ -20,6 +20,9 @@ const MAX_MERCHANTS: usize = 200;
 const MAX_RESERVES: i64 = 2_000;
 const DAY_MS: i64 = 86_400_000;
 
+/// The word of what waits for a merchant and is neither a capture nor a refund.
+const FEE: &str = "fee";
+
 /// Parts of the chart of accounts.
 pub(crate) const MERCHANT: &str = "merchant";
 pub(crate) const RESERVE: &str = "reserve";
@@ -57,13 +60,29 @@ pub(crate) fn set_terms(tx: &mut Tx<'_>, set: &SetTerms) -> Result<MerchantView>
     }
 }
 
+/// Whether payments for whom this names are settled by batches. Those of another module, and for a merchant whose name can have no terms,
+/// never are: who asked for them knows whose the money is.
+pub(crate) fn is_settled(merchant: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=64).contains(&merchant.len()) && merchant.bytes().all(fits)
+}
+
 /// A capture or refund was done: if it is for a merchant, a batch will settle it.
 pub(crate) fn note_operation(tx: &mut Tx<'_>, intent: &Intent, done: &Operation) -> Result<()> {
-    let (false, Some(provider_id)) = (intent.merchant.is_empty() || done.kind == OperationKind::Void, intent.provider_id) else {
+    let (true, Some(provider_id)) = (is_settled(&intent.merchant) && done.kind != OperationKind::Void, intent.provider_id) else {
         return Ok(());
     };
     let args = (intent.currency, done.operation_id, &intent.merchant, provider_id, done.kind, done.amount_minor, done.fee_minor);
     tx.exec(sql::INSERT_OPERATION, args)
+}
+
+/// The provider keeps so much more for a payment than was known when it was captured: if it is for a merchant, a batch will charge it.
+pub(crate) fn note_fee(tx: &mut Tx<'_>, intent: &Intent, provider_id: ProviderId, fee_minor: i64) -> Result<()> {
+    if !is_settled(&intent.merchant) || fee_minor == 0 {
+        return Ok(());
+    }
+    let id: OperationId = tx.new_id();
+    tx.exec(sql::INSERT_OPERATION, (intent.currency, id, &intent.merchant, provider_id, FEE, 0_i64, fee_minor))
 }
 
 /// A batch as it is answered.
@@ -91,20 +110,29 @@ struct Part {
 pub(crate) fn settle(tx: &mut Tx<'_>, currency: &Currency) -> Result<BatchDetail> {
     let currency = *currency;
     let (batch_id, now): (BatchId, Timestamp) = (tx.new_id(), tx.now());
-    let waiting: Vec<(OperationId, String, ProviderId, OperationKind, i64, i64)> =
-        tx.all(sql::OPERATIONS, (currency, 0_i64, MAX_OPERATIONS))?;
+    let waiting: Vec<(OperationId, String, ProviderId, String, i64, i64)> = tx.all(sql::OPERATIONS, (currency, MAX_OPERATIONS))?;
     let due: Vec<(Timestamp, BatchId, MerchantId, i64, String)> = tx.all(sql::DUE_RESERVES, (currency, now, MAX_RESERVES))?;
     let mut more = waiting.len() as i64 == MAX_OPERATIONS || due.len() as i64 == MAX_RESERVES;
     let mut parts: BTreeMap<String, Option<Part>> = BTreeMap::new();
     let mut operations = 0_i64;
     for (operation_id, name, provider_id, kind, amount, fee) in waiting {
         let Some(part) = part_of(tx, &mut parts, &name, &mut more)? else { continue };
-        match kind {
-            OperationKind::Refund => part.totals.refund(amount),
-            _ => part.totals.capture(&part.merchant.terms, amount, fee),
-        }
-        let signed = if kind == OperationKind::Refund { -amount } else { amount };
-        *part.by_provider.entry(provider_id).or_default() += signed;
+        // What of it customers have paid: no fee is theirs.
+        let moved = match kind.as_str() {
+            FEE => {
+                part.totals.fee(&part.merchant.terms, fee);
+                0
+            }
+            kind if kind == OperationKind::Refund.as_str() => {
+                part.totals.refund(amount);
+                -amount
+            }
+            _ => {
+                part.totals.capture(&part.merchant.terms, amount, fee);
+                amount
+            }
+        };
+        *part.by_provider.entry(provider_id).or_default() += moved;
         operations += 1;
         tx.exec(sql::DELETE_OPERATION, (currency, operation_id))?;
     }

@@ -4,6 +4,8 @@ use super::batch::Terms;
 use super::commands::{self, BatchDetail, SetTerms};
 use super::queries::{self, Batch, BatchId, MerchantId, MerchantView};
 use super::sql;
+use crate::card;
+use crate::routes::Clean;
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -42,8 +44,10 @@ async fn list_merchants(AppState(app): AppState<App>, caller: Caller, paging: Pa
 }
 
 fn check_name(merchant: &str) -> kernel::Result<()> {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if (1..=64).contains(&merchant.len()) && merchant.bytes().all(fits) {
+    if card::has_card_number(merchant.as_bytes()) {
+        return Err(card::refused("merchant"));
+    }
+    if commands::is_settled(merchant) {
         return Ok(());
     }
     Err(Error::field("merchant", "invalid", "a merchant that is settled has a name of 1 to 64 letters, digits, '.', '_' and '-'"))
@@ -89,7 +93,7 @@ struct MakeSettlementBatch {
 async fn make_batch(
     AppState(app): AppState<App>,
     caller: Caller,
-    Keyed { key, body }: Keyed<MakeSettlementBatch>,
+    Clean(Keyed { key, body }): Clean<Keyed<MakeSettlementBatch>>,
 ) -> Result<impl IntoResponse> {
     let made = app.submit(&caller, key, commands::settle, body.currency).await?.value;
     Ok(Created(format!("/api/v1/payments/settlement-batches/{}", made.batch.batch_id), made))

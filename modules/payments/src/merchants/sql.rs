@@ -17,9 +17,11 @@ pub(crate) const INSERT_OPERATION: &str = "
 INSERT INTO payments_merchant_operations (tenant_id, currency, operation_id, merchant, provider_id, kind, amount_minor, fee_minor)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
+/// The oldest of merchants with terms: what waits for others stands in nobody's way.
 pub(crate) const OPERATIONS: &str = "
-SELECT operation_id, merchant, provider_id, kind, amount_minor, fee_minor FROM payments_merchant_operations
-WHERE tenant_id = $1 AND currency = $2 AND operation_id > $3 ORDER BY operation_id LIMIT $4";
+SELECT o.operation_id, o.merchant, o.provider_id, o.kind, o.amount_minor, o.fee_minor
+FROM payments_merchant_operations o JOIN payments_merchants m ON m.tenant_id = $1 AND m.merchant = o.merchant
+WHERE o.tenant_id = $1 AND o.currency = $2 ORDER BY o.operation_id LIMIT $3";
 
 pub(crate) const DELETE_OPERATION: &str = "
 DELETE FROM payments_merchant_operations WHERE tenant_id = $1 AND currency = $2 AND operation_id = $3";

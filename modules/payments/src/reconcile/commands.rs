@@ -1,7 +1,7 @@
 //! Commands of reconciliation. Each runs in one transaction and may be run again.
 
 use super::books;
-use super::format::{Format, RuleAction};
+use super::format::{Format, Rule, RuleAction};
 use super::matching::BreakKind;
 use super::queries::{self, Break, BreakId, Run, RunId, RunView, Summary};
 use super::sql;
@@ -107,6 +107,8 @@ pub(crate) struct NewBreak {
     pub difference_minor: i64,
     pub day: i64,
     pub detail: String,
+    /// Whether a later file may end it.
+    pub awaits: bool,
 }
 
 /// Writes differences down; one that is known already is found again. Errors: `payments.reconciliation_superseded`.
@@ -131,6 +133,7 @@ pub(crate) fn write_breaks(tx: &mut Tx<'_>, (held, breaks): &(Held, Arc<Vec<NewB
             b.day,
             &b.detail,
             now,
+            b.awaits,
         );
         tx.exec(sql::INSERT_BREAK, args)?;
     }
@@ -148,7 +151,28 @@ fn move_on(tx: &mut Tx<'_>, held: &Held, from: &str, to: &str, summary: &Summary
     tx.must(sql::MOVE_RUN, (held.run_id, held.attempt, from, to, text, ended), superseded)
 }
 
-/// Marks operations that the file has. Errors: `payments.reconciliation_superseded`.
+/// A row that is less than the operation that it names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewPart {
+    pub intent_id: i64,
+    pub operation_id: i64,
+    pub line: i64,
+    pub gross_minor: i64,
+    pub fee_minor: i64,
+    pub movement: u128,
+}
+
+/// Remembers what has come in part; what is remembered already stays. Errors: `payments.reconciliation_superseded`.
+pub(crate) fn remember_parts(tx: &mut Tx<'_>, (held, parts): &(Held, Arc<Vec<NewPart>>)) -> Result<()> {
+    tx.must(sql::HOLD_RUN, (held.run_id, held.attempt, "marking"), superseded)?;
+    parts.iter().try_for_each(|part| {
+        let movement = part.movement.to_be_bytes().to_vec();
+        let args = (part.intent_id, part.operation_id, held.run_id, part.line, part.gross_minor, part.fee_minor, movement);
+        tx.exec(sql::INSERT_PART, args)
+    })
+}
+
+/// Marks operations that the file settles. Errors: `payments.reconciliation_superseded`.
 pub(crate) fn mark(tx: &mut Tx<'_>, (held, seen): &(Held, Arc<Vec<(i64, i64)>>)) -> Result<()> {
     tx.must(sql::HOLD_RUN, (held.run_id, held.attempt, "marking"), superseded)?;
     if tx.engine() == Engine::Postgres {
@@ -163,18 +187,38 @@ const RULED: i64 = 200;
 /// What stands beside a difference that a rule has resolved.
 const BY_RULE: &str = "resolved by rule";
 
-/// Resolves what the rules resolve, of the run's differences after one; the last one that was looked at, if there may be more.
-/// Errors: `payments.reconciliation_superseded`.
+/// Resolves what the rules resolve, of the run's differences after one; the last one that was looked at, if there may be more. A rule that
+/// posts leaves open what has nothing to post. Errors: `payments.reconciliation_superseded`.
 pub(crate) fn apply_rules(tx: &mut Tx<'_>, (held, format, after): &(Held, Arc<Format>, BreakId)) -> Result<Option<BreakId>> {
     tx.must(sql::HOLD_RUN, (held.run_id, held.attempt, "marking"), superseded)?;
     let page: Vec<Break> = tx.all(sql::BREAKS_OF_RUN, (*after, RULED, held.run_id))?;
     for found in page.iter().filter(|found| found.state == "open") {
-        let fits = |rule: &&super::format::Rule| rule.kind == found.kind && found.difference_minor.abs() <= rule.up_to_minor;
+        let fits = |rule: &&Rule| {
+            rule.kind == found.kind
+                && found.at_stake_minor() <= rule.up_to_minor
+                && (rule.action == RuleAction::Accept || found.can_be_posted())
+        };
         let Some(rule) = format.rules.iter().find(fits) else { continue };
         resolve_one(tx, found, rule.action, BY_RULE)?;
     }
-    let more = page.len() as i64 == RULED;
-    Ok(page.last().filter(|_| more).map(|last| last.break_id))
+    Ok(next_of(&page))
+}
+
+/// Where to go on after a full page.
+fn next_of(page: &[Break]) -> Option<BreakId> {
+    page.last().filter(|_| page.len() as i64 == RULED).map(|last| last.break_id)
+}
+
+/// Takes back what was written off and has come, of the provider's breaks after one; the last one that was looked at, if there may be
+/// more. Errors: `payments.reconciliation_superseded`.
+pub(crate) fn take_back_arrived(tx: &mut Tx<'_>, (held, after): &(Held, BreakId)) -> Result<Option<BreakId>> {
+    tx.must(sql::HOLD_RUN, (held.run_id, held.attempt, "marking"), superseded)?;
+    let page: Vec<Break> = tx.all(sql::WRITTEN_OFF_ARRIVED, (held.provider_id, *after, RULED))?;
+    for found in &page {
+        let reversal = books::take_back(tx, found)?;
+        tx.must(sql::REVERSE_BREAK, (found.break_id, reversal), || Error::internal("a break was taken back by two commands at once"))?;
+    }
+    Ok(next_of(&page))
 }
 
 fn resolve_one(tx: &mut Tx<'_>, found: &Break, action: RuleAction, resolution: &str) -> Result<()> {
@@ -187,7 +231,7 @@ fn resolve_one(tx: &mut Tx<'_>, found: &Break, action: RuleAction, resolution: &
     tx.must(sql::RESOLVE_BREAK, (found.break_id, resolution, transaction, now), changed)
 }
 
-/// The run is done. What was missing before and has come is resolved. Errors: `payments.reconciliation_superseded`.
+/// The run is done. What was missing before and has come, or more of it, is resolved. Errors: `payments.reconciliation_superseded`.
 pub(crate) fn finish(tx: &mut Tx<'_>, (held, summary): &(Held, Summary)) -> Result<RunView> {
     let (resolved,): (i64,) = tx.one(sql::RESOLVED_BY_RULE, (held.provider_id, held.run_id, BY_RULE))?;
     let summary = Summary { resolved_by_rule: resolved.unsigned_abs(), ..summary.clone() };
@@ -226,7 +270,9 @@ pub(crate) fn close(tx: &mut Tx<'_>, close: &Close) -> Result<RunView> {
         return Err(Error::failed_precondition("payments.breaks_open", format!("open: {}", open.join(", "))));
     }
     for (currency, total) in &run.summary.totals {
-        books::pay_out(tx, run.run_id, run.provider_id, currency.parse()?, total.net_minor)?;
+        let currency = currency.parse()?;
+        books::tolerated(tx, run.run_id, run.provider_id, currency, total.tolerated_minor)?;
+        books::pay_out(tx, run.run_id, run.provider_id, currency, total.net_minor)?;
     }
     let now = tx.now();
     let changed = || Error::internal("a reconciliation was closed by two commands at once");
@@ -265,8 +311,8 @@ pub(crate) fn resolve(tx: &mut Tx<'_>, resolve: &Resolve) -> Result<Break> {
     if found.state != "open" {
         return Ok(found);
     }
-    if resolve.action == RuleAction::Post && (books::against(found.kind).is_none() || found.difference_minor == 0) {
-        let detail = "this kind of difference moves no amount; find out what is right, and accept it";
+    if resolve.action == RuleAction::Post && !found.can_be_posted() {
+        let detail = "this difference moves no amount; find out what is right, and accept it";
         return Err(Error::failed_precondition("payments.nothing_to_post", detail));
     }
     resolve_one(tx, &found, resolve.action, &resolve.note)?;

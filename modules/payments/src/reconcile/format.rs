@@ -1,5 +1,6 @@
 //! How a provider's settlement file is read: a declared mapping of its columns, and rows as they are compared.
 
+use super::books;
 use super::matching::{BreakKind, Direction, RowState, Theirs};
 use kernel::{Currency, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,11 @@ use utoipa::ToSchema;
 const MAX_NAME: usize = 64;
 /// Values of a column that mean something; at most so many.
 const MAX_WORDS: usize = 16;
-/// Rules of one format.
+/// Rules of one format, and the most that one may resolve.
 const MAX_RULES: usize = 32;
+const MAX_RULE_MINOR: i64 = 1_000_000_000_000;
+/// The largest amount of a row, in minor units, so that those of one payment can be added up.
+pub(crate) const MAX_ROW_MINOR: i64 = 1_000_000_000_000_000;
 
 /// Which column of the file says what. What is missing is not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -34,7 +38,7 @@ pub struct Columns {
     #[serde(default)]
     #[schema(max_length = 64)]
     pub movement: Option<String>,
-    /// Whether it is a capture or a refund; without it the amount's sign says so.
+    /// Whether it is a capture or a refund; without it the amount's sign says so. A capture of less than nothing is a refund.
     #[serde(default)]
     #[schema(max_length = 64)]
     pub kind: Option<String>,
@@ -92,7 +96,7 @@ pub enum RuleAction {
 pub struct Rule {
     /// Of this kind.
     pub kind: BreakKind,
-    /// Of at most so many minor units.
+    /// Of at most so many minor units: of what differs, or where that is no amount (a status, a day), of the whole row.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub up_to_minor: i64,
     /// What is done.
@@ -224,8 +228,24 @@ impl Format {
                 return Err(Error::field(field, "out_of_range", format!("0 to {most}")));
             }
         }
-        if self.rules.len() > MAX_RULES || self.rules.iter().any(|rule| rule.up_to_minor < 0) {
-            return Err(Error::field("rules", "out_of_range", format!("at most {MAX_RULES} rules, of no negative amounts")));
+        if self.rules.len() > MAX_RULES || self.rules.iter().any(|rule| !(0..=MAX_RULE_MINOR).contains(&rule.up_to_minor)) {
+            return Err(Error::field("rules", "out_of_range", format!("at most {MAX_RULES} rules, of amounts from 0 to {MAX_RULE_MINOR}")));
+        }
+        for (i, rule) in self.rules.iter().enumerate() {
+            if rule.kind == BreakKind::Unreadable {
+                return Err(Error::field(
+                    format!("rules[{i}].kind"),
+                    "invalid",
+                    "what can't be read has no amount that a rule could bound",
+                ));
+            }
+            if rule.action == RuleAction::Post && books::against(rule.kind).is_none() {
+                return Err(Error::field(
+                    format!("rules[{i}].action"),
+                    "invalid",
+                    "this kind of difference has no posting; it can be accepted",
+                ));
+            }
         }
         Ok(())
     }
@@ -315,7 +335,9 @@ pub(crate) fn row(
             }
         }
     };
-    let gross_minor = signed.checked_abs().ok_or("an amount beyond what can be counted")?;
+    // What takes a capture back is none, whatever it is called.
+    let direction = if signed < 0 { Direction::Refund } else { direction };
+    let gross_minor = signed.abs();
     let fee_minor = places.fee.map(|at| amount(at, "fee")).transpose()?;
     let net_minor = places.net.map(|at| amount(at, "net")).transpose()?;
     let day = match places.occurred_at {
@@ -373,7 +395,7 @@ fn minor(text: &[u8], amounts: Amounts, currency: Currency) -> Option<i64> {
         let part = if kept.is_empty() { 0 } else { number(kept)? };
         value = value.checked_mul(currency.minor_per_major())?.checked_add(part * scale)?;
     }
-    Some(if negative { -value } else { value })
+    Some(if negative { -value } else { value }).filter(|value| value.abs() <= MAX_ROW_MINOR)
 }
 
 /// Days since 1970 of a text that begins with `2026-01-31`.
@@ -421,6 +443,45 @@ mod tests {
         assert_eq!(minor(b"1e3", Amounts::Minor, eur), None);
         assert_eq!(minor(b"", Amounts::Minor, eur), None);
         assert_eq!(minor(b"9999999999999999", Amounts::Minor, eur), None);
+        assert_eq!(minor(b"1000000000000000.00", Amounts::Major, eur), None);
+        assert_eq!((major("10000000000000", eur), major("-10000000000000.01", eur)), (Some(MAX_ROW_MINOR), None));
+    }
+
+    #[test]
+    fn a_sign_counts_beside_a_word() {
+        let format = Format::sandbox();
+        let header = csv::ByteRecord::from(vec![
+            "type",
+            "charge_id",
+            "charge_reference",
+            "movement_id",
+            "reference",
+            "gross_minor",
+            "fee_minor",
+            "net_minor",
+            "currency",
+            "occurred_at",
+        ]);
+        let places = format.places(&header).expect("places");
+        let read = |kind: &str, gross: &str| {
+            let record = csv::ByteRecord::from(vec![kind, "ch_1", "", "mv_1", "r1", gross, "0", gross, "EUR", "2026-01-05"]);
+            let row = row(&format, &places, &record, 1, 1).expect("a row");
+            (row.direction, row.gross_minor)
+        };
+        assert_eq!(read("payment", "500"), (Direction::Capture, 500));
+        assert_eq!(read("payment", "-500"), (Direction::Refund, 500));
+        assert_eq!(read("refund", "-500"), (Direction::Refund, 500));
+        assert_eq!(read("refund", "500"), (Direction::Refund, 500));
+    }
+
+    #[test]
+    fn rules_are_bounded() {
+        let check = |rules: Vec<Rule>| Format { rules, ..Format::sandbox() }.check().is_ok();
+        let rule = |kind, action| vec![Rule { kind, up_to_minor: 0, action }];
+        assert!(check(rule(BreakKind::Fee, RuleAction::Post)) && check(rule(BreakKind::Status, RuleAction::Accept)));
+        assert!(!check(rule(BreakKind::Status, RuleAction::Post)), "there is nothing to post");
+        assert!(!check(rule(BreakKind::Unreadable, RuleAction::Accept)), "nobody knows how much it is");
+        assert!(!check(vec![Rule { up_to_minor: MAX_RULE_MINOR + 1, kind: BreakKind::Fee, action: RuleAction::Post }]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs and differences as they are stored and shown, and reads of them.
 
+use super::books;
 use super::format::Format;
 use super::matching::BreakKind;
 use super::sql;
@@ -44,6 +45,9 @@ pub struct Total {
     pub fee_minor: i64,
     /// What is paid out.
     pub net_minor: i64,
+    /// What matched within the declared tolerances brings more than was booked; it is booked when the day is closed.
+    #[serde(default)]
+    pub tolerated_minor: i64,
 }
 
 /// What came of a comparison.
@@ -53,7 +57,7 @@ pub struct Total {
 pub struct Summary {
     /// Rows of the file.
     pub rows: u64,
-    /// Operations of ours that no file before had.
+    /// Operations of ours that no file before had whole.
     pub operations: u64,
     /// Operations that the file has, without a difference.
     pub matched: u64,
@@ -197,6 +201,32 @@ pub struct Break {
     pub created_at: Timestamp,
     /// When it was resolved.
     pub resolved_at: Option<Timestamp>,
+    /// The ledger's transaction that took that back, when what was written off came in a later file.
+    #[schema(value_type = Option<String>)]
+    pub reversal_id: Option<TransactionId>,
+}
+
+impl Break {
+    /// What a rule's bound is compared with, in minor units: what differs, or where that is no amount, all that the row is about.
+    pub(crate) fn at_stake_minor(&self) -> i64 {
+        let (ours, theirs) = (self.ours_minor.unwrap_or(0), self.theirs_minor.unwrap_or(0));
+        match self.kind {
+            BreakKind::Status | BreakKind::Direction | BreakKind::Currency | BreakKind::Reference | BreakKind::Date => ours.max(theirs),
+            BreakKind::Unreadable => i64::MAX,
+            BreakKind::MissingThere
+            | BreakKind::MissingHere
+            | BreakKind::Amount
+            | BreakKind::Fee
+            | BreakKind::Duplicate
+            | BreakKind::Net
+            | BreakKind::PartlySettled => self.difference_minor.abs().max((theirs - ours).abs()),
+        }
+    }
+
+    /// Whether a posting corrects it.
+    pub(crate) fn can_be_posted(&self) -> bool {
+        books::against(self.kind).is_some() && self.difference_minor != 0
+    }
 }
 
 impl FromRow for Break {
@@ -223,6 +253,7 @@ impl FromRow for Break {
             transaction_id: row.get(16)?,
             created_at: row.get(17)?,
             resolved_at: row.get(18)?,
+            reversal_id: row.get(19)?,
         })
     }
 }

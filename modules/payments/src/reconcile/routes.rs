@@ -6,6 +6,7 @@ use super::queries::{self, Break, BreakId, RunId, RunView};
 use super::run::{Source, reconcile};
 use super::sql;
 use crate::model::ProviderId;
+use crate::routes::Clean;
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::response::IntoResponse;
@@ -52,7 +53,7 @@ async fn set_format(
     caller: Caller,
     Params(provider_id): Params<ProviderId>,
     if_match: IfMatch,
-    Body(format): Body<Format>,
+    Clean(Body(format)): Clean<Body<Format>>,
 ) -> Result<Versioned<Format>> {
     format.check()?;
     let set = app.submit(&caller, None, commands::set_format, SetFormat { provider_id, if_match, format }).await?.value;
@@ -138,7 +139,7 @@ async fn close_run(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(run_id): Params<RunId>,
-    Keyed { key, body }: Keyed<Option<CloseReconciliation>>,
+    Clean(Keyed { key, body }): Clean<Keyed<Option<CloseReconciliation>>>,
 ) -> Result<Json<RunView>> {
     let CloseReconciliation { force, note } = body.unwrap_or_default();
     check_note(&note, 0)?;
@@ -156,7 +157,7 @@ async fn abandon_run(AppState(app): AppState<App>, caller: Caller, Params(run_id
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct BreakFilter {
-    /// Only those that this run has found; the first that it wrote first.
+    /// Only those that this run has found, first or again; the first that was written first.
     run_id: Option<RunId>,
 }
 
@@ -200,7 +201,7 @@ async fn resolve_break(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(break_id): Params<BreakId>,
-    Keyed { key, body }: Keyed<ResolveBreak>,
+    Clean(Keyed { key, body }): Clean<Keyed<ResolveBreak>>,
 ) -> Result<Json<Break>> {
     check_note(&body.note, 1)?;
     let resolve = Resolve { break_id, action: body.action, note: body.note };

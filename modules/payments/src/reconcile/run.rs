@@ -1,21 +1,23 @@
 //! Goes through a settlement file with bounded memory, and writes down what it found.
 //!
 //! Memory is bounded by passes: rows and operations are parted by their payment, each pass takes one part of both, sorts it and compares
-//! payment by payment. What is kept over all passes is what differs, and the ids of what was seen.
+//! payment by payment. What is kept over all passes is what differs, some hundred bytes each, and the ids of what was seen, sixteen.
 //!
-//! A run that breaks off is gone on with by sending the same file: before everything is found it begins anew, afterwards it marks what is
-//! left. Whatever else happens meanwhile, an operation is compared with the first file that has it.
+//! A run that breaks off is gone on with by sending the same file: before everything is found it begins anew, afterwards it compares once
+//! more what stood open when it began, and marks what is left. Whatever else happens meanwhile, an operation is compared with the first
+//! file that has it.
 
-use super::commands::{self, Begin, Held, NewBreak};
+use super::commands::{self, Begin, Held, NewBreak, NewPart};
 use super::format::{self, Format, Places, malformed};
-use super::matching::{BreakKind, Direction, Found, Ours, Outcome, RowState, Theirs, Tolerance, compare};
-use super::queries::{self, BreakId, Run, RunView, Summary, Total};
+use super::matching::{BreakKind, Direction, Found, Known, Ours, Outcome, RowState, Theirs, Tolerance, compare, guesses};
+use super::queries::{self, BreakId, Run, RunId, RunView, Summary, Total};
 use super::sql;
+use crate::card;
 use crate::model::{IntentId, OperationId, OperationKind, OperationState, ProviderId, intent_of};
 use bytes::Bytes;
 use kernel::{Currency, Error, Result, TenantId, Timestamp};
 use ring::digest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufReader, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ const MAX_GROUP: usize = 1_000;
 /// Operations that are read at once: more than one payment has.
 const PAGE: i64 = 20_000;
 const PAGE_MS: u32 = 120_000;
+/// Payments of which the other operations are looked up at once.
+const GUESSES: usize = 500;
 /// Differences that are written, and operations that are marked, in one transaction.
 const BREAKS: usize = 250;
 const MARKS: usize = 2_000;
@@ -136,6 +140,7 @@ pub async fn reconcile(store: &Store, tenant: TenantId, provider_id: ProviderId,
     let held = Held { run_id: run.run_id, provider_id, attempt: run.attempt };
     let fresh = run.state == "matching";
     let mut matched = match_all(store, tenant, &run, &source, &format, lines).await?;
+    // A run that had found everything knows what it came to.
     let mut summary = if fresh { std::mem::take(&mut matched.summary) } else { run.summary.clone() };
     if fresh {
         summary.breaks = write_breaks(store, tenant, held, &run, &source, &format, &mut matched).await?;
@@ -144,9 +149,16 @@ pub async fn reconcile(store: &Store, tenant: TenantId, provider_id: ProviderId,
     for seen in matched.seen.chunks(MARKS) {
         store.write(call().bytes(1_024 + seen.len() * 16), commands::mark, (held, Arc::new(seen.to_vec()))).await?;
     }
+    for parts in matched.parts.chunks(BREAKS) {
+        store.write(call().bytes(1_024 + parts.len() * 64), commands::remember_parts, (held, Arc::new(parts.to_vec()))).await?;
+    }
     let mut after = Some(BreakId::from_i64(0));
     while let Some(break_id) = after.filter(|_| !format.rules.is_empty()) {
         after = store.write(call(), commands::apply_rules, (held, format.clone(), break_id)).await?;
+    }
+    let mut after = Some(BreakId::from_i64(0));
+    while let Some(break_id) = after {
+        after = store.write(call(), commands::take_back_arrived, (held, break_id)).await?;
     }
     store.write(call(), commands::finish, (held, summary)).await
 }
@@ -163,12 +175,18 @@ struct Matched {
     /// Lines of rows that nothing explains, and of those that can't be read.
     unknown: Vec<u32>,
     unreadable: Vec<u32>,
-    /// Intent and operation of what the file has.
+    /// Intent and operation of what the file settles.
     seen: Vec<(i64, i64)>,
+    /// Rows that are a part of what they name.
+    parts: Vec<NewPart>,
 }
 
+/// A payment's operations and rows that can't be compared before it is known what else is of the payment.
+type Guess = (Vec<Ours>, Vec<Theirs>);
+
 async fn match_all(store: &Store, tenant: TenantId, run: &Run, source: &Source, format: &Arc<Format>, lines: u64) -> Result<Matched> {
-    let (count,): (i64,) = store.read_within(tenant, PAGE_MS, |read| read.one(sql::UNSETTLED_COUNT, ())).await?;
+    let provider_id = run.provider_id;
+    let (count,): (i64,) = store.read_within(tenant, PAGE_MS, move |read| read.one(sql::UNSETTLED_COUNT, (provider_id,))).await?;
     let passes = (lines.max(count.unsigned_abs()) / PASS + 1) as u128;
     let mut matched = Matched::default();
     for pass in 0..passes {
@@ -177,12 +195,36 @@ async fn match_all(store: &Store, tenant: TenantId, run: &Run, source: &Source, 
         let reading = tokio::spawn(blocking(move || read_file(&source, &of, pass, passes, (lines / passes as u64) as usize)));
         let ours = operations(store, tenant, run, format, pass, passes, count.unsigned_abs() as usize / passes as usize).await;
         let theirs = reading.await.map_err(|e| Error::internal("a thread of a reconciliation ended").caused_by(e))??;
-        let ours = ours?;
+        let (ours, known) = ours?;
         let tolerance =
             Tolerance { minor: format.tolerance_minor, fee_minor: format.fee_tolerance_minor, days: format.tolerance_days as i32 };
-        matched = blocking(move || compare_pass(matched, ours, theirs, tolerance)).await?;
+        let (compared, guesses, mut known) = blocking(move || compare_pass(matched, ours, theirs, known, tolerance)).await?;
+        matched = compared;
+        for guesses in guesses.chunks(GUESSES) {
+            known.references = operations_of(store, tenant, guesses).await?;
+            let mut out = Outcome::default();
+            for (ours, theirs) in guesses {
+                compare(ours, theirs, &known, tolerance, &mut out);
+                matched.take(&mut out, ours, theirs);
+            }
+        }
     }
     Ok(matched)
+}
+
+/// Digests of all operations of the payments that these are of.
+async fn operations_of(store: &Store, tenant: TenantId, guesses: &[Guess]) -> Result<HashSet<u128>> {
+    let intents: HashSet<i64> = guesses.iter().flat_map(|(ours, _)| ours).map(|own| own.intent_id).collect();
+    store
+        .read_within(tenant, PAGE_MS, move |read| {
+            let mut references = HashSet::new();
+            for intent_id in &intents {
+                let found: Vec<(OperationId,)> = read.all(sql::OPERATIONS_OF_INTENT, (*intent_id,))?;
+                references.extend(found.into_iter().map(|(operation_id,)| format::digest(operation_id.to_string().as_bytes())));
+            }
+            Ok(references)
+        })
+        .await
 }
 
 /// One pass over the file.
@@ -204,12 +246,10 @@ fn read_file(source: &Source, format: &Format, pass: u128, passes: u128, about: 
         match format::row(format, &rows.places, &rows.record, group, rows.line) {
             Ok(row) => {
                 if row.state == RowState::Settled {
-                    let total = read.totals.entry(row.currency).or_default();
                     let sign = if row.direction == Direction::Capture { 1 } else { -1 };
-                    total.rows += 1;
-                    total.gross_minor = total.gross_minor.saturating_add(sign * row.gross_minor);
-                    total.fee_minor = total.fee_minor.saturating_add(row.fee_minor.unwrap_or(0));
-                    total.net_minor = total.net_minor.saturating_add(row.signed_net());
+                    let (gross_minor, fee_minor) = (sign * row.gross_minor, row.fee_minor.unwrap_or(0));
+                    let one = Total { rows: 1, gross_minor, fee_minor, net_minor: row.signed_net(), tolerated_minor: 0 };
+                    add(read.totals.entry(row.currency).or_default(), &one)?;
                 }
                 read.rows.push(row);
             }
@@ -219,9 +259,40 @@ fn read_file(source: &Source, format: &Format, pass: u128, passes: u128, about: 
     Ok(read)
 }
 
-type OperationRow = (i64, OperationId, OperationKind, OperationState, i64, i64, Timestamp, Currency, String, i64);
+/// Errors: `payments.file_malformed` for sums that can't be.
+fn add(sum: &mut Total, more: &Total) -> Result<()> {
+    let too_much = || malformed("its amounts add up to more than can be counted".to_owned());
+    sum.rows += more.rows;
+    sum.gross_minor = sum.gross_minor.checked_add(more.gross_minor).ok_or_else(too_much)?;
+    sum.fee_minor = sum.fee_minor.checked_add(more.fee_minor).ok_or_else(too_much)?;
+    sum.net_minor = sum.net_minor.checked_add(more.net_minor).ok_or_else(too_much)?;
+    Ok(())
+}
 
-/// Our operations of a pass that no file has had.
+type OperationRow = (i64, OperationId, OperationKind, OperationState, i64, i64, Timestamp, Currency, String);
+
+/// What earlier files had of an operation.
+#[derive(Default)]
+struct Had {
+    gross_minor: i64,
+    fee_minor: i64,
+    movements: Vec<u128>,
+}
+
+/// By intent and operation, of the intents of a page.
+fn parts(read: &mut Read<'_>, first: i64, last: i64, run_id: RunId) -> Result<HashMap<(i64, i64), Had>> {
+    let mut had: HashMap<(i64, i64), Had> = HashMap::new();
+    for (intent_id, operation_id, gross, fee, movement) in read.all::<(i64, i64, i64, i64, Vec<u8>)>(sql::PARTS, (first, last, run_id))? {
+        let movement = movement.try_into().map(u128::from_be_bytes).map_err(|_| Error::internal("a stored movement is no digest"))?;
+        let part = had.entry((intent_id, operation_id)).or_default();
+        part.gross_minor += gross;
+        part.fee_minor += fee;
+        part.movements.push(movement);
+    }
+    Ok(had)
+}
+
+/// Our operations of a pass that no file has had whole, with what is left of them.
 async fn operations(
     store: &Store,
     tenant: TenantId,
@@ -230,65 +301,109 @@ async fn operations(
     pass: u128,
     passes: u128,
     about: usize,
-) -> Result<Vec<Ours>> {
+) -> Result<(Vec<Ours>, Known)> {
     let by_charge = format.columns.charge.is_some();
-    let (provider_id, due_day) = (run.provider_id, run.day - format.tolerance_days);
+    let (provider_id, run_id, due_day) = (run.provider_id, run.run_id, run.day - format.tolerance_days);
+    let resumed = run.state == "marking";
+    let mut known = Known::default();
     let mut ours: Vec<Ours> = Vec::with_capacity(about + about / 16);
     let mut after = 0_i64;
     loop {
-        let (page, last): (Vec<Ours>, Option<i64>) = store
+        let (page, movements, last): (Vec<Ours>, Vec<u128>, Option<i64>) = store
             .read_within(tenant, PAGE_MS, move |read: &mut Read<'_>| {
-                let mut page: Vec<OperationRow> = read.all(sql::UNSETTLED, (after, PAGE, provider_id))?;
+                let mut page: Vec<OperationRow> = match resumed {
+                    false => read.all(sql::UNSETTLED, (after, PAGE, provider_id))?,
+                    true => read.all(sql::UNSETTLED_BEFORE, (after, PAGE, provider_id, run_id))?,
+                };
                 let full = page.len() as i64 == PAGE;
                 // The last intent of a full page may have more than is on it: it comes whole with the next.
                 if let (true, Some(last)) = (full, page.last().map(|row| row.0)) {
                     page.retain(|row| row.0 != last);
                 }
                 let last = page.last().map(|row| row.0).filter(|_| full);
-                let of_pass =
-                    page.into_iter().filter_map(|(intent_id, operation_id, kind, state, amount, fee, at, currency, charge, own)| {
-                        let reference = format::digest(operation_id.to_string().as_bytes());
-                        let group = if by_charge { format::digest(charge.as_bytes()) } else { reference };
-                        (own == 1 && group % passes == pass).then(|| Ours {
-                            group,
-                            reference,
-                            intent_id,
-                            operation_id: operation_id.as_i64(),
-                            amount_minor: amount,
-                            fee_minor: fee,
-                            day: at.day() as i32,
-                            direction: if kind == OperationKind::Refund { Direction::Refund } else { Direction::Capture },
-                            currency,
-                            succeeded: state == OperationState::Succeeded,
-                            due: at.day() <= due_day,
-                        })
+                let mut had = match (page.first(), page.last()) {
+                    (Some(first), Some(last)) => parts(read, first.0, last.0, run_id)?,
+                    _ => HashMap::new(),
+                };
+                let (mut of_pass, mut movements) = (Vec::with_capacity(page.len()), Vec::new());
+                for (intent_id, operation_id, kind, state, amount, fee, at, currency, charge) in page {
+                    let reference = format::digest(operation_id.to_string().as_bytes());
+                    let group = if by_charge { format::digest(charge.as_bytes()) } else { reference };
+                    if group % passes != pass {
+                        continue;
+                    }
+                    let part = had.remove(&(intent_id, operation_id.as_i64()));
+                    let in_part = part.is_some();
+                    let part = part.unwrap_or_default();
+                    movements.extend(part.movements);
+                    of_pass.push(Ours {
+                        group,
+                        reference,
+                        intent_id,
+                        operation_id: operation_id.as_i64(),
+                        amount_minor: amount - part.gross_minor,
+                        fee_minor: fee - part.fee_minor,
+                        day: at.day() as i32,
+                        direction: if kind == OperationKind::Refund { Direction::Refund } else { Direction::Capture },
+                        currency,
+                        in_part,
+                        succeeded: state == OperationState::Succeeded,
+                        due: at.day() <= due_day,
                     });
-                Ok((of_pass.collect(), last))
+                }
+                Ok((of_pass, movements, last))
             })
             .await?;
         ours.extend(page);
+        known.movements.extend(movements);
         match last {
             Some(last) => after = last,
-            None => return Ok(ours),
+            None => return Ok((ours, known)),
         }
     }
 }
 
-fn compare_pass(mut matched: Matched, mut ours: Vec<Ours>, mut file: FilePass, tolerance: Tolerance) -> Result<Matched> {
+impl Matched {
+    /// Takes in what came of a charge's operations and rows.
+    fn take(&mut self, out: &mut Outcome, ours: &[Ours], theirs: &[Theirs]) {
+        self.seen.extend(out.seen.drain(..).map(|place| (ours[place].intent_id, ours[place].operation_id)));
+        self.parts.extend(out.parts.drain(..).map(|part| NewPart {
+            intent_id: ours[part.place].intent_id,
+            operation_id: ours[part.place].operation_id,
+            line: i64::from(part.line),
+            gross_minor: part.gross_minor,
+            fee_minor: part.fee_minor,
+            movement: part.movement,
+        }));
+        self.unknown.extend(out.unknown.drain(..).map(|place| theirs[place].line));
+        self.found.append(&mut out.breaks);
+        let summary = &mut self.summary;
+        summary.matched += std::mem::take(&mut out.matched);
+        summary.in_parts += std::mem::take(&mut out.in_parts);
+        summary.by_tolerance += std::mem::take(&mut out.by_tolerance);
+        while let Some((currency, minor)) = out.tolerated_minor.pop_first() {
+            summary.totals.entry(currency.to_string()).or_default().tolerated_minor += minor;
+        }
+    }
+}
+
+fn compare_pass(
+    mut matched: Matched,
+    mut ours: Vec<Ours>,
+    mut file: FilePass,
+    known: Known,
+    tolerance: Tolerance,
+) -> Result<(Matched, Vec<Guess>, Known)> {
     ours.sort_unstable_by_key(|own| (own.group, own.operation_id));
     file.rows.sort_unstable_by_key(|row| (row.group, row.line));
     let summary = &mut matched.summary;
     summary.rows += (file.rows.len() + file.unreadable.len()) as u64;
     summary.operations += ours.len() as u64;
     for (currency, total) in &file.totals {
-        let sum = summary.totals.entry(currency.to_string()).or_default();
-        sum.rows += total.rows;
-        sum.gross_minor = sum.gross_minor.saturating_add(total.gross_minor);
-        sum.fee_minor = sum.fee_minor.saturating_add(total.fee_minor);
-        sum.net_minor = sum.net_minor.saturating_add(total.net_minor);
+        add(summary.totals.entry(currency.to_string()).or_default(), total)?;
     }
     let (mut o, mut t) = (0, 0);
-    let mut out = Outcome::default();
+    let (mut out, mut unsure) = (Outcome::default(), Vec::new());
     while o < ours.len() || t < file.rows.len() {
         let group = match (ours.get(o), file.rows.get(t)) {
             (Some(own), Some(row)) => own.group.min(row.group),
@@ -300,17 +415,17 @@ fn compare_pass(mut matched: Matched, mut ours: Vec<Ours>, mut file: FilePass, t
         if row_end - t > MAX_GROUP {
             return Err(malformed(format!("more than {MAX_GROUP} rows of one payment, from row {}", file.rows[t].line)));
         }
-        compare(&ours[o..own_end], &file.rows[t..row_end], tolerance, &mut out);
-        matched.seen.extend(out.seen.drain(..).map(|place| (ours[o + place].intent_id, ours[o + place].operation_id)));
-        matched.unknown.extend(out.unknown.drain(..).map(|place| file.rows[t + place].line));
-        matched.found.append(&mut out.breaks);
+        let (own, rows) = (&ours[o..own_end], &file.rows[t..row_end]);
+        if guesses(own, rows) {
+            unsure.push((own.to_vec(), rows.to_vec()));
+        } else {
+            compare(own, rows, &known, tolerance, &mut out);
+            matched.take(&mut out, own, rows);
+        }
         (o, t) = (own_end, row_end);
     }
-    summary.matched += out.matched;
-    summary.in_parts += out.in_parts;
-    summary.by_tolerance += out.by_tolerance;
     matched.unreadable.append(&mut file.unreadable);
-    Ok(matched)
+    Ok((matched, unsure, known))
 }
 
 /// What a row that nothing unsettled explains says of itself.
@@ -381,6 +496,7 @@ async fn write_breaks(
                     difference_minor: 0,
                     day,
                     detail: bounded(why),
+                    awaits: false,
                 })));
             }
         }
@@ -423,7 +539,11 @@ fn unknown_currency() -> Currency {
     "XXX".parse().or_else(|_| "EUR".parse()).expect("the euro is a currency")
 }
 
+/// What may be kept of what a row says.
 fn bounded(mut text: String) -> String {
+    if card::has_card_number(text.as_bytes()) {
+        return "it holds what looks like a card number, and is not kept".to_owned();
+    }
     if text.len() > MAX_DETAIL {
         let end = (0..=MAX_DETAIL).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
@@ -441,12 +561,14 @@ fn detail(rows: &Rows) -> String {
     bounded(parts.collect::<Vec<_>>().join(", "))
 }
 
-/// The subject of a difference is our operation where there is one that a later file may explain, and otherwise the row.
+/// The subject of a difference is our operation where nothing of it has come yet, so that each file finds the same one, and otherwise the
+/// row.
 fn to_break(found: Found, detail: String, run: &str) -> NewBreak {
     let subject = match (found.kind, found.ours, found.line) {
         (BreakKind::MissingThere, Some((_, operation)), _) | (_, Some((_, operation)), None) => {
             OperationId::from_i64(operation).to_string()
         }
+        (BreakKind::Status, Some((_, operation)), _) if found.awaits => OperationId::from_i64(operation).to_string(),
         (_, _, line) => format!("{run}:{}", line.unwrap_or(0)),
     };
     NewBreak {
@@ -460,6 +582,7 @@ fn to_break(found: Found, detail: String, run: &str) -> NewBreak {
         difference_minor: found.difference_minor,
         day: i64::from(found.day),
         detail,
+        awaits: found.awaits,
     }
 }
 
@@ -503,5 +626,6 @@ fn stranger_is(read: &mut Read<'_>, held: Held, day: i64, stranger: Stranger) ->
         difference_minor: if moves { row.signed_net() } else { 0 },
         day: row.day.map_or(day, i64::from),
         detail: text,
+        awaits: false,
     })
 }

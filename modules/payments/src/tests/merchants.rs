@@ -1,7 +1,9 @@
 //! Merchants are settled: fees, reserve, payouts and negative balances, as stories; the books are audited at the end of each.
 
+use super::settlement::file;
 use super::world::{World, setup};
 use serde_json::{Value, json};
+use store::Tx;
 use testkit::TestApp;
 
 fn terms() -> Value {
@@ -61,5 +63,48 @@ testkit::both_engines! {
         let stranger = json!({ "name": "Stranger", "account": "x" });
         world.acme.put("/api/v1/payments/merchants/stranger").json(&stranger).send().await.expect(200);
         assert_eq!(settle(&world).await["lines"][0]["payout_minor"], 10_000);
+    }
+
+    async fn what_waits_for_nobody_stands_in_nobodys_way(app: TestApp) {
+        let world = World::new(app).await;
+        // As many as a batch takes wait for a merchant that has no terms.
+        let crowd = |tx: &mut Tx<'_>, (): &()| {
+            tx.exec(
+                "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+INSERT INTO payments_merchant_operations (tenant_id, currency, operation_id, merchant, provider_id, kind, amount_minor, fee_minor)
+SELECT CAST($1 AS BIGINT), 'EUR', i, 'stranger', 1, 'capture', 100, 0 FROM n",
+                (),
+            )
+        };
+        world.app.store().write(world.app.tenant("acme"), crowd, ()).await.expect("a crowd");
+        world.acme.put("/api/v1/payments/merchants/potter").json(&terms()).send().await.expect(200);
+        world.pay("tok_approve", json!({ "merchant": "potter" })).await.expect(201);
+        let batch = settle(&world).await;
+        assert_eq!((&batch["operations"], &batch["more"]), (&json!(1), &json!(false)), "{batch}");
+    }
+
+    async fn a_fee_that_only_the_file_tells_is_the_merchants(app: TestApp) {
+        let world = World::new(app).await;
+        world.acme.put("/api/v1/payments/merchants/potter").json(&terms()).send().await.expect(200);
+        let free = json!({ "name": "Free", "account": "x" });
+        world.acme.put("/api/v1/payments/merchants/free").json(&free).send().await.expect(200);
+        for merchant in ["potter", "free"] {
+            world.pay("tok_approve", json!({ "merchant": merchant })).await.expect(201);
+        }
+        let before = settle(&world).await;
+        let path = format!("/api/v1/payments/providers/{}/settlement-format", world.psp.id);
+        let mut format = world.get(&path).await;
+        format["rules"] = json!([{ "kind": "fee", "up_to_minor": 100, "action": "post" }]);
+        world.acme.put(&path).json(&format).send().await.expect(200);
+        let rows = file(&world).await.replace(",165,9835,", ",185,9815,");
+        let path = format!("/api/v1/payments/reconciliations?provider_id={}&day=2026-01-05", world.psp.id);
+        let run = world.acme.post(&path).raw("text/csv", rows.into_bytes()).send().await.expect(201).json;
+        assert_eq!(run["summary"]["resolved_by_rule"], 2, "{run}");
+        let after = settle(&world).await;
+        let line = |batch: &Value, merchant: &str| batch["lines"].as_array().expect("lines").iter().find(|line| line["merchant"] == merchant).cloned().expect("a line");
+        let (potter, free) = (line(&after, "potter"), line(&after, "free"));
+        assert_eq!((&potter["provider_fee_minor"], &potter["captured_minor"], &potter["balance_minor"]), (&json!(20), &json!(0), &json!(-20)), "{potter}");
+        assert_eq!((&free["provider_fee_minor"], &free["balance_minor"]), (&json!(0), &json!(0)), "who doesn't bear it pays nothing");
+        assert_eq!(line(&before, "potter")["provider_fee_minor"], 165);
     }
 }

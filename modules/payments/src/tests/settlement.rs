@@ -15,7 +15,7 @@ const DAY: &str = "2026-01-05";
 const MOVEMENTS: u64 = 6_000;
 
 /// The provider's file of the day.
-async fn file(world: &World) -> String {
+pub(super) async fn file(world: &World) -> String {
     let client = client::Client::new(client::ClientConfig::default(), policies().of("test")).expect("a client");
     let headers = vec![("authorization", "Bearer sk_sandbox".to_owned())];
     let url = format!("{}/settlements/{DAY}.csv", world.psp.url);
@@ -112,6 +112,219 @@ testkit::both_engines! {
     }
 }
 
+/// A provider's file of made-up days: the sandbox's rows, each with where it stands.
+struct Files {
+    header: String,
+    rows: Vec<String>,
+}
+
+impl Files {
+    /// Of what was paid so far; how the file is read is declared with these rules, and a tolerance of two minor units.
+    async fn new(world: &World, rules: Value) -> Files {
+        let path = format!("/api/v1/payments/providers/{}/settlement-format", world.psp.id);
+        let mut format = world.get(&path).await;
+        format["columns"]["status"] = json!("status");
+        format["tolerance_minor"] = json!(2);
+        format["rules"] = rules;
+        world.acme.put(&path).json(&format).send().await.expect(200);
+        let text = file(world).await;
+        let mut lines = text.lines();
+        let header = format!("{},status", lines.next().expect("a header"));
+        Files { header, rows: lines.map(|row| format!("{row},paid")).collect() }
+    }
+
+    async fn send(&self, world: &World, rows: &[&str], day: &str) -> Value {
+        send(world, &format!("{}\n{}\n", self.header, rows.join("\n")), day).await
+    }
+}
+
+async fn close(world: &World, run: &Value) {
+    let path = format!("/api/v1/payments/reconciliations/{}/close", run["run_id"].as_str().expect("an id"));
+    assert_eq!(world.acme.post(&path).send().await.expect(200).json["state"], "closed");
+}
+
+/// The breaks of a run.
+async fn breaks(world: &World, run: &Value) -> Vec<Value> {
+    let list = world.get(&format!("/api/v1/payments/breaks?run_id={}", run["run_id"].as_str().expect("an id"))).await;
+    list["data"].as_array().expect("breaks").clone()
+}
+
+async fn post(world: &World, found: &Value) -> Value {
+    let path = format!("/api/v1/payments/breaks/{}/resolve", found["break_id"].as_str().expect("an id"));
+    world.acme.post(&path).json(&json!({ "action": "post", "note": "looked at" })).send().await.expect(200).json
+}
+
+/// What stands on the provider's account of this part, in euros' cents; zero when there is none.
+async fn balance(world: &World, part: &str) -> i64 {
+    let code = format!("payments:{part}:{}:EUR", world.psp.id);
+    let read = move |read: &mut store::Read<'_>| match ledger::api::account_by_code(read, &code)? {
+        Some(account) => Ok(ledger::api::balance(read, account.account_id)?.posted_minor),
+        None => Ok(0),
+    };
+    world.app.store().read(world.app.tenant("acme"), read).await.expect("a balance")
+}
+
+async fn paid(world: &World, payments: usize) -> Vec<String> {
+    let mut paths = Vec::new();
+    for _ in 0..payments {
+        paths.push(world.pay("tok_approve", json!({})).await.expect(201).header("location").to_owned());
+    }
+    paths
+}
+
+testkit::both_engines! {
+    setup: setup;
+
+    async fn what_was_written_off_and_comes_is_taken_back(app: TestApp) {
+        let world = World::new(app).await;
+        paid(&world, 2).await;
+        let files = Files::new(&world, json!([{ "kind": "missing_there", "up_to_minor": 10_000, "action": "post" }])).await;
+        // The payout comes two days later, when all is written off by a rule.
+        let first = files.send(&world, &[], "2026-01-06").await;
+        assert_eq!((&first["summary"]["breaks"], &first["summary"]["resolved_by_rule"]), (&json!({ "missing_there": 2 }), &json!(2)));
+        assert_eq!((balance(&world, "receivable").await, balance(&world, "differences").await), (0, 19_670));
+        let second = files.send(&world, &[&files.rows[0], &files.rows[1]], "2026-01-07").await;
+        assert_eq!((&second["summary"]["matched"], &second["summary"]["breaks"]), (&json!(2), &json!({})), "{second}");
+        close(&world, &first).await;
+        close(&world, &second).await;
+        let found = breaks(&world, &first).await;
+        assert!(found.iter().all(|found| found["transaction_id"].is_string() && found["reversal_id"].is_string()), "{found:?}");
+        let books = (balance(&world, "receivable").await, balance(&world, "differences").await, balance(&world, "bank").await);
+        assert_eq!(books, (0, 0, 19_670), "what has come is no loss, and what was paid out is owed no more");
+    }
+
+    async fn only_what_has_come_is_settled(app: TestApp) {
+        let world = World::new(app).await;
+        let paths = paid(&world, 1).await;
+        let accept = json!([{ "kind": "status", "up_to_minor": 9_999, "action": "accept" }]);
+        let files = Files::new(&world, accept).await;
+        let row = &files.rows[0];
+        let first = files.send(&world, &[&row.replace(",paid", ",pending")], DAY).await;
+        assert_eq!((&first["summary"]["breaks"], &first["summary"]["resolved_by_rule"]), (&json!({ "status": 1 }), &json!(0)), "a rule is bounded");
+        assert_eq!(world.get(&paths[0]).await["operations"][0]["settled_run"], Value::Null);
+        let again = files.send(&world, &[&row.replace(",paid", ",processing")], "2026-01-06").await;
+        assert_eq!(breaks(&world, &again).await[0]["break_id"], breaks(&world, &first).await[0]["break_id"], "found again");
+        let last = files.send(&world, &[row], "2026-01-07").await;
+        assert_eq!((&last["summary"]["matched"], &last["summary"]["breaks"]), (&json!(1), &json!({})), "{last}");
+        assert_eq!(breaks(&world, &first).await[0]["resolution"], "it came in a later file");
+        for run in [&first, &again, &last] {
+            close(&world, run).await;
+        }
+        assert_eq!((balance(&world, "receivable").await, balance(&world, "suspense").await), (0, 0));
+    }
+
+    async fn parts_may_come_in_several_files(app: TestApp) {
+        let world = World::new(app).await;
+        paid(&world, 1).await;
+        let files = Files::new(&world, json!([])).await;
+        let whole = &files.rows[0];
+        let movement = whole.split(',').nth(3).expect("a movement").to_owned();
+        let part = |number: u32, amounts: &str| whole.replace(&movement, &format!("ca_part_{number}")).replace(",10000,165,9835,", amounts);
+        let (one, two, three) = (part(1, ",5000,100,4900,"), part(2, ",2000,65,1935,"), part(3, ",3000,0,3000,"));
+        let first = files.send(&world, &[&one], DAY).await;
+        assert_eq!(first["summary"]["breaks"], json!({ "amount": 1 }), "{first}");
+        // The rest is written off, and comes all the same; the part that has come comes again, and is not the rest.
+        let found = breaks(&world, &first).await;
+        assert_eq!((&found[0]["difference_minor"], &post(&world, &found[0]).await["state"]), (&json!(-4_935), &json!("resolved")));
+        let second = files.send(&world, &[&one, &two], "2026-01-06").await;
+        assert_eq!(second["summary"]["breaks"], json!({ "duplicate": 1, "partly_settled": 1 }), "{second}");
+        let again = breaks(&world, &second).await;
+        assert_eq!(again.iter().find(|found| found["kind"] == "partly_settled").expect("it")["difference_minor"], -3_000);
+        assert!(breaks(&world, &first).await[0]["reversal_id"].is_string());
+        let third = files.send(&world, &[&three], "2026-01-07").await;
+        assert_eq!((&third["summary"]["matched"], &third["summary"]["breaks"]), (&json!(1), &json!({})), "{third}");
+        // What came twice is owed to nobody; the rest of what is not closed is open.
+        post(&world, again.iter().find(|found| found["kind"] == "duplicate").expect("it")).await;
+        for run in [&first, &second, &third] {
+            close(&world, run).await;
+        }
+        let books = (balance(&world, "receivable").await, balance(&world, "differences").await, balance(&world, "suspense").await);
+        assert_eq!(books, (0, 0, 4_900));
+    }
+
+    async fn a_repeated_row_is_none_of_its_twins(app: TestApp) {
+        let world = World::new(app).await;
+        let path = world.pay("tok_approve", json!({ "capture": "manual" })).await.expect(201).header("location").to_owned();
+        for _ in 0..2 {
+            world.ask(&path, "capture", json!({ "amount_minor": 5_000, "wait_ms": 2_000 })).await.expect(200);
+        }
+        let files = Files::new(&world, json!([])).await;
+        let (one, two) = (&files.rows[0], &files.rows[1]);
+        let settled = async || world.get(&path).await["operations"].as_array().expect("operations").iter().filter(|o| o["settled_run"].is_string()).count();
+        let first = files.send(&world, &[one], DAY).await;
+        assert_eq!(first["summary"]["matched"], 1);
+        // As if it had broken off when everything was marked.
+        let broken = |tx: &mut Tx<'_>, (): &()| tx.exec("UPDATE payments_runs SET state = 'marking' WHERE tenant_id = $1", ());
+        world.app.store().write(world.app.tenant("acme"), broken, ()).await.expect("broken off");
+        let resumed = files.send(&world, &[one], DAY).await;
+        assert_eq!((&resumed["run_id"], settled().await), (&first["run_id"], 1));
+        let second = files.send(&world, &[one, ""], DAY).await;
+        assert_eq!((&second["summary"]["breaks"], settled().await), (&json!({ "duplicate": 1 }), 1), "the other capture is not the one that is named");
+        let third = files.send(&world, &[two], "2026-01-06").await;
+        assert_eq!((&third["summary"]["matched"], &third["summary"]["breaks"], settled().await), (&json!(1), &json!({}), 2), "{third}");
+    }
+
+    async fn nothing_of_what_is_tolerated_stays(app: TestApp) {
+        let world = World::new(app).await;
+        paid(&world, 2).await;
+        let files = Files::new(&world, json!([])).await;
+        let near = files.rows[0].replace(",10000,165,9835,", ",10002,165,9837,");
+        // More is taken and more is kept: nothing more comes, and there is nothing to post.
+        let more = files.rows[1].replace(",10000,165,9835,", ",10100,265,9835,");
+        let run = files.send(&world, &[&near, &more], DAY).await;
+        assert_eq!((&run["summary"]["breaks"], &run["summary"]["totals"]["EUR"]["tolerated_minor"]), (&json!({ "amount": 1 }), &json!(2)), "{run}");
+        let found = breaks(&world, &run).await;
+        assert_eq!(found[0]["difference_minor"], 0, "{found:?}");
+        let path = format!("/api/v1/payments/breaks/{}/resolve", found[0]["break_id"].as_str().expect("an id"));
+        world.acme.post(&path).json(&json!({ "action": "post", "note": "x" })).send().await.expect_problem(409, "payments.nothing_to_post");
+        let card = json!({ "action": "accept", "note": "paid with 4242 4242 4242 4242" });
+        world.acme.post(&path).json(&card).send().await.expect_problem(400, "payments.card_number");
+        world.acme.post(&path).json(&json!({ "action": "accept", "note": "seen" })).send().await.expect(200);
+        close(&world, &run).await;
+        assert_eq!((balance(&world, "receivable").await, balance(&world, "differences").await), (0, -2));
+    }
+
+    async fn a_day_is_not_closed_over_what_a_later_one_found_again(app: TestApp) {
+        let world = World::new(app).await;
+        paid(&world, 1).await;
+        let files = Files::new(&world, json!([])).await;
+        let first = files.send(&world, &[], "2026-01-06").await;
+        let second = files.send(&world, &["", ""], "2026-01-07").await;
+        assert_ne!(first["run_id"], second["run_id"]);
+        for run in [&first, &second] {
+            assert_eq!(breaks(&world, run).await.len(), 1);
+            let path = format!("/api/v1/payments/reconciliations/{}/close", run["run_id"].as_str().expect("an id"));
+            world.acme.post(&path).send().await.expect_problem(409, "payments.breaks_open");
+        }
+    }
+
+    async fn a_card_number_in_a_file_is_not_kept(app: TestApp) {
+        let world = World::new(app).await;
+        paid(&world, 1).await;
+        let files = Files::new(&world, json!([])).await;
+        let stranger = "capture,ch_9,,4242 4242 4242 4242,nobody,EUR,500,32,468,2026-01-05T12:00:00Z,paid";
+        let unreadable = "capture,ch_9,,m,nobody,EUR,4242424242424242,32,468,2026-01-05T12:00:00Z,paid";
+        let run = files.send(&world, &[stranger, unreadable], DAY).await;
+        assert_eq!(run["summary"]["breaks"], json!({ "missing_here": 1, "unreadable": 1 }), "{run}");
+        let found = breaks(&world, &run).await;
+        assert!(found.iter().all(|found| found["detail"] == "it holds what looks like a card number, and is not kept"), "{found:?}");
+    }
+}
+
+/// Only what is the provider's is looked through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_provider_is_looked_through_by_itself() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let Some(app) = TestApp::start(engine, setup()).await else { return };
+        let tenant = app.tenant("acme");
+        let day = GeneratedDay { seed: 1, movements: 30, one_in: 40, day: DAY, later: "2026-01-10" };
+        app.store().write(tenant, seed, (7, day, 0, 20)).await.expect("seeded");
+        app.store().write(tenant, seed, (8, day, 20, 30)).await.expect("seeded");
+        let count = |read: &mut store::Read<'_>| read.one::<(i64,)>(crate::reconcile::sql::UNSETTLED_COUNT, (8_i64,));
+        assert_eq!(app.store().read(tenant, count).await.expect("a count"), (10,), "no more are walked, and no room is made for more");
+    }
+}
+
 /// Intents and operations as so many captures and refunds would have left them.
 pub(super) fn seed(tx: &mut Tx<'_>, (provider, day, from, to): &(i64, GeneratedDay, u64, u64)) -> kernel::Result<()> {
     let at = tx.now();
@@ -128,9 +341,9 @@ VALUES ($1, $2, 1, 'captured', FALSE, FALSE, $3, 'EUR', $4, 0, $5, 0, $6, 'card'
         )?;
         let kind = if made.refund { "refund" } else { "capture" };
         tx.exec(
-            "INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, begun_at, ended_at)
-VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, TRUE, 'request', '', $7, $7)",
-            (intent_id, operation_id, kind, made.amount_minor, made.fee_minor, at),
+            "INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, begun_at, ended_at, provider_id)
+VALUES ($1, $2, $3, $4, 'succeeded', $5, $6, TRUE, 'request', '', $7, $7, $8)",
+            (intent_id, operation_id, kind, made.amount_minor, made.fee_minor, at, *provider),
         )?;
     }
     Ok(())

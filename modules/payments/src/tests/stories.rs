@@ -32,6 +32,36 @@ testkit::both_engines! {
         assert_eq!(world.books().len(), 1);
     }
 
+    async fn an_orders_payments_are_added_up_however_many_there_are(app: TestApp) {
+        let world = World::new(app).await;
+        world.pay("tok_approve", json!({ "order_id": "ord_1" })).await.expect(201);
+        world.pay("tok_approve", json!({ "order_id": "ord_1", "currency": "USD" })).await.expect(201);
+        // More that were begun later than are listed.
+        let more = |tx: &mut store::Tx<'_>, (): &()| {
+            for number in 0..crate::api::MAX_OF_ORDER {
+                let intent_id = crate::IntentId::from_i64(i64::MAX - 1_000 + number);
+                tx.exec(
+                    "INSERT INTO payments_intents (tenant_id, intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor,
+  capturing_minor, refunded_minor, refunding_minor, fee_minor, method, capture_mode, country, merchant, token, attempt, created_at, updated_at, order_id)
+VALUES ($1, $2, 1, 'failed', FALSE, FALSE, 10000, 'EUR', 0, 0, 0, 0, 0, 'card', 'automatic', '', '', '', 1, $3, $3, 'ord_1')",
+                    (intent_id, tx.now()),
+                )?;
+                tx.exec(crate::sql::INSERT_OF_ORDER, ("ord_1", intent_id))?;
+            }
+            Ok(())
+        };
+        world.app.store().write(world.app.tenant("acme"), more, ()).await.expect("more");
+        let euro: kernel::Currency = "EUR".parse().expect("a currency");
+        let (sums, listed) = world
+            .app
+            .store()
+            .read(world.app.tenant("acme"), move |read| Ok((crate::api::paid_for_order(read, "ord_1", euro)?, crate::api::payments_of_order(read, "ord_1")?)))
+            .await
+            .expect("sums");
+        assert_eq!(listed.iter().map(|payment| payment.captured_minor).sum::<i64>(), 0);
+        assert_eq!(sums, crate::api::PaidForOrder { captured_minor: 10_000, refunded_minor: 0, open: 0, disputed: 0 });
+    }
+
     async fn an_authorisation_is_captured_in_parts(app: TestApp) {
         let world = World::new(app).await;
         let held = world.pay("tok_approve", json!({ "capture": "manual" })).await.expect(201);

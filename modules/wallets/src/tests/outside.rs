@@ -60,6 +60,22 @@ testkit::both_engines! {
         assert_eq!(world.get("/api/v1/ledger/trial-balance").await["balanced"], true);
     }
 
+    async fn a_top_up_is_settled_to_no_merchant(app: TestApp) {
+        let world = World::new(app);
+        provider(&world).await;
+        let alice = world.user("alice", 0).await;
+        let body = json!({ "amount_minor": 5_000, "currency": "EUR", "token": "tok_approve" });
+        world.post(&format!("/api/v1/wallets/{alice}/top-ups"), body).await.expect(202);
+        world.app.drained().await;
+        assert_eq!(world.balance(&alice).await.0, 5_000);
+        // Whoever is called as the module is gets nothing of it, and nobody can be called as its payments are.
+        let terms = json!({ "name": "Mallory", "account": "DE02120300000000202051" });
+        world.acme.put("/api/v1/payments/merchants/wallets").json(&terms).send().await.expect(200);
+        world.acme.put("/api/v1/payments/merchants/module:wallets").json(&terms).send().await.expect_problem(400, "request.invalid");
+        let batch = world.post("/api/v1/payments/settlement-batches", json!({ "currency": "EUR" })).await;
+        batch.expect_problem(409, "payments.nothing_to_settle");
+    }
+
     /// Whoever knows the id of somebody's stored card can't pay with it.
     async fn a_stored_card_tops_up_its_own_wallet(app: TestApp) {
         let world = World::new(app);

@@ -41,19 +41,22 @@ struct Receiver {
     url: String,
     got: Arc<Mutex<Vec<Got>>>,
     status: Arc<Mutex<u16>>,
+    /// How many bytes it answers besides.
+    says: Arc<Mutex<usize>>,
 }
 
 impl Receiver {
     async fn start() -> Receiver {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/hooks", listener.local_addr().expect("an address"));
-        let receiver = Receiver { url, got: Arc::default(), status: Arc::new(Mutex::new(200)) };
+        let receiver = Receiver { url, got: Arc::default(), status: Arc::new(Mutex::new(200)), says: Arc::default() };
         let state = receiver.clone();
         let take = move |headers: HeaderMap, body: Bytes| async move {
             let id = headers.get(webhook::ID).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
             state.got.lock().expect("a lock").push(Got { id, headers, body });
             let status = *state.status.lock().expect("a lock");
-            StatusCode::from_u16(status).expect("a status")
+            let says = "x".repeat(*state.says.lock().expect("a lock"));
+            (StatusCode::from_u16(status).expect("a status"), says)
         };
         let router = axum::Router::new().route("/hooks", axum::routing::post(take));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -129,6 +132,16 @@ async fn attempted(acme: &Client, attempts: i64) -> Vec<Value> {
 
 testkit::both_engines! {
     setup: setup;
+
+    async fn whatever_a_receiver_says_its_status_counts(app: TestApp) {
+        let (acme, receiver) = (app.client("acme", &["*"]), Receiver::start().await);
+        endpoint(&acme, &receiver, json!(["payment.*"])).await;
+        *receiver.says.lock().expect("a lock") = 200 * 1024;
+        tell(&app, "acme", "payment.captured", "pay_1").await;
+        let all = attempted(&acme, 1).await;
+        assert_eq!((&all[0]["state"], &all[0]["status"]), (&json!("delivered"), &json!(200)), "{all:?}");
+        assert_eq!(receiver.got().len(), 1);
+    }
 
     async fn what_is_asked_for_is_delivered_signed_and_once(app: TestApp) {
         let (acme, receiver) = (app.client("acme", &["*"]), Receiver::start().await);
