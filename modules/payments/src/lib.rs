@@ -40,6 +40,7 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 4, name: "rates", sql: include_str!("../migrations/0004_rates.sql") },
     store::Migration { number: 5, name: "merchants", sql: include_str!("../migrations/0005_merchants.sql") },
     store::Migration { number: 6, name: "callbacks", sql: include_str!("../migrations/0006_callbacks.sql") },
+    store::Migration { number: 7, name: "methods", sql: include_str!("../migrations/0007_methods.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[

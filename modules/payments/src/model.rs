@@ -257,9 +257,9 @@ words! {
     MethodKind {
         /// A card, by a provider's token.
         Card = "card",
-        /// A bank transfer.
+        /// A bank transfer. No adapter speaks to a provider that takes one: such a payment is refused.
         BankTransfer = "bank_transfer",
-        /// A wallet.
+        /// A wallet. The same holds for it.
         Wallet = "wallet",
     }
 }
@@ -348,6 +348,10 @@ pub fn check_capture(state: State, open: bool, amounts: &Amounts, amount_minor: 
     if !open || !matches!(state, State::Authorized | State::PartlyCaptured | State::PartlyRefunded) {
         return Err(not_allowed(state, "captured"));
     }
+    // Not every provider can say which of two captures it has done.
+    if amounts.capturing_minor > 0 {
+        return Err(capture_under_way());
+    }
     check_amount("amount_minor", amount_minor)?;
     if amount_minor > amounts.capturable() {
         let detail = format!("at most {} minor units can still be captured", amounts.capturable());
@@ -362,9 +366,13 @@ pub fn check_void(state: State, amounts: &Amounts) -> Result<()> {
         return Err(not_allowed(state, "voided"));
     }
     if amounts.capturing_minor > 0 {
-        return Err(Error::failed_precondition("payments.capture_under_way", "a capture is under way; wait for its outcome"));
+        return Err(capture_under_way());
     }
     Ok(())
+}
+
+fn capture_under_way() -> Error {
+    Error::failed_precondition("payments.capture_under_way", "a capture is under way; wait for its outcome")
 }
 
 /// The guards of a refund. The ledger has the last word on the amount.
@@ -450,10 +458,15 @@ pub struct Intent {
     pub external_ref: Option<String>,
     /// The order that it is for, as the tenant's shop names it.
     pub order_id: Option<String>,
-    /// The provider's token of the card; never shown.
+    /// The provider's token of the card, from its confirmation until the outcome of its authorisation is known; never shown, nor kept with
+    /// the answer of a request.
+    #[serde(skip)]
     pub token: String,
     /// The provider that the token belongs to, when it belongs to one.
     pub token_provider: Option<ProviderId>,
+    /// The stored method that it is paid with, when it is.
+    #[serde(default)]
+    pub method_id: Option<MethodId>,
     /// The provider that is asked, or was.
     pub provider_id: Option<ProviderId>,
     /// What that provider calls it.
@@ -506,6 +519,7 @@ impl FromRow for Intent {
             updated_at: row.get(26)?,
             expires_at: row.get(27)?,
             order_id: row.get(28)?,
+            method_id: row.get(29)?,
         })
     }
 }

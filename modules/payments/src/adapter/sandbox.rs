@@ -59,6 +59,7 @@ fn charge(wire: Wire) -> Box<Charge> {
         disputed: wire.disputed,
         captures: wire.captures,
         refunds: wire.refunds,
+        failed_refunds: Vec::new(),
     })
 }
 
@@ -101,6 +102,7 @@ pub(super) async fn perform(adapter: &Adapter, order: &Order) -> Told {
     };
     let response = match send(adapter, Method::POST, &path, Some(order.reference()), body).await {
         Ok(response) => response,
+        Err(Failure::Busy(why)) => return Told::NotAsked { why },
         Err(Failure::NotSent(why)) => return Told::Outage { why },
         Err(Failure::Unanswered(why)) => return Told::Unknown { why },
     };

@@ -1,6 +1,8 @@
 //! Stripe's HTTP API: PaymentIntents with manual capture, refunds, and its webhooks. Form-encoded, JSON answers.
 
-use super::{ANY, Adapter, Callback, Charge, ChargeStatus, Found, Movement, Order, Told, forged, malformed, out_of_time};
+use super::{
+    ANY, Adapter, Callback, Charge, ChargeStatus, Found, Movement, Order, REFUND_FAILED, Told, forged, malformed, out_of_time,
+};
 use bytes::Bytes;
 use client::{Failure, Method, Request, Response};
 use kernel::{Currency, Result, Timestamp};
@@ -89,6 +91,13 @@ struct WireRefund {
     metadata: HashMap<String, String>,
 }
 
+impl WireRefund {
+    /// Whether the money did not go back after all, be it days later: a closed account, say.
+    fn has_failed(&self) -> bool {
+        matches!(self.status.as_deref(), Some("failed" | "canceled"))
+    }
+}
+
 /// Stripe's amounts differ from ISO 4217 for a few currencies: ISK and UGX keep two decimals, MGA has none, and three decimals end in 0.
 /// None when the amount can't be said.
 fn to_stripe(amount_minor: i64, currency: Currency) -> Option<i64> {
@@ -157,9 +166,9 @@ fn charge(wire: Wire, refunds: Vec<WireRefund>) -> Box<Charge> {
     };
     let captured_minor =
         if status == ChargeStatus::Captured { from_stripe(wire.amount_received.unwrap_or(wire.amount), currency) } else { 0 };
+    let (failed, refunds): (Vec<WireRefund>, Vec<WireRefund>) = refunds.into_iter().partition(WireRefund::has_failed);
     let refunds: Vec<Movement> = refunds
         .into_iter()
-        .filter(|refund| !matches!(refund.status.as_deref(), Some("failed" | "canceled")))
         .map(|mut refund| Movement {
             reference: refund.metadata.remove("reference").unwrap_or_default(),
             amount_minor: from_stripe(refund.amount, currency),
@@ -184,6 +193,7 @@ fn charge(wire: Wire, refunds: Vec<WireRefund>) -> Box<Charge> {
             Vec::new()
         },
         refunds,
+        failed_refunds: failed.into_iter().filter_map(|mut refund| refund.metadata.remove("reference")).collect(),
     })
 }
 
@@ -249,7 +259,11 @@ pub(super) async fn perform(adapter: &Adapter, order: &Order) -> Told {
             let Some(amount) = to_stripe(*amount_minor, *currency) else { return unsayable() };
             let form = [("payment_intent", charge.clone()), ("amount", amount.to_string()), ("metadata[reference]", reference.clone())];
             match send(adapter, Method::POST, "/v1/refunds", Some(reference), &form).await {
+                Ok(response) if response.status == 200 && read::<WireRefund>(&response).is_ok_and(|refund| refund.has_failed()) => {
+                    Told::Refused { code: REFUND_FAILED.to_owned() }
+                }
                 Ok(response) if response.status == 200 => match retrieve(adapter, charge).await {
+                    Found::Charge(charge) if order.has_failed_in(&charge) => Told::Refused { code: REFUND_FAILED.to_owned() },
                     Found::Charge(charge) => Told::Charge { charge },
                     Found::Absent => Told::Unknown { why: "refunded, and yet gone".to_owned() },
                     Found::Unknown(why) => Told::Unknown { why },
@@ -296,6 +310,7 @@ fn declined(response: &Response, reference: &str, amount_minor: i64) -> Told {
             disputed: false,
             captures: Vec::new(),
             refunds: Vec::new(),
+            failed_refunds: Vec::new(),
         }),
     };
     charge.status = ChargeStatus::Declined;
@@ -306,6 +321,7 @@ fn declined(response: &Response, reference: &str, amount_minor: i64) -> Told {
 fn not_done(answer: std::result::Result<Response, Failure>) -> Told {
     match answer {
         Ok(response) => refused(&response),
+        Err(Failure::Busy(why)) => Told::NotAsked { why },
         Err(Failure::NotSent(why)) => Told::Outage { why },
         Err(Failure::Unanswered(why)) => Told::Unknown { why },
     }
@@ -379,7 +395,8 @@ struct EventData {
 
 #[derive(Deserialize)]
 struct EventObject {
-    id: String,
+    /// Not every object has one: a balance has none.
+    id: Option<String>,
     payment_intent: Option<String>,
 }
 
@@ -412,7 +429,7 @@ pub(super) fn callback(adapter: &Adapter, header: &dyn Fn(&str) -> String, body:
     }
     let event: Event = serde_json::from_slice(body).map_err(|_| malformed())?;
     let object = event.data.object;
-    let charge = if object.id.starts_with("pi_") { Some(object.id) } else { object.payment_intent };
+    let charge = object.id.filter(|id| id.starts_with("pi_")).or(object.payment_intent);
     Ok(charge.map(|charge| Callback { event_id: event.id, charge }))
 }
 
@@ -467,6 +484,19 @@ mod tests {
         assert_eq!(of("requires_payment_method", none()).status, ChargeStatus::Processing);
         assert_eq!(of("canceled", none()).status, ChargeStatus::Voided);
         let part = of("succeeded", serde_json::json!({ "amount_received": 400 }));
+        // It keeps no reference of a capture, so the amount says whether one is ours.
+        let capture = |amount_minor: i64| {
+            let currency = "EUR".parse().expect("a currency");
+            Order::Capture { charge: "pi_1".into(), reference: "pop_1".into(), amount_minor, currency, last: true }
+        };
+        assert!(capture(400).is_done_in(&part) && !capture(300).is_done_in(&part));
+        let refund = |status: &str| {
+            let json = serde_json::json!({ "amount": 100, "status": status, "metadata": { "reference": status } });
+            serde_json::from_value(json).expect("a refund")
+        };
+        let json = serde_json::json!({ "id": "pi_1", "status": "succeeded", "amount": 1000, "currency": "eur" });
+        let refunded = charge(wire(json), ["pending", "succeeded", "failed", "canceled"].map(refund).into());
+        assert_eq!((refunded.refunded_minor, refunded.failed_refunds), (200, vec!["failed".to_owned(), "canceled".to_owned()]));
         assert_eq!((part.status, part.captured_minor, part.open), (ChargeStatus::Captured, 400, false));
         let action = of(
             "requires_action",

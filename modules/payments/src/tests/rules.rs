@@ -123,13 +123,15 @@ fn customers_see_six_words() {
 fn guards_refuse_in_their_order() {
     let amounts = Amounts { amount_minor: 100, captured_minor: 40, capturing_minor: 10, refunded_minor: 15, refunding_minor: 5 };
     assert_eq!((amounts.capturable(), amounts.refundable()), (50, 20));
+    let idle = Amounts { capturing_minor: 0, ..amounts };
     let code = |result: kernel::Result<()>| result.err().map_or("ok", |error| error.code());
     assert_eq!(code(check_capture(State::Captured, true, &amounts, 0)), "payments.not_allowed");
-    assert_eq!(code(check_capture(State::Authorized, true, &amounts, 0)), "request.invalid");
-    assert_eq!(code(check_capture(State::Authorized, true, &amounts, -1)), "request.invalid");
-    assert_eq!(code(check_capture(State::PartlyCaptured, true, &amounts, 51)), "payments.capture_exceeds");
-    assert_eq!(code(check_capture(State::PartlyCaptured, true, &amounts, 50)), "ok");
-    assert_eq!(code(check_capture(State::PartlyCaptured, false, &amounts, 50)), "payments.not_allowed");
+    assert_eq!(code(check_capture(State::Authorized, true, &amounts, 0)), "payments.capture_under_way");
+    assert_eq!(code(check_capture(State::Authorized, true, &idle, 0)), "request.invalid");
+    assert_eq!(code(check_capture(State::Authorized, true, &idle, -1)), "request.invalid");
+    assert_eq!(code(check_capture(State::PartlyCaptured, true, &idle, 61)), "payments.capture_exceeds");
+    assert_eq!(code(check_capture(State::PartlyCaptured, true, &idle, 60)), "ok");
+    assert_eq!(code(check_capture(State::PartlyCaptured, false, &idle, 60)), "payments.not_allowed");
     assert_eq!(code(check_void(State::PartlyCaptured, &amounts)), "payments.not_allowed");
     assert_eq!(code(check_void(State::Authorized, &amounts)), "payments.capture_under_way");
     assert_eq!(code(check_void(State::Authorized, &Amounts::default())), "ok");
