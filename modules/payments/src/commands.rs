@@ -68,7 +68,6 @@ fn event_of(state: State) -> &'static str {
         State::RequiresAction => "payment.requires_action",
         State::Authorized => "payment.authorized",
         State::PartlyCaptured | State::Captured => "payment.captured",
-        State::Settled => "payment.settled",
         State::PartlyRefunded | State::Refunded => "payment.refunded",
         State::Failed => "payment.failed",
         State::Reversed => "payment.voided",
@@ -413,6 +412,9 @@ pub(crate) fn operation_done(tx: &mut Tx<'_>, intent: &mut Intent, operation: &O
         OperationKind::Void => {
             intent.capture_open = false;
             books::release(tx, intent)?;
+            if let Some((code, _)) = &charge.decline {
+                intent.failure = Some(short(code));
+            }
             match charge.status {
                 ChargeStatus::Declined => Report::Declined,
                 ChargeStatus::Expired => Report::Expired,
@@ -423,8 +425,7 @@ pub(crate) fn operation_done(tx: &mut Tx<'_>, intent: &mut Intent, operation: &O
         OperationKind::Refund => {
             intent.refunding_minor -= operation.amount_minor;
             intent.refunded_minor += operation.amount_minor;
-            let all = intent.refunded_minor == intent.captured_minor && !intent.capture_open && intent.capturing_minor == 0;
-            if all { Report::RefundedAll } else { Report::RefundedPart }
+            if intent.is_all_back() { Report::RefundedAll } else { Report::RefundedPart }
         }
     };
     end_operation(tx, intent, &done)?;
@@ -517,9 +518,6 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
         }
         return Ok(());
     }
-    if charge.disputed {
-        hear(tx, &mut intent, Report::Disputed, Cause::Callback)?;
-    }
     let answer = Answer::charge(charge.clone(), Cause::Callback);
     if intent.asking || intent.state == State::RequiresAction {
         return workflows::report_authorization(tx, &intent, &answer);
@@ -529,12 +527,13 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
             workflows::report_operation(tx, intent_id, operation.operation_id, &answer)?;
         }
     }
+    contested(tx, &mut intent, charge)?;
     failed_refunds(tx, &intent, charge)?;
     // What is asked of a provider is counted before it is asked, so it can't have done more than that by our word.
     let captured = charge.captured_minor > intent.captured_minor + intent.capturing_minor;
-    if captured || charge.refunded_minor > intent.refunded_minor + intent.refunding_minor {
-        let detail =
-            format!("the provider took {} and gave back {} minor units, more than was asked", charge.captured_minor, charge.refunded_minor);
+    let back_minor = charge.refunded_minor + charge.lost_minor;
+    if captured || back_minor > intent.refunded_minor + intent.refunding_minor {
+        let detail = format!("the provider took {} and gave back {back_minor} minor units, more than was asked", charge.captured_minor);
         open_task(tx, &intent, "contradiction", &detail, Cause::Callback)?;
     }
     // A payment that came to nothing holds no money.
@@ -550,6 +549,65 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
         }
         hear(tx, &mut intent, report, Cause::Callback)?;
     }
+    Ok(())
+}
+
+/// What the customer contests, and what became of that. What was lost is booked as a refund that nobody asked for, once.
+fn contested(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge) -> Result<()> {
+    if charge.disputed && intent.state != State::Disputed {
+        hear(tx, intent, Report::Disputed, Cause::Callback)?;
+    }
+    if charge.lost_minor > 0 {
+        let operations: Vec<Operation> = tx.all(sql::OPERATIONS, (intent.intent_id,))?;
+        let booked: i64 = operations.iter().filter(|known| known.cause == Cause::Dispute).map(|known| known.amount_minor).sum();
+        // More than was left to give back becomes a contradiction further on.
+        let lost_minor = (charge.lost_minor - booked).min(intent.amounts().refundable());
+        if lost_minor > 0 {
+            return lost(tx, intent, lost_minor, !charge.disputed);
+        }
+    }
+    if charge.dispute_won && !charge.disputed && intent.state == State::Disputed {
+        hear(tx, intent, Report::DisputeWon, Cause::Callback)?;
+    }
+    Ok(())
+}
+
+/// The provider has given back `amount_minor` after a dispute; `over` when no other one is open.
+fn lost(tx: &mut Tx<'_>, intent: &mut Intent, amount_minor: i64, over: bool) -> Result<()> {
+    let (operation_id, now): (OperationId, Timestamp) = (tx.new_id(), tx.now());
+    let done = Operation {
+        operation_id,
+        kind: OperationKind::Refund,
+        state: OperationState::Succeeded,
+        amount_minor,
+        fee_minor: 0,
+        last: false,
+        cause: Cause::Dispute,
+        reason: "a dispute was lost".to_owned(),
+        code: None,
+        begun_at: now,
+        ended_at: Some(now),
+        settled_run: None,
+    };
+    books::refund(tx, intent, &operation_id.to_string(), amount_minor)?;
+    let row = (intent.intent_id, operation_id, done.kind, amount_minor, done.last, done.cause, &done.reason, now);
+    tx.exec(sql::INSERT_OPERATION, row)?;
+    end_operation(tx, intent, &done)?;
+    merchants::note_operation(tx, intent, &done)?;
+    intent.refunded_minor += amount_minor;
+    let reports: &[Report] = match (intent.is_all_back(), over) {
+        (true, _) => &[Report::DisputeLost],
+        // It is contested no more, and some of it went back.
+        (false, true) => &[Report::DisputeWon, Report::RefundedPart],
+        (false, false) => &[],
+    };
+    for report in reports {
+        if let Verdict::To(state) = verdict(intent.state, *report) {
+            intent.state = state;
+        }
+    }
+    save(tx, intent)?;
+    emit(tx, "payment.refunded", intent, Cause::Dispute, Some(&done));
     Ok(())
 }
 

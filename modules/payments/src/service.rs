@@ -99,7 +99,8 @@ impl Payments {
         let breaker = BreakerConfig { failures: 20, failure_percent: 90, least_calls: 50, ..BreakerConfig::default() };
         // As many seats as sagas of a node usually are under way, and a wait for one that fits into the time of a step.
         let (bulkhead, bulkhead_wait_ms) = (512, 2_000);
-        let usual = PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, bulkhead, bulkhead_wait_ms, breaker, ..PolicyConfig::default() };
+        let usual =
+            PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, bulkhead, bulkhead_wait_ms, breaker, ..PolicyConfig::default() };
         let policy = config.policies.of_kind("payments", "payments", usual);
         let client =
             Client::new(ClientConfig { timeout_ms, connect_timeout_ms: timeout_ms.min(3_000), ..ClientConfig::default() }, policy)?;

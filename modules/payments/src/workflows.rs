@@ -4,9 +4,7 @@
 //! asked about, or told by a callback; at its deadline a person gets a task, and nothing is guessed.
 
 use crate::adapter::{Adapter, Charge, ChargeStatus, Found, Order, Told};
-use crate::model::{
-    CaptureMode, Cause, Intent, IntentId, Operation, OperationId, OperationKind, ProviderId, Report, State, intent_of,
-};
+use crate::model::{CaptureMode, Cause, Intent, IntentId, Operation, OperationId, OperationKind, ProviderId, Report, State, intent_of};
 use crate::service::Payments;
 use crate::{books, commands, queries, routing, sql};
 use futures_util::future::BoxFuture;
@@ -60,7 +58,10 @@ pub(crate) fn workflows() -> Vec<Workflow> {
         .deadline_ms(OPERATE_DEADLINE_MS)
         .backoff(quick);
     vec![
-        Workflow::new(AUTHORIZE).version(1, vec![Step::new("authorize", authorize), Step::new("confirm", confirm)]).on_park(parked).on_end(ended),
+        Workflow::new(AUTHORIZE)
+            .version(1, vec![Step::new("authorize", authorize), Step::new("confirm", confirm)])
+            .on_park(parked)
+            .on_end(ended),
         Workflow::new(OPERATE).version(1, vec![Step::new("operate", operate)]).on_park(parked).on_end(ended),
         Workflow::job(EXPIRE, Action::sql(expire)).on_park(parked).on_end(ended),
     ]
@@ -569,9 +570,13 @@ fn ended(tx: &mut Tx<'_>, saga: &Saga, status: Status, _: &str) -> Result<()> {
             let operation = queries::operation(tx, intent.intent_id, saga.state::<Operating>()?.operation_id)?;
             commands::operation_failed(tx, &mut intent, &operation, "cancelled", Cause::Request)
         }
-        "payments.expire" if intent.capture_open => {
-            commands::open_task(tx, &intent, "in_doubt", "nobody lets go of the authorisation when its time is over: that was cancelled", Cause::Request)
-        }
+        "payments.expire" if intent.capture_open => commands::open_task(
+            tx,
+            &intent,
+            "in_doubt",
+            "nobody lets go of the authorisation when its time is over: that was cancelled",
+            Cause::Request,
+        ),
         _ => Ok(()),
     }
 }

@@ -164,7 +164,7 @@ impl Client {
                         Err(Error::unknown("dependency.failed", format!("it answered {}", response.status)))
                     }
                     Ok(_) => Ok(()),
-                    Err(Failure::NotSent(why)) => Err(Error::unavailable("dependency.not_sent", why.clone())),
+                    Err(Failure::Busy(why) | Failure::NotSent(why)) => Err(Error::unavailable("dependency.not_sent", why.clone())),
                     Err(Failure::Unanswered(why)) => Err(Error::unknown("dependency.unanswered", why.clone())),
                 };
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
@@ -177,7 +177,9 @@ impl Client {
             (_, Some(Ok(response))) => return Ok(response),
             (Ok(()), _) => Failure::Unanswered("the answer was lost".to_owned()),
             (Err(error), Some(Err(failure))) if !matches!(error.code(), "dependency.timeout") => failure,
-            (Err(error), None) if matches!(error.code(), "dependency.busy" | "dependency.too_late") => Failure::Busy(error.detail().to_owned()),
+            (Err(error), None) if matches!(error.code(), "dependency.busy" | "dependency.too_late") => {
+                Failure::Busy(error.detail().to_owned())
+            }
             (Err(error), _) => Failure::NotSent(error.detail().to_owned()),
         };
         // What one attempt did not send, an earlier one may have sent.

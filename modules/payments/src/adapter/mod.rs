@@ -116,7 +116,14 @@ pub(crate) struct Charge {
     pub refunded_minor: i64,
     /// Whether more can be captured.
     pub open: bool,
+    /// Whether a dispute is open.
     pub disputed: bool,
+    /// Whether one was won.
+    #[serde(default)]
+    pub dispute_won: bool,
+    /// What was given back by disputes that were lost; not among the refunds.
+    #[serde(default)]
+    pub lost_minor: i64,
     pub captures: Vec<Movement>,
     pub refunds: Vec<Movement>,
     /// References of refunds that the provider had taken on, and could not do.

@@ -1,8 +1,6 @@
 //! Stripe's HTTP API: PaymentIntents with manual capture, refunds, and its webhooks. Form-encoded, JSON answers.
 
-use super::{
-    ANY, Adapter, Callback, Charge, ChargeStatus, Found, Movement, Order, REFUND_FAILED, Told, forged, malformed, out_of_time,
-};
+use super::{ANY, Adapter, Callback, Charge, ChargeStatus, Found, Movement, Order, REFUND_FAILED, Told, forged, malformed, out_of_time};
 use bytes::Bytes;
 use client::{Failure, Method, Request, Response};
 use kernel::{Currency, Result, Timestamp};
@@ -50,6 +48,8 @@ struct Wire {
     #[serde(default)]
     metadata: HashMap<String, String>,
     next_action: Option<NextAction>,
+    /// Whole, where it was asked for so; otherwise its id.
+    latest_charge: Option<serde_json::Value>,
     last_payment_error: Option<WireError>,
 }
 
@@ -96,6 +96,12 @@ impl WireRefund {
     fn has_failed(&self) -> bool {
         matches!(self.status.as_deref(), Some("failed" | "canceled"))
     }
+}
+
+#[derive(Deserialize)]
+struct WireDispute {
+    amount: i64,
+    status: String,
 }
 
 /// Stripe's amounts differ from ISO 4217 for a few currencies: ISK and UGX keep two decimals, MGA has none, and three decimals end in 0.
@@ -186,6 +192,8 @@ fn charge(wire: Wire, refunds: Vec<WireRefund>) -> Box<Charge> {
         refunded_minor: refunds.iter().map(|refund| refund.amount_minor).sum(),
         open: status == ChargeStatus::Authorized,
         disputed: false,
+        dispute_won: false,
+        lost_minor: 0,
         // A PaymentIntent is captured once, and doesn't keep our reference of that; what Stripe keeps is known from the settlement.
         captures: if captured_minor > 0 {
             vec![Movement { reference: ANY.to_owned(), amount_minor: captured_minor, fee_minor: 0 }]
@@ -308,6 +316,8 @@ fn declined(response: &Response, reference: &str, amount_minor: i64) -> Told {
             refunded_minor: 0,
             open: false,
             disputed: false,
+            dispute_won: false,
+            lost_minor: 0,
             captures: Vec::new(),
             refunds: Vec::new(),
             failed_refunds: Vec::new(),
@@ -356,7 +366,7 @@ pub(super) async fn find(adapter: &Adapter, reference: &str, since: Timestamp) -
 }
 
 pub(super) async fn retrieve(adapter: &Adapter, id: &str) -> Found {
-    match send(adapter, Method::GET, &format!("/v1/payment_intents/{id}"), None, &[]).await {
+    match send(adapter, Method::GET, &format!("/v1/payment_intents/{id}?expand%5B%5D=latest_charge"), None, &[]).await {
         Ok(response) if response.status == 200 => match read(&response) {
             Ok(wire) => with_refunds(adapter, wire).await,
             Err(why) => Found::Unknown(why),
@@ -367,19 +377,43 @@ pub(super) async fn retrieve(adapter: &Adapter, id: &str) -> Found {
     }
 }
 
+/// With what else is known of a charge that was captured: its refunds, and its disputes when it has any.
 async fn with_refunds(adapter: &Adapter, wire: Wire) -> Found {
     if wire.status != "succeeded" {
         return Found::Charge(charge(wire, Vec::new()));
     }
-    let path = format!("/v1/refunds?payment_intent={}&limit=100", wire.id);
-    match send(adapter, Method::GET, &path, None, &[]).await {
-        Ok(response) if response.status == 200 => match read::<List<WireRefund>>(&response) {
-            Ok(list) => Found::Charge(charge(wire, list.data)),
-            Err(why) => Found::Unknown(why),
-        },
-        Ok(response) => Found::Unknown(format!("status {}", response.status)),
-        Err(failure) => Found::Unknown(failure.to_string()),
+    let (id, currency) = (wire.id.clone(), wire.currency.as_deref().unwrap_or_default().to_ascii_uppercase());
+    let disputed = wire.latest_charge.as_ref().is_some_and(|charge| charge["disputed"] == true);
+    let refunds = match list_of::<WireRefund>(adapter, "refunds", &id).await {
+        Ok(refunds) => refunds,
+        Err(why) => return Found::Unknown(why),
+    };
+    let mut charge = charge(wire, refunds);
+    if disputed {
+        match list_of::<WireDispute>(adapter, "disputes", &id).await {
+            Ok(disputes) => contest(&mut charge, &disputes, &currency),
+            Err(why) => return Found::Unknown(why),
+        }
     }
+    Found::Charge(charge)
+}
+
+/// What a PaymentIntent has of these, up to 100.
+async fn list_of<T: DeserializeOwned>(adapter: &Adapter, what: &str, id: &str) -> std::result::Result<Vec<T>, String> {
+    let path = format!("/v1/{what}?payment_intent={id}&limit=100");
+    match send(adapter, Method::GET, &path, None, &[]).await {
+        Ok(response) if response.status == 200 => read::<List<T>>(&response).map(|list| list.data),
+        Ok(response) => Err(format!("status {}", response.status)),
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
+/// An inquiry (`warning_...`) moves no money, and is none yet.
+fn contest(charge: &mut Charge, disputes: &[WireDispute], currency: &str) {
+    charge.disputed = disputes.iter().any(|dispute| matches!(dispute.status.as_str(), "needs_response" | "under_review"));
+    charge.dispute_won = disputes.iter().any(|dispute| dispute.status == "won");
+    charge.lost_minor =
+        disputes.iter().filter(|dispute| dispute.status == "lost").map(|dispute| from_stripe(dispute.amount, currency)).sum();
 }
 
 #[derive(Deserialize)]
@@ -490,7 +524,18 @@ mod tests {
             Order::Capture { charge: "pi_1".into(), reference: "pop_1".into(), amount_minor, currency, last: true }
         };
         assert!(capture(400).is_done_in(&part) && !capture(300).is_done_in(&part));
-        let refund = |status: &str| {
+        let disputes = |words: &[&str]| {
+            let of = |word: &&str| WireDispute { amount: 300, status: (*word).to_owned() };
+            let json = serde_json::json!({ "id": "pi_1", "status": "succeeded", "amount": 1000, "currency": "eur" });
+            let mut contested = charge(wire(json), Vec::new());
+            contest(&mut contested, &words.iter().map(of).collect::<Vec<_>>(), "EUR");
+            (contested.disputed, contested.dispute_won, contested.lost_minor)
+        };
+        assert_eq!(disputes(&["warning_needs_response"]), (false, false, 0));
+        assert_eq!(disputes(&["needs_response"]), (true, false, 0));
+        assert_eq!(disputes(&["lost", "under_review"]), (true, false, 300));
+        assert_eq!(disputes(&["won", "lost", "lost"]), (false, true, 600));
+        let refund = |status: &str| -> WireRefund {
             let json = serde_json::json!({ "amount": 100, "status": status, "metadata": { "reference": status } });
             serde_json::from_value(json).expect("a refund")
         };

@@ -52,6 +52,7 @@ pub(crate) struct State {
     pub strict: bool,
     /// Paths that were posted to.
     pub posts: Vec<String>,
+    events: u32,
 }
 
 #[derive(Clone)]
@@ -102,7 +103,18 @@ impl FakeStripe {
         self.state().posts.iter().filter(|path| *path == "/v1/payment_intents").count()
     }
 
-    /// A day passes: so many PaymentIntents of others are made, and every key is forgotten.
+    /// Waits until it was asked so often.
+    pub(crate) async fn until_asked(&self, times: usize) {
+        for _ in 0..500 {
+            if self.asked() >= times {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it was asked {} times", self.asked());
+    }
+
+    /// Days pass: so many PaymentIntents of others are made, and every key is forgotten.
     pub(crate) fn days_pass(&self, others: usize) {
         let created = self.clock.now().unix_seconds();
         let other = Made { reference: "other".into(), status: "succeeded", amount: 1, received: 1, created, refunds: Vec::new() };
@@ -114,7 +126,12 @@ impl FakeStripe {
     /// Delivers a signed event about this object.
     pub(crate) async fn tell(&self, world: &World, object: Value) -> TestResponse {
         let at = self.clock.now().unix_seconds();
-        let body = json!({ "id": format!("evt_{}", self.state().posts.len()), "type": "something", "data": { "object": object } }).to_string();
+        let number = {
+            let mut state = self.state();
+            state.events += 1;
+            state.events
+        };
+        let body = json!({ "id": format!("evt_{number}"), "type": "something", "data": { "object": object } }).to_string();
         let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
         let signature: String = hmac::sign(&key, format!("{at}.{body}").as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
         let hook = format!("/api/v1/tenants/acme/payments/callbacks/{}", self.id);

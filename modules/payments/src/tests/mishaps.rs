@@ -119,6 +119,7 @@ testkit::both_engines! {
         stripe.state().list_is_away = true;
         stripe.next(&[Mood::Loses]);
         let (done, done_id) = world.begin("pm_x", json!({})).await;
+        stripe.until_asked(1).await;
         stripe.next(&[Mood::Drops]);
         let (never, never_id) = world.begin("pm_x", json!({})).await;
         world.later(3_700_000).await;
@@ -164,7 +165,7 @@ testkit::both_engines! {
         world.app.drained().await;
         world.ask(&declined, "void", json!({ "wait_ms": 0 })).await.expect(200);
         world.customer(1, "fail").await;
-        world.later(2_000).await;
+        world.later(10_000).await;
         let intent = world.get(&declined).await;
         assert_eq!((stand(&intent), operation(&intent, 0)), (("failed", 0), ("succeeded", None)), "{intent}");
     }
@@ -247,7 +248,9 @@ testkit::both_engines! {
         world.person(OPERATE, &key, Act::Cancel).await;
         let intent = world.get(&path).await;
         assert_eq!((operation(&intent, 1), intent["refunding_minor"].as_i64(), stand(&intent)), (("failed", Some("cancelled")), Some(0), ("captured", 10_000)));
-        assert_eq!(world.ask(&path, "refund", json!({})).await.expect(200).json["state"], "refunded", "and can be asked for again");
+        world.ask(&path, "refund", json!({ "wait_ms": 0 })).await.expect(200);
+        world.later(10_000).await;
+        assert_eq!(world.get(&path).await["state"], "refunded", "it can be asked for again");
 
         // A payment before anybody was asked.
         let new = NewIntent {
@@ -345,6 +348,63 @@ testkit::both_engines! {
         world.acme.patch(&provider).if_match(2).json(&json!({ "api_key": "sk_x" })).send().await.expect_problem(412, "request.precondition_failed");
     }
 
+    async fn a_dispute_ends_as_it_is_decided(app: TestApp) {
+        let world = World::new(app).await;
+        let mut paths = Vec::new();
+        for _ in 0..3 {
+            paths.push(world.pay("tok_approve", json!({})).await.expect(201).header("location").to_owned());
+        }
+        world.ask(&paths[2], "refund", json!({ "amount_minor": 1_000 })).await.expect(200);
+        let charges: Vec<String> = world.books().iter().map(|charge| format!("{}/v1/charges/{}/dispute", world.psp.url, charge.id)).collect();
+        let until = async |path: &str, state: &str| {
+            for _ in 0..200 {
+                if world.get(path).await["state"] == state {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            let intent = world.get(path).await;
+            assert_eq!(intent["state"], state, "{intent}");
+            intent
+        };
+        for (path, charge) in paths.iter().zip(&charges) {
+            world.console(charge.clone(), json!({})).await;
+            until(path, "disputed").await;
+        }
+        let decide = async |number: usize, outcome: &str| world.console(format!("{}/close", charges[number]), json!({ "outcome": outcome })).await;
+        decide(0, "won").await;
+        until(&paths[0], "captured").await;
+        // What was lost is in the books as a refund that nobody asked for; of the third, what had not gone back before.
+        for (number, amount) in [(1, 10_000), (2, 9_000)] {
+            decide(number, "lost").await;
+            let intent = until(&paths[number], "refunded").await;
+            let last = intent["operations"].as_array().expect("operations").last().expect("one").clone();
+            assert_eq!((last["cause"].as_str(), last["amount_minor"].as_i64(), last["state"].as_str()), (Some("dispute"), Some(amount), Some("succeeded")));
+            assert_eq!(intent["refunded_minor"], 10_000);
+        }
+        assert!(world.tasks().await.is_empty());
+        // Told again, it is known.
+        let shown = Charge { lost_minor: 10_000, status: ChargeStatus::Captured, captured_minor: 10_000, ..charge(&world.books()[1]) };
+        world.observe(shown).await;
+        assert_eq!((world.get(&paths[1]).await["refunded_minor"].as_i64(), world.tasks().await.len()), (Some(10_000), 0));
+    }
+
+    async fn a_dispute_about_a_part_gives_back_a_part(app: TestApp) {
+        let world = World::with(app, psp_config(), false).await;
+        let path = world.pay("tok_approve", json!({})).await.expect(201).header("location").to_owned();
+        let captured = Charge { status: ChargeStatus::Captured, captured_minor: 10_000, open: false, ..charge(&world.books()[0]) };
+        world.observe(Charge { disputed: true, ..captured.clone() }).await;
+        assert_eq!(stand(&world.get(&path).await), ("disputed", 10_000));
+        for _ in 0..2 {
+            world.observe(Charge { lost_minor: 4_000, ..captured.clone() }).await;
+            let intent = world.get(&path).await;
+            assert_eq!((stand(&intent), intent["refunded_minor"].as_i64()), (("partly_refunded", 10_000), Some(4_000)), "{intent}");
+        }
+        // More than there was to give back.
+        world.observe(Charge { lost_minor: 10_001, ..captured }).await;
+        assert_eq!((world.get(&path).await["state"].as_str(), world.tasks().await), (Some("refunded"), vec!["contradiction".to_owned()]));
+    }
+
     async fn events_about_no_charge_are_taken(app: TestApp) {
         let world = World::with(app, psp_config(), false).await;
         let stripe = FakeStripe::start(&world).await;
@@ -374,6 +434,8 @@ fn nothing() -> Charge {
         refunded_minor: 0,
         open: true,
         disputed: false,
+        dispute_won: false,
+        lost_minor: 0,
         captures: Vec::new(),
         refunds: Vec::new(),
         failed_refunds: Vec::new(),
