@@ -52,6 +52,29 @@ pub struct Movement {
     pub at: Timestamp,
 }
 
+/// How far a dispute is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeState {
+    /// Nobody has decided.
+    Open,
+    /// The money stays where it is.
+    Won,
+    /// The customer has it back.
+    Lost,
+}
+
+/// What the customer contests of a charge, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// How far it is.
+    pub state: DisputeState,
+    /// What is contested: all that was captured and not refunded, in minor units.
+    pub amount_minor: i64,
+    /// When it began, or was decided.
+    pub at: Timestamp,
+}
+
 /// A charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
@@ -73,8 +96,9 @@ pub struct Charge {
     pub refunded_minor: i64,
     /// Whether more can be captured.
     pub open: bool,
-    /// Whether the customer contests it.
-    pub disputed: bool,
+    /// What the customer contests.
+    #[serde(default)]
+    pub dispute: Option<Dispute>,
     /// Why it was declined.
     pub decline: Option<Decline>,
     /// Where the customer confirms.
@@ -287,7 +311,7 @@ impl Books {
                     captured_minor: 0,
                     refunded_minor: 0,
                     open: true,
-                    disputed: false,
+                    dispute: None,
                     decline: None,
                     captures: Vec::new(),
                     refunds: Vec::new(),
@@ -328,7 +352,7 @@ impl Books {
             }
             Ask::Refund { charge, reference, amount_minor } => {
                 let mut charge = self.known(charge, now)?;
-                let left = charge.captured_minor - charge.refunded_minor;
+                let left = charge.captured_minor - charge.refunded_minor - charge.lost_minor();
                 if *amount_minor > left || charge.refunds.len() >= MAX_MOVEMENTS {
                     return Err(refusal(409, "refund_exceeds", format!("at most {left} can be refunded")));
                 }
@@ -389,8 +413,33 @@ impl Books {
         if charge.captured_minor == 0 {
             return Err(refusal(409, "not_disputable", "only what was captured can be disputed"));
         }
-        charge.disputed = true;
+        if charge.dispute.is_none() {
+            let amount_minor = charge.captured_minor - charge.refunded_minor;
+            charge.dispute = Some(Dispute { state: DisputeState::Open, amount_minor, at: now });
+        }
         self.keep(charge)
+    }
+
+    /// The bank decides a dispute. Quietly the same when it has.
+    pub(crate) fn decide(&mut self, id: &str, won: bool, now: Timestamp) -> Answer {
+        let mut charge = self.known(id, now)?;
+        let left = charge.captured_minor - charge.refunded_minor;
+        let Some(dispute) = &mut charge.dispute else {
+            return Err(refusal(409, "not_disputed", "nobody contests this charge"));
+        };
+        if dispute.state == DisputeState::Open {
+            // What was refunded meanwhile is not given back twice.
+            let amount_minor = dispute.amount_minor.min(left);
+            *dispute = Dispute { state: if won { DisputeState::Won } else { DisputeState::Lost }, amount_minor, at: now };
+        }
+        self.keep(charge)
+    }
+}
+
+impl Charge {
+    /// What the customer has back by a dispute, in minor units.
+    pub(crate) fn lost_minor(&self) -> i64 {
+        self.dispute.as_ref().filter(|dispute| dispute.state == DisputeState::Lost).map_or(0, |dispute| dispute.amount_minor)
     }
 }
 

@@ -17,6 +17,6 @@ mod settlement;
 mod tests;
 
 pub use behaviour::{Fault, Rates, Verdict};
-pub use books::{Charge, Decline, Movement, Status};
+pub use books::{Charge, Decline, Dispute, DisputeState, Movement, Status};
 pub use generated::{DIFFERENCES, GeneratedDay, Made};
 pub use server::{Sandbox, SandboxConfig, serve};

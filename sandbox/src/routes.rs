@@ -30,6 +30,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/v1/charges/{id}/void", post(void))
         .route("/v1/charges/{id}/refunds", post(refund))
         .route("/v1/charges/{id}/dispute", post(dispute))
+        .route("/v1/charges/{id}/dispute/close", post(decide))
         .route("/books", get(books))
         .route("/settlements/{file}", get(settlement))
         .route_layer(middleware::from_fn_with_state(sandbox.clone(), authorise));
@@ -185,6 +186,16 @@ async fn list(State(sandbox): State<Sandbox>, Query(listing): Query<Listing>) ->
 
 async fn dispute(State(sandbox): State<Sandbox>, Path(id): Path<String>) -> Answered {
     Ok(Json(sandbox.dispute(&id).await?).into_response())
+}
+
+/// The bank's word on a dispute.
+async fn decide(State(sandbox): State<Sandbox>, Path(id): Path<String>, body: Bytes) -> Answered {
+    let won = match read::<Word>(&body)?.outcome.as_str() {
+        "won" => true,
+        "lost" => false,
+        _ => return Err(refusal(400, "invalid_request", "an outcome is won or lost")),
+    };
+    Ok(Json(sandbox.decide(&id, won).await?).into_response())
 }
 
 #[derive(Deserialize)]

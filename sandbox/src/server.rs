@@ -264,6 +264,13 @@ impl Sandbox {
         Ok(answer)
     }
 
+    /// The bank decides a dispute.
+    pub(crate) async fn decide(&self, id: &str, won: bool) -> Answer {
+        let answer = self.change(|books, now| books.decide(id, won, now))?;
+        self.tell("charge.dispute_closed", &answer, None).await;
+        Ok(answer)
+    }
+
     fn change(&self, change: impl FnOnce(&mut Books, kernel::Timestamp) -> Answer) -> Answer {
         let now = self.0.clock.now();
         let mut state = self.lock();

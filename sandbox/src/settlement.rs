@@ -1,6 +1,6 @@
 //! The settlement file of a day: every capture and refund with its fee, as CSV.
 
-use crate::books::Books;
+use crate::books::{Books, Movement};
 use kernel::{Error, Result};
 
 /// The file of a UTC day (days since 1970-01-01). Rows in the order of charges, a charge's captures before its refunds.
@@ -23,6 +23,15 @@ pub(crate) fn file(books: &Books, day: i64) -> Result<Vec<u8>> {
     for charge in books.charges.values() {
         let captures = charge.captures.iter().map(|movement| ("capture", 1, movement));
         let refunds = charge.refunds.iter().map(|movement| ("refund", -1, movement));
+        // A dispute that was lost took back what a refund would have; nobody asked for it under a reference.
+        let lost = charge.dispute.as_ref().filter(|_| charge.lost_minor() > 0).map(|dispute| Movement {
+            id: format!("dp_{}", charge.id),
+            reference: String::new(),
+            amount_minor: dispute.amount_minor,
+            fee_minor: 0,
+            at: dispute.at,
+        });
+        let refunds = refunds.chain(lost.iter().map(|movement| ("refund", -1, movement)));
         for (kind, sign, movement) in captures.chain(refunds).filter(|(_, _, movement)| movement.at.day() == day) {
             let gross = sign * movement.amount_minor;
             let row = [

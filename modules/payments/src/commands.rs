@@ -1,6 +1,6 @@
 //! Commands: load, decide, write, emit. Each runs in one transaction and may be run again.
 
-use crate::adapter::Charge;
+use crate::adapter::{Charge, ChargeStatus};
 use crate::model::*;
 use crate::routing::Policy;
 use crate::workflows::{self, Answer};
@@ -68,7 +68,6 @@ fn event_of(state: State) -> &'static str {
         State::RequiresAction => "payment.requires_action",
         State::Authorized => "payment.authorized",
         State::PartlyCaptured | State::Captured => "payment.captured",
-        State::Settled => "payment.settled",
         State::PartlyRefunded | State::Refunded => "payment.refunded",
         State::Failed => "payment.failed",
         State::Reversed => "payment.voided",
@@ -105,6 +104,7 @@ pub(crate) fn save(tx: &mut Tx<'_>, intent: &mut Intent) -> Result<()> {
         i.hold_id,
         i.updated_at,
         i.expires_at,
+        i.method_id,
     );
     tx.must(sql::UPDATE_INTENT, args, || Error::internal("a payment was changed by two commands at once"))
 }
@@ -167,21 +167,21 @@ pub(crate) enum PayWith {
     Stored(MethodId),
 }
 
-/// The token, and whose it is.
-fn token(tx: &mut Tx<'_>, pay_with: &PayWith) -> Result<(String, Option<ProviderId>)> {
+/// The token, whose it is, and the stored method that it is of.
+fn token(tx: &mut Tx<'_>, pay_with: &PayWith) -> Result<(String, Option<ProviderId>, Option<MethodId>)> {
     match pay_with {
         PayWith::Token(token, provider) => {
             if let Some(provider_id) = provider {
                 queries::provider(tx, *provider_id)?;
             }
-            Ok((token.clone(), *provider))
+            Ok((token.clone(), *provider, None))
         }
         PayWith::Stored(method_id) => {
             let method = queries::method(tx, *method_id)?;
             if method.view.removed_at.is_some() {
                 return Err(Error::failed_precondition("payments.method_removed", "this stored method was removed"));
             }
-            Ok((method.token, Some(method.view.provider_id)))
+            Ok((method.token, Some(method.view.provider_id), Some(*method_id)))
         }
     }
 }
@@ -189,12 +189,14 @@ fn token(tx: &mut Tx<'_>, pay_with: &PayWith) -> Result<(String, Option<Provider
 /// Writes an intent down and, if asked to, confirms it. Errors: `payments.external_ref_taken`, `payments.method_not_found`,
 /// `payments.method_removed`, `payments.provider_not_found`, `payments.token_required`.
 pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
-    let (token, token_provider) = match &new.pay_with {
+    let (mut token, token_provider, method_id) = match &new.pay_with {
         Some(pay_with) => token(tx, pay_with)?,
-        None => (String::new(), None),
+        None if new.confirm => return Err(token_required()),
+        None => (String::new(), None, None),
     };
-    if new.confirm && token.is_empty() {
-        return Err(token_required());
+    // A stored method may be removed before anybody asks: its token is read when that is confirmed.
+    if method_id.is_some() && !new.confirm {
+        token.clear();
     }
     let intent_id: IntentId = tx.new_id();
     let now = tx.now();
@@ -223,6 +225,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
         order_id: new.order_id.clone(),
         token,
         token_provider,
+        method_id,
         provider_id: None,
         provider_charge: None,
         attempt: 0,
@@ -248,6 +251,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
         i.token_provider,
         now,
         &i.order_id,
+        i.method_id,
     );
     tx.exec(sql::INSERT_INTENT, args)?;
     if let Some(order_id) = &intent.order_id {
@@ -282,8 +286,9 @@ pub(crate) fn confirm(tx: &mut Tx<'_>, confirm: &Confirm) -> Result<Intent> {
         }
         return Ok(intent);
     }
-    if let Some(pay_with) = &confirm.pay_with {
-        (intent.token, intent.token_provider) = token(tx, pay_with)?;
+    let stored = intent.method_id.map(PayWith::Stored);
+    if let Some(pay_with) = confirm.pay_with.as_ref().or(stored.as_ref()) {
+        (intent.token, intent.token_provider, intent.method_id) = token(tx, pay_with)?;
     }
     if intent.token.is_empty() {
         return Err(token_required());
@@ -308,13 +313,16 @@ pub(crate) struct Operate {
 
 /// Writes an operation down and begins to ask the provider. A void of what is void already succeeds quietly.
 /// Errors: `payments.intent_not_found`, `payments.not_allowed`, `payments.capture_exceeds`, `payments.capture_under_way`,
-/// `payments.refund_exceeds`, `payments.too_many_operations`.
+/// `payments.void_under_way`, `payments.refund_exceeds`, `payments.too_many_operations`.
 pub(crate) fn operate(tx: &mut Tx<'_>, operate: &Operate) -> Result<Intent> {
     let mut intent = queries::intent(tx, operate.intent_id)?;
     match operate.kind {
         OperationKind::Capture => {
             let amount_minor = operate.amount_minor.unwrap_or_else(|| intent.amounts().capturable());
             check_capture(intent.state, intent.capture_open, &intent.amounts(), amount_minor)?;
+            if is_voiding(tx, intent.intent_id)? {
+                return Err(Error::failed_precondition("payments.void_under_way", "a void is under way; wait for its outcome"));
+            }
             begin(tx, &mut intent, operate.kind, amount_minor, operate.last, Cause::Request, &operate.reason)?;
         }
         OperationKind::Void => {
@@ -339,11 +347,16 @@ pub(crate) fn operate(tx: &mut Tx<'_>, operate: &Operate) -> Result<Intent> {
 
 /// Begins a void, unless one is under way.
 pub(crate) fn void(tx: &mut Tx<'_>, intent: &mut Intent, cause: Cause, reason: &str) -> Result<()> {
-    let pending: Vec<Operation> = tx.all(sql::PENDING_OPERATIONS, (intent.intent_id,))?;
-    if pending.iter().any(|operation| operation.kind == OperationKind::Void) {
+    if is_voiding(tx, intent.intent_id)? {
         return Ok(());
     }
     begin(tx, intent, OperationKind::Void, 0, true, cause, reason)
+}
+
+/// Whether a void is under way.
+pub(crate) fn is_voiding(tx: &mut Tx<'_>, intent_id: IntentId) -> Result<bool> {
+    let pending: Vec<Operation> = tx.all(sql::PENDING_OPERATIONS, (intent_id,))?;
+    Ok(pending.iter().any(|operation| operation.kind == OperationKind::Void))
 }
 
 /// Writes an operation down, reserves its amount, and starts its saga.
@@ -399,13 +412,20 @@ pub(crate) fn operation_done(tx: &mut Tx<'_>, intent: &mut Intent, operation: &O
         OperationKind::Void => {
             intent.capture_open = false;
             books::release(tx, intent)?;
-            if operation.cause == Cause::Expiry { Report::Expired } else { Report::Voided }
+            if let Some((code, _)) = &charge.decline {
+                intent.failure = Some(short(code));
+            }
+            match charge.status {
+                ChargeStatus::Declined => Report::Declined,
+                ChargeStatus::Expired => Report::Expired,
+                _ if operation.cause == Cause::Expiry => Report::Expired,
+                _ => Report::Voided,
+            }
         }
         OperationKind::Refund => {
             intent.refunding_minor -= operation.amount_minor;
             intent.refunded_minor += operation.amount_minor;
-            let all = intent.refunded_minor == intent.captured_minor && !intent.capture_open && intent.capturing_minor == 0;
-            if all { Report::RefundedAll } else { Report::RefundedPart }
+            if intent.is_all_back() { Report::RefundedAll } else { Report::RefundedPart }
         }
     };
     end_operation(tx, intent, &done)?;
@@ -443,6 +463,11 @@ pub(crate) fn operation_failed(tx: &mut Tx<'_>, intent: &mut Intent, operation: 
     end_operation(tx, intent, &failed)?;
     save(tx, intent)?;
     emit(tx, "payment.operation_failed", intent, cause, Some(&failed));
+    if operation.kind == OperationKind::Void {
+        // The money is still held, and nothing of ours lets go of it any more.
+        let detail = format!("the payment is {}, and its provider did not give it up: {code}", intent.state.as_str());
+        open_task(tx, intent, "contradiction", &detail, cause)?;
+    }
     match intent.expires_at.filter(|_| operation.kind == OperationKind::Capture && intent.capture_open) {
         Some(at) => workflows::begin_expiry(tx, intent.intent_id, at),
         None => Ok(()),
@@ -484,7 +509,7 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
     let current = attempt == intent.attempt && intent.provider_id == Some(observed.provider_id);
     if !current || intent.provider_charge.as_ref().is_some_and(|known| *known != charge.id) {
         // Another attempt's charge. It matters only if it holds money that we don't know of.
-        if matches!(charge.status, adapter::ChargeStatus::Authorized | adapter::ChargeStatus::Captured) {
+        if matches!(charge.status, ChargeStatus::Authorized | ChargeStatus::Captured) {
             let detail = format!(
                 "{} holds {} minor units as {}, which no attempt of ours knows",
                 observed.provider_id, charge.amount_minor, charge.id
@@ -492,9 +517,6 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
             open_task(tx, &intent, "stray_charge", &detail, Cause::Callback)?;
         }
         return Ok(());
-    }
-    if charge.disputed {
-        hear(tx, &mut intent, Report::Disputed, Cause::Callback)?;
     }
     let answer = Answer::charge(charge.clone(), Cause::Callback);
     if intent.asking || intent.state == State::RequiresAction {
@@ -505,21 +527,106 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
             workflows::report_operation(tx, intent_id, operation.operation_id, &answer)?;
         }
     }
+    contested(tx, &mut intent, charge)?;
+    failed_refunds(tx, &intent, charge)?;
     // What is asked of a provider is counted before it is asked, so it can't have done more than that by our word.
     let captured = charge.captured_minor > intent.captured_minor + intent.capturing_minor;
-    if captured || charge.refunded_minor > intent.refunded_minor + intent.refunding_minor {
-        let detail =
-            format!("the provider took {} and gave back {} minor units, more than was asked", charge.captured_minor, charge.refunded_minor);
+    let back_minor = charge.refunded_minor + charge.lost_minor;
+    if captured || back_minor > intent.refunded_minor + intent.refunding_minor {
+        let detail = format!("the provider took {} and gave back {back_minor} minor units, more than was asked", charge.captured_minor);
         open_task(tx, &intent, "contradiction", &detail, Cause::Callback)?;
     }
+    // A payment that came to nothing holds no money.
+    if charge.status == ChargeStatus::Authorized && verdict(intent.state, Report::Authorized) == Verdict::Clash {
+        hear(tx, &mut intent, Report::Authorized, Cause::Callback)?;
+    }
     // The provider let go of it by itself, or somebody did at its own console.
-    let over = matches!(charge.status, adapter::ChargeStatus::Voided | adapter::ChargeStatus::Expired | adapter::ChargeStatus::Declined);
+    let over = matches!(charge.status, ChargeStatus::Voided | ChargeStatus::Expired | ChargeStatus::Declined);
     if let (true, true, Some(report)) = (over, pending.is_empty() && !intent.state.is_final(), charge.report()) {
         if intent.state == State::Authorized && report != Report::Declined {
             books::release(tx, &mut intent)?;
             intent.capture_open = false;
         }
         hear(tx, &mut intent, report, Cause::Callback)?;
+    }
+    Ok(())
+}
+
+/// What the customer contests, and what became of that. What was lost is booked as a refund that nobody asked for, once.
+fn contested(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge) -> Result<()> {
+    if charge.disputed && intent.state != State::Disputed {
+        hear(tx, intent, Report::Disputed, Cause::Callback)?;
+    }
+    if charge.lost_minor > 0 {
+        let operations: Vec<Operation> = tx.all(sql::OPERATIONS, (intent.intent_id,))?;
+        let booked: i64 = operations.iter().filter(|known| known.cause == Cause::Dispute).map(|known| known.amount_minor).sum();
+        // More than was left to give back becomes a contradiction further on.
+        let lost_minor = (charge.lost_minor - booked).min(intent.amounts().refundable());
+        if lost_minor > 0 {
+            return lost(tx, intent, lost_minor, !charge.disputed);
+        }
+    }
+    if charge.dispute_won && !charge.disputed && intent.state == State::Disputed {
+        hear(tx, intent, Report::DisputeWon, Cause::Callback)?;
+    }
+    Ok(())
+}
+
+/// The provider has given back `amount_minor` after a dispute; `over` when no other one is open.
+fn lost(tx: &mut Tx<'_>, intent: &mut Intent, amount_minor: i64, over: bool) -> Result<()> {
+    let (operation_id, now): (OperationId, Timestamp) = (tx.new_id(), tx.now());
+    let done = Operation {
+        operation_id,
+        kind: OperationKind::Refund,
+        state: OperationState::Succeeded,
+        amount_minor,
+        fee_minor: 0,
+        last: false,
+        cause: Cause::Dispute,
+        reason: "a dispute was lost".to_owned(),
+        code: None,
+        begun_at: now,
+        ended_at: Some(now),
+        settled_run: None,
+    };
+    books::refund(tx, intent, &operation_id.to_string(), amount_minor)?;
+    let row = (intent.intent_id, operation_id, done.kind, amount_minor, done.last, done.cause, &done.reason, now);
+    tx.exec(sql::INSERT_OPERATION, row)?;
+    end_operation(tx, intent, &done)?;
+    merchants::note_operation(tx, intent, &done)?;
+    intent.refunded_minor += amount_minor;
+    let reports: &[Report] = match (intent.is_all_back(), over) {
+        (true, _) => &[Report::DisputeLost],
+        // It is contested no more, and some of it went back.
+        (false, true) => &[Report::DisputeWon, Report::RefundedPart],
+        (false, false) => &[],
+    };
+    for report in reports {
+        if let Verdict::To(state) = verdict(intent.state, *report) {
+            intent.state = state;
+        }
+    }
+    save(tx, intent)?;
+    emit(tx, "payment.refunded", intent, Cause::Dispute, Some(&done));
+    Ok(())
+}
+
+/// Refunds that the provider had taken on and could not do after all: one that we wait for has failed; one that we have booked is for a
+/// person, since the customer does not have the money.
+fn failed_refunds(tx: &mut Tx<'_>, intent: &Intent, charge: &Charge) -> Result<()> {
+    for operation_id in charge.failed_refunds.iter().filter_map(|reference| reference.parse::<OperationId>().ok()) {
+        let known: Option<Operation> = tx.opt(sql::OPERATION, (intent.intent_id, operation_id))?;
+        match known.map(|operation| operation.state) {
+            Some(OperationState::Pending) => {
+                let answer = Answer::refused(adapter::REFUND_FAILED, Cause::Callback);
+                workflows::report_operation(tx, intent.intent_id, operation_id, &answer)?;
+            }
+            Some(OperationState::Succeeded) => {
+                let detail = format!("the refund {operation_id} was done, and failed at the provider later: the customer does not have it");
+                open_task(tx, intent, "contradiction", &detail, Cause::Callback)?;
+            }
+            Some(OperationState::Failed) | None => {}
+        }
     }
     Ok(())
 }

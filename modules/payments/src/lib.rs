@@ -41,6 +41,7 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 5, name: "merchants", sql: include_str!("../migrations/0005_merchants.sql") },
     store::Migration { number: 6, name: "callbacks", sql: include_str!("../migrations/0006_callbacks.sql") },
     store::Migration { number: 7, name: "settlement", sql: include_str!("../migrations/0007_settlement.sql") },
+    store::Migration { number: 8, name: "methods", sql: include_str!("../migrations/0008_methods.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[
@@ -56,8 +57,11 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "payment.requires_action", version: 1, description: "The customer has to confirm a payment." },
     EventInfo { kind: "payment.authorized", version: 1, description: "A provider set a payment's money aside." },
     EventInfo { kind: "payment.captured", version: 1, description: "Some or all of a payment's money was taken." },
-    EventInfo { kind: "payment.settled", version: 1, description: "A provider paid a payment out." },
-    EventInfo { kind: "payment.refunded", version: 1, description: "Some or all of a payment was given back." },
+    EventInfo {
+        kind: "payment.refunded",
+        version: 1,
+        description: "Some or all of a payment was given back, on demand or by a lost dispute.",
+    },
     EventInfo { kind: "payment.failed", version: 1, description: "Nobody authorised a payment." },
     EventInfo { kind: "payment.voided", version: 1, description: "An authorisation was given up." },
     EventInfo { kind: "payment.expired", version: 1, description: "An authorisation, or the time to confirm, ran out." },

@@ -56,6 +56,7 @@ impl Metrics {
             Told::Charge { .. } => "done",
             Told::Refused { .. } => "refused",
             Told::Outage { .. } => "outage",
+            Told::NotAsked { .. } => "not_asked",
             Told::Unknown { .. } => "unknown",
         };
         self.calls.get_or_create(&CallLabels { provider: provider.as_str(), outcome }).inc();

@@ -111,8 +111,6 @@ words! {
         PartlyCaptured = "partly_captured",
         /// What was to be taken was.
         Captured = "captured",
-        /// The provider has paid it out to us.
-        Settled = "settled",
         /// Some was given back.
         PartlyRefunded = "partly_refunded",
         /// All was given back. Final.
@@ -129,7 +127,7 @@ words! {
 }
 
 words! {
-    /// What can be learnt of an intent, from whomever: the provider's answer, a query, a callback, a settlement file, our own clock.
+    /// What can be learnt of an intent, from whomever: the provider's answer, a query, a callback, our own clock.
     Report {
         /// The customer has to confirm.
         ActionRequired = "action_required",
@@ -139,8 +137,6 @@ words! {
         CapturedPart = "captured_part",
         /// What was to be taken was.
         CapturedAll = "captured_all",
-        /// Paid out to us.
-        Settled = "settled",
         /// Some of it was given back.
         RefundedPart = "refunded_part",
         /// All of it was given back.
@@ -173,23 +169,22 @@ pub enum Verdict {
 
 /// The transitions, complete: a row for each state, a column for each report, in the order of their declarations. The tests hold the same
 /// table in words.
-const TABLE: [[Verdict; 13]; 12] = {
+const TABLE: [[Verdict; 12]; 11] = {
     use State::*;
     use Verdict::{Clash as X, Stay as S, To};
     [
-        // act, authorised, part, all, settled, refunded part, all, declined, voided, expired, disputed, won, lost
-        [To(RequiresAction), To(Authorized), To(PartlyCaptured), To(Captured), X, X, X, To(Failed), To(Reversed), To(Expired), X, X, X],
-        [S, To(Authorized), To(PartlyCaptured), To(Captured), X, X, X, To(Failed), To(Reversed), To(Expired), X, X, X],
-        [S, S, To(PartlyCaptured), To(Captured), X, X, X, X, To(Reversed), To(Expired), X, X, X],
-        [S, S, S, To(Captured), S, To(PartlyRefunded), To(Refunded), X, To(Captured), To(Captured), To(Disputed), S, To(Refunded)],
-        [S, S, S, S, To(Settled), To(PartlyRefunded), To(Refunded), X, S, S, To(Disputed), S, To(Refunded)],
-        [S, S, S, S, S, To(PartlyRefunded), To(Refunded), X, S, S, To(Disputed), S, To(Refunded)],
-        [S, S, S, S, S, S, To(Refunded), X, S, S, To(Disputed), S, To(Refunded)],
-        [S, S, S, S, S, S, S, X, S, S, X, S, S],
-        [S, X, X, X, X, X, X, S, S, S, X, X, X],
-        [S, S, X, X, X, X, X, S, S, S, X, X, X],
-        [S, S, X, X, X, X, X, S, S, S, X, X, X],
-        [S, S, S, S, S, S, To(Refunded), X, S, S, S, To(Captured), To(Refunded)],
+        // act, authorised, part, all, refunded part, all, declined, voided, expired, disputed, won, lost
+        [To(RequiresAction), To(Authorized), To(PartlyCaptured), To(Captured), X, X, To(Failed), To(Reversed), To(Expired), X, X, X],
+        [S, To(Authorized), To(PartlyCaptured), To(Captured), X, X, To(Failed), To(Reversed), To(Expired), X, X, X],
+        [S, S, To(PartlyCaptured), To(Captured), X, X, X, To(Reversed), To(Expired), X, X, X],
+        [S, S, S, To(Captured), To(PartlyRefunded), To(Refunded), X, To(Captured), To(Captured), To(Disputed), S, To(Refunded)],
+        [S, S, S, S, To(PartlyRefunded), To(Refunded), X, S, S, To(Disputed), S, To(Refunded)],
+        [S, S, S, S, S, To(Refunded), X, S, S, To(Disputed), S, To(Refunded)],
+        [S, S, S, S, S, S, X, S, S, X, S, S],
+        [S, X, X, X, X, X, S, S, S, X, X, X],
+        [S, S, X, X, X, X, S, S, S, X, X, X],
+        [S, S, X, X, X, X, S, S, S, X, X, X],
+        [S, S, S, S, S, To(Refunded), X, S, S, S, To(Captured), To(Refunded)],
     ]
 };
 
@@ -206,7 +201,7 @@ impl State {
 
     /// Whether money was taken.
     pub const fn is_paid(self) -> bool {
-        matches!(self, State::PartlyCaptured | State::Captured | State::Settled | State::PartlyRefunded | State::Refunded | State::Disputed)
+        matches!(self, State::PartlyCaptured | State::Captured | State::PartlyRefunded | State::Refunded | State::Disputed)
     }
 }
 
@@ -236,7 +231,7 @@ pub fn public_status(state: State, asking: bool, refunding: bool) -> Status {
         State::Initiated | State::RequiresAction => Status::Pending,
         State::Authorized => Status::Processing,
         _ if refunding && state.is_paid() => Status::Refunding,
-        State::PartlyCaptured | State::Captured | State::Settled | State::Disputed => Status::Succeeded,
+        State::PartlyCaptured | State::Captured | State::Disputed => Status::Succeeded,
         State::PartlyRefunded | State::Refunded => Status::Refunded,
         State::Failed | State::Reversed | State::Expired => Status::Failed,
     }
@@ -257,9 +252,9 @@ words! {
     MethodKind {
         /// A card, by a provider's token.
         Card = "card",
-        /// A bank transfer.
+        /// A bank transfer. No adapter speaks to a provider that takes one: such a payment is refused.
         BankTransfer = "bank_transfer",
-        /// A wallet.
+        /// A wallet. The same holds for it.
         Wallet = "wallet",
     }
 }
@@ -303,6 +298,8 @@ words! {
         Expiry = "expiry",
         /// No provider was left to ask.
         Routing = "routing",
+        /// The customer won a dispute, and the provider gave back what was contested.
+        Dispute = "dispute",
     }
 }
 
@@ -348,6 +345,10 @@ pub fn check_capture(state: State, open: bool, amounts: &Amounts, amount_minor: 
     if !open || !matches!(state, State::Authorized | State::PartlyCaptured | State::PartlyRefunded) {
         return Err(not_allowed(state, "captured"));
     }
+    // Not every provider can say which of two captures it has done.
+    if amounts.capturing_minor > 0 {
+        return Err(capture_under_way());
+    }
     check_amount("amount_minor", amount_minor)?;
     if amount_minor > amounts.capturable() {
         let detail = format!("at most {} minor units can still be captured", amounts.capturable());
@@ -362,9 +363,13 @@ pub fn check_void(state: State, amounts: &Amounts) -> Result<()> {
         return Err(not_allowed(state, "voided"));
     }
     if amounts.capturing_minor > 0 {
-        return Err(Error::failed_precondition("payments.capture_under_way", "a capture is under way; wait for its outcome"));
+        return Err(capture_under_way());
     }
     Ok(())
+}
+
+fn capture_under_way() -> Error {
+    Error::failed_precondition("payments.capture_under_way", "a capture is under way; wait for its outcome")
 }
 
 /// The guards of a refund. The ledger has the last word on the amount.
@@ -450,10 +455,15 @@ pub struct Intent {
     pub external_ref: Option<String>,
     /// The order that it is for, as the tenant's shop names it.
     pub order_id: Option<String>,
-    /// The provider's token of the card; never shown.
+    /// The provider's token of the card, from its confirmation until the outcome of its authorisation is known; never shown, nor kept with
+    /// the answer of a request.
+    #[serde(skip)]
     pub token: String,
     /// The provider that the token belongs to, when it belongs to one.
     pub token_provider: Option<ProviderId>,
+    /// The stored method that it is paid with, when it is.
+    #[serde(default)]
+    pub method_id: Option<MethodId>,
     /// The provider that is asked, or was.
     pub provider_id: Option<ProviderId>,
     /// What that provider calls it.
@@ -506,6 +516,7 @@ impl FromRow for Intent {
             updated_at: row.get(26)?,
             expires_at: row.get(27)?,
             order_id: row.get(28)?,
+            method_id: row.get(29)?,
         })
     }
 }
@@ -574,6 +585,11 @@ impl Intent {
     /// Its public status.
     pub fn status(&self) -> Status {
         public_status(self.state, self.asking, self.refunding_minor > 0)
+    }
+
+    /// Whether all that was taken is given back, and nothing more will be taken.
+    pub(crate) fn is_all_back(&self) -> bool {
+        self.refunded_minor == self.captured_minor && !self.capture_open && self.capturing_minor == 0
     }
 
     /// As routing sees it.

@@ -35,7 +35,7 @@ pub struct Attempt {
     pub attempt: i64,
     /// Who was asked.
     pub provider_id: ProviderId,
-    /// `asking`, `authorized`, `requires_action`, `soft_decline`, `hard_decline`, `refused`, `outage`, `voided` or `expired`.
+    /// `asking`, `authorized`, `requires_action`, `soft_decline`, `hard_decline`, `refused`, `outage`, `voided`, `expired` or `cancelled`.
     pub outcome: String,
     /// The provider's word.
     pub code: Option<String>,

@@ -48,7 +48,12 @@ impl Table {
     /// Each rate in billionths, the base's own too.
     fn nanos(&self) -> std::result::Result<Vec<(Currency, i64)>, String> {
         let one = |(currency, value): (&Currency, &Value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            // A number is rounded to what a rate can say; as JSON writes it, it may have an exponent or more digits.
+            let text = match (value.as_str(), value.as_f64()) {
+                (Some(text), _) => text.to_owned(),
+                (None, Some(number)) => format!("{number:.9}"),
+                (None, None) => value.to_string(),
+            };
             text.parse::<Rate>().map(|rate| (*currency, rate.nanos())).map_err(|_| format!("{currency}: {text} is no rate"))
         };
         let mut all: Vec<(Currency, i64)> = self.rates.iter().map(one).collect::<std::result::Result<_, _>>()?;
@@ -236,6 +241,28 @@ mod tests {
         assert_eq!(convert(-10_000, "EUR", "USD").ok().map(|c| c.0), Some(-10_842));
         assert_eq!(convert(77, "EUR", "EUR").ok(), Some((77, "1".to_owned())));
         assert_eq!(convert(1, "EUR", "GBP").err().map(|e| e.code()), Some("payments.rate_unknown"));
+    }
+
+    #[test]
+    fn numbers_are_rates_however_json_writes_them() {
+        let read = |rate: &str| {
+            let text = format!(r#"{{"base":"EUR","at":"2026-01-05T12:00:00Z","rates":{{"USD":{rate}}}}}"#);
+            Table::read(text.as_bytes()).and_then(|table| table.nanos()).map(|nanos| nanos[0].1)
+        };
+        let table = [
+            ("1.0842", 1_084_200_000),
+            ("\"1.0842\"", 1_084_200_000),
+            ("0.00001", 10_000),
+            ("1e-5", 10_000),
+            ("25000", 25_000_000_000_000),
+            ("0.3333333333333333", 333_333_333),
+        ];
+        for (rate, nanos) in table {
+            assert_eq!(read(rate), Ok(nanos), "{rate}");
+        }
+        for rate in ["0", "-1", "1e-10", "1e300", "true", "null", "\"1e-5\""] {
+            assert!(read(rate).is_err(), "{rate}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

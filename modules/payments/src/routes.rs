@@ -259,6 +259,9 @@ async fn create_intent(
 ) -> Result<impl IntoResponse> {
     check_amount("amount_minor", body.amount_minor)?;
     check_wait(body.wait_ms)?;
+    if body.method != MethodKind::Card {
+        return Err(Error::field("method", "not_served", "no provider that is spoken to takes this; pay by card").into());
+    }
     country(&body.country)?;
     text("merchant", &body.merchant, 0, 64)?;
     if let Some(external_ref) = &body.external_ref {
@@ -419,7 +422,7 @@ async fn operated(
 
 /// Takes what was authorised, or a part of it.
 #[utoipa::path(post, path = "/api/v1/payments/intents/{intent_id}/capture", tag = "payments", params(("intent_id" = IntentId, Path)),
-    request_body = Option<Part>, responses((status = 200, body = IntentView), (status = 409, description = "It is not authorised, or not for so much.")))]
+    request_body = Option<Part>, responses((status = 200, body = IntentView), (status = 409, description = "It is not authorised, or not for so much, or another capture or a void is under way.")))]
 async fn capture_intent(
     AppState(app): AppState<App>,
     caller: Caller,
@@ -598,12 +601,15 @@ fn yes() -> bool {
     true
 }
 
-fn check_secrets(api_key: &str, webhook_secrets: &[String]) -> kernel::Result<()> {
+fn check_secrets(kind: ProviderKind, Secrets { api_key, webhook_secrets }: &Secrets) -> kernel::Result<()> {
     if !(1..=255).contains(&api_key.len()) || !api_key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Error::field("api_key", "invalid", "1 to 255 visible ASCII characters"));
     }
     if webhook_secrets.len() > 2 || webhook_secrets.iter().any(|secret| !(16..=255).contains(&secret.len())) {
         return Err(Error::field("webhook_secrets", "invalid", "at most two, each of 16 to 255 bytes"));
+    }
+    if kind == ProviderKind::Sandbox && webhook_secrets.iter().any(|secret| secret.parse::<client::webhook::Secret>().is_err()) {
+        return Err(Error::field("webhook_secrets", "invalid", "a sandbox's secret is whsec_ and base64"));
     }
     Ok(())
 }
@@ -618,10 +624,10 @@ async fn add_provider(
 ) -> Result<impl IntoResponse> {
     text("name", &body.name, 1, 100)?;
     text("base_url", &body.base_url, 8, 300)?;
-    check_secrets(&body.api_key, &body.webhook_secrets)?;
+    let secrets = Secrets { api_key: body.api_key, webhook_secrets: body.webhook_secrets };
+    check_secrets(body.kind, &secrets)?;
     let payments = app.part::<Payments>();
     let provider_id: ProviderId = app.store().ids().next();
-    let secrets = Secrets { api_key: body.api_key, webhook_secrets: body.webhook_secrets };
     let new = NewProvider {
         provider_id,
         name: body.name,
@@ -659,14 +665,14 @@ struct ChangeOfProvider {
     #[serde(default)]
     #[schema(min_length = 8, max_length = 300)]
     base_url: Option<String>,
-    /// Another key; then all webhook secrets have to be given, too.
+    /// Another key.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 255, write_only)]
     api_key: Option<String>,
-    /// The webhook secrets that go with the new key.
+    /// All webhook secrets, instead of those that it has.
     #[serde(default)]
     #[schema(max_items = 2, write_only)]
-    webhook_secrets: Vec<String>,
+    webhook_secrets: Option<Vec<String>>,
     /// Whether it is asked for new payments. What is under way goes on.
     #[serde(default)]
     enabled: Option<bool>,
@@ -685,15 +691,26 @@ async fn change_provider(
     if let Some(name) = &body.name {
         text("name", name, 1, 100)?;
     }
-    let sealed = match body.api_key {
-        Some(api_key) => {
-            check_secrets(&api_key, &body.webhook_secrets)?;
-            let secrets = Secrets { api_key, webhook_secrets: body.webhook_secrets };
-            Some(app.part::<Payments>().seal(caller.tenant()?, provider_id, &secrets, &**app.rng())?)
-        }
-        None if body.webhook_secrets.is_empty() && body.base_url.is_none() => None,
-        None => return Err(Error::field("api_key", "required", "secrets are changed together").into()),
-    };
+    if body.base_url.is_some() && body.api_key.is_none() {
+        return Err(Error::field("api_key", "required", "a key goes to another address only when it is given").into());
+    }
+    let (mut if_match, mut sealed) = (if_match, None);
+    if body.api_key.is_some() || body.webhook_secrets.is_some() {
+        let (tenant, payments) = (caller.tenant()?, app.part::<Payments>());
+        let known = app.store().peek(tenant, move |read| queries::provider(read, provider_id)).await?;
+        // What is not given stays as it is now, so the provider may not be changed meanwhile.
+        if_match.check(known.version)?;
+        if_match = IfMatch(Some(known.version));
+        let secrets = match (body.api_key, body.webhook_secrets) {
+            (Some(api_key), Some(webhook_secrets)) => Secrets { api_key, webhook_secrets },
+            (api_key, webhook_secrets) => {
+                let kept = payments.secrets(tenant, &known)?;
+                Secrets { api_key: api_key.unwrap_or(kept.api_key), webhook_secrets: webhook_secrets.unwrap_or(kept.webhook_secrets) }
+            }
+        };
+        check_secrets(known.kind, &secrets)?;
+        sealed = Some(payments.seal(tenant, provider_id, &secrets, &**app.rng())?);
+    }
     let base_url = body.base_url.map(|base_url| app.part::<Payments>().allowed(&base_url)).transpose()?;
     let change = ChangeProvider { provider_id, if_match, name: body.name, base_url, sealed, enabled: body.enabled };
     let changed = app.submit(&caller, None, commands::change_provider, change).await?.value;

@@ -97,7 +97,10 @@ impl Payments {
         // Routing has a breaker for each provider in front of this one, and leads payments elsewhere when it opens. This one is for a host that
         // is gone altogether: what it refuses can go nowhere else.
         let breaker = BreakerConfig { failures: 20, failure_percent: 90, least_calls: 50, ..BreakerConfig::default() };
-        let usual = PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, breaker, ..PolicyConfig::default() };
+        // As many seats as sagas of a node usually are under way, and a wait for one that fits into the time of a step.
+        let (bulkhead, bulkhead_wait_ms) = (512, 2_000);
+        let usual =
+            PolicyConfig { timeout_ms: timeout_ms + 100, attempts: 1, bulkhead, bulkhead_wait_ms, breaker, ..PolicyConfig::default() };
         let policy = config.policies.of_kind("payments", "payments", usual);
         let client =
             Client::new(ClientConfig { timeout_ms, connect_timeout_ms: timeout_ms.min(3_000), ..ClientConfig::default() }, policy)?;
@@ -180,7 +183,10 @@ impl Payments {
             rest.strip_prefix(':').map_or(rest.to_owned(), |port| port.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
         };
         let fits = |known: &str| url.strip_prefix(known).map(port).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if known.into_iter().any(fits) && !url.contains(['?', '#', '@', '\\']) && url.bytes().all(|b| b.is_ascii_graphic()) {
+        let plain = !url.contains(['?', '#', '@', '\\', '%']) && url.bytes().all(|b| b.is_ascii_graphic());
+        // A known path is not left again by the way up.
+        let downwards = !url.split('/').any(|part| matches!(part, "." | ".."));
+        if known.into_iter().any(fits) && plain && downwards {
             return Ok(url.to_owned());
         }
         Err(Error::field("base_url", "not_allowed", "providers may only be called at the addresses of the option payments.base_urls"))

@@ -3,13 +3,13 @@
 pub(crate) const INTENT: &str = "
 SELECT intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor, capturing_minor, refunded_minor, refunding_minor,
   fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider, provider_id, provider_charge, attempt, action_url,
-  failure, hold_id, created_at, updated_at, expires_at, order_id
+  failure, hold_id, created_at, updated_at, expires_at, order_id, method_id
 FROM payments_intents WHERE tenant_id = $1 AND intent_id = $2";
 
 pub(crate) const INTENTS_PAGE: &str = "
 SELECT intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor, capturing_minor, refunded_minor, refunding_minor,
   fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider, provider_id, provider_charge, attempt, action_url,
-  failure, hold_id, created_at, updated_at, expires_at, order_id
+  failure, hold_id, created_at, updated_at, expires_at, order_id, method_id
 FROM payments_intents WHERE tenant_id = $1 AND intent_id < $2 ORDER BY intent_id DESC LIMIT $3";
 
 pub(crate) const INTENT_BY_REF: &str = "SELECT intent_id FROM payments_refs WHERE tenant_id = $1 AND external_ref = $2";
@@ -17,14 +17,16 @@ pub(crate) const INTENT_BY_REF: &str = "SELECT intent_id FROM payments_refs WHER
 pub(crate) const INSERT_INTENT: &str = "
 INSERT INTO payments_intents (tenant_id, intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor,
   capturing_minor, refunded_minor, refunding_minor, fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider,
-  provider_id, provider_charge, attempt, action_url, failure, hold_id, created_at, updated_at, expires_at, order_id)
-VALUES ($1, $2, 1, 'initiated', $3, FALSE, $4, $5, 0, 0, 0, 0, 0, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, 0, NULL, NULL, NULL, $13, $13, NULL, $14)";
+  provider_id, provider_charge, attempt, action_url, failure, hold_id, created_at, updated_at, expires_at, order_id,
+  method_id)
+VALUES ($1, $2, 1, 'initiated', $3, FALSE, $4, $5, 0, 0, 0, 0, 0, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, 0, NULL, NULL, NULL, $13, $13, NULL, $14,
+  $15)";
 
 /// Writes what can change of an intent under its next version; `$3` is the version that was read.
 pub(crate) const UPDATE_INTENT: &str = "
 UPDATE payments_intents SET version = $4, state = $5, asking = $6, capture_open = $7, captured_minor = $8, capturing_minor = $9,
   refunded_minor = $10, refunding_minor = $11, fee_minor = $12, token = $13, token_provider = $14, provider_id = $15, provider_charge = $16,
-  attempt = $17, action_url = $18, failure = $19, hold_id = $20, updated_at = $21, expires_at = $22
+  attempt = $17, action_url = $18, failure = $19, hold_id = $20, updated_at = $21, expires_at = $22, method_id = $23
 WHERE tenant_id = $1 AND intent_id = $2 AND version = $3";
 
 pub(crate) const INSERT_REF: &str = "
@@ -36,7 +38,7 @@ INSERT INTO payments_of_orders (tenant_id, order_id, intent_id) VALUES ($1, $2, 
 pub(crate) const INTENTS_OF_ORDER: &str = "
 SELECT i.intent_id, i.version, i.state, i.asking, i.capture_open, i.amount_minor, i.currency, i.captured_minor, i.capturing_minor,
   i.refunded_minor, i.refunding_minor, i.fee_minor, i.method, i.capture_mode, i.country, i.merchant, i.external_ref, i.token, i.token_provider,
-  i.provider_id, i.provider_charge, i.attempt, i.action_url, i.failure, i.hold_id, i.created_at, i.updated_at, i.expires_at, i.order_id
+  i.provider_id, i.provider_charge, i.attempt, i.action_url, i.failure, i.hold_id, i.created_at, i.updated_at, i.expires_at, i.order_id, i.method_id
 FROM payments_of_orders o JOIN payments_intents i ON i.tenant_id = $1 AND i.intent_id = o.intent_id
 WHERE o.tenant_id = $1 AND o.order_id = $2 AND o.intent_id < $3 ORDER BY o.intent_id DESC LIMIT $4";
 
@@ -217,10 +219,10 @@ pub(crate) const OWED: &str = "
 SELECT provider_id, currency, CAST(SUM(captured_minor - refunded_minor - refunding_minor - fee_minor) AS BIGINT), CAST(SUM(fee_minor) AS BIGINT)
 FROM payments_intents WHERE tenant_id = $1 AND provider_id IS NOT NULL GROUP BY provider_id, currency ORDER BY provider_id, currency";
 
-/// Attempts and operations that are open for longer than any deadline, and no person was told.
+/// Attempts, authorisations whose time is over, and operations that are open for longer than any deadline, and no person was told.
 pub(crate) const STUCK: &str = "
 SELECT i.intent_id FROM payments_intents i
-WHERE i.tenant_id = $1 AND i.asking = TRUE AND i.updated_at < $2
+WHERE i.tenant_id = $1 AND ((i.asking = TRUE AND i.updated_at < $2) OR (i.capture_open = TRUE AND i.expires_at < $2))
   AND NOT EXISTS (SELECT 1 FROM payments_open_tasks t WHERE t.tenant_id = $1 AND t.intent_id = i.intent_id)
 ORDER BY i.intent_id LIMIT 1";
 

@@ -4,7 +4,7 @@
 //! asked about, or told by a callback; at its deadline a person gets a task, and nothing is guessed.
 
 use crate::adapter::{Adapter, Charge, ChargeStatus, Found, Order, Told};
-use crate::model::*;
+use crate::model::{CaptureMode, Cause, Intent, IntentId, Operation, OperationId, OperationKind, ProviderId, Report, State, intent_of};
 use crate::service::Payments;
 use crate::{books, commands, queries, routing, sql};
 use futures_util::future::BoxFuture;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
 use store::Tx;
-use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Step, Workflow};
+use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Status, Step, Workflow};
 
 /// Asks providers to authorise an intent; its business key is the intent's id.
 pub const AUTHORIZE: Kind = Kind { name: "payments.authorize", version: 1 };
@@ -58,9 +58,12 @@ pub(crate) fn workflows() -> Vec<Workflow> {
         .deadline_ms(OPERATE_DEADLINE_MS)
         .backoff(quick);
     vec![
-        Workflow::new(AUTHORIZE).version(1, vec![Step::new("authorize", authorize), Step::new("confirm", confirm)]).on_park(parked),
-        Workflow::new(OPERATE).version(1, vec![Step::new("operate", operate)]).on_park(parked),
-        Workflow::job(EXPIRE, Action::sql(expire)).on_park(parked),
+        Workflow::new(AUTHORIZE)
+            .version(1, vec![Step::new("authorize", authorize), Step::new("confirm", confirm)])
+            .on_park(parked)
+            .on_end(ended),
+        Workflow::new(OPERATE).version(1, vec![Step::new("operate", operate)]).on_park(parked).on_end(ended),
+        Workflow::job(EXPIRE, Action::sql(expire)).on_park(parked).on_end(ended),
     ]
 }
 
@@ -86,6 +89,12 @@ struct Operating {
 struct Asked {
     provider_id: ProviderId,
     order: Order,
+    /// When it was first asked: a person's retry does not make it younger.
+    #[serde(default)]
+    asked_at: Option<Timestamp>,
+    /// What the provider calls the charge, where that is known.
+    #[serde(default)]
+    charge: Option<String>,
 }
 
 /// What was learnt, and how.
@@ -98,6 +107,10 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn charge(charge: Charge, cause: Cause) -> Answer {
         Answer { told: Told::Charge { charge: Box::new(charge) }, cause }
+    }
+
+    pub(crate) fn refused(code: &str, cause: Cause) -> Answer {
+        Answer { told: Told::Refused { code: code.to_owned() }, cause }
     }
 
     fn outcome(self) -> Outcome {
@@ -219,13 +232,15 @@ fn prepare_authorize(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     books::hold(tx, &mut intent, now.plus_ms(AUTHORIZATION_MS))?;
     tx.exec(sql::INSERT_ATTEMPT, (intent.intent_id, intent.attempt, provider_id, now))?;
     commands::save(tx, &mut intent)?;
-    Ok(Prepared::Call { key: intent.reference(), body: json(&Asked { provider_id, order: authorization(&intent) })? })
+    let asked = Asked { provider_id, order: authorization(&intent), asked_at: Some(now), charge: None };
+    Ok(Prepared::Call { key: intent.reference(), body: json(&asked)? })
 }
 
 /// Nobody authorises it.
 fn fail(tx: &mut Tx<'_>, intent: &mut Intent, code: &str, cause: Cause) -> Result<()> {
     books::release(tx, intent)?;
     intent.asking = false;
+    intent.token.clear();
     intent.failure = Some(commands::short(code));
     commands::hear(tx, intent, Report::Declined, cause)?;
     Ok(())
@@ -248,7 +263,7 @@ async fn asked(request: &Request) -> std::result::Result<(Asked, Arc<Adapter>), 
 async fn call(request: &Request) -> Told {
     let (asked, adapter) = match asked(request).await {
         Ok(found) => found,
-        Err(why) => return Told::Outage { why },
+        Err(why) => return Told::NotAsked { why },
     };
     let payments = request.part::<Payments>();
     let now = request.store().clock().now();
@@ -261,6 +276,7 @@ async fn call(request: &Request) -> Told {
     match &told {
         Told::Outage { .. } | Told::Unknown { .. } => payments.breakers().failed(asked.provider_id, now),
         Told::Charge { .. } | Told::Refused { .. } => payments.breakers().answered(asked.provider_id),
+        Told::NotAsked { .. } => {}
     }
     told
 }
@@ -268,7 +284,10 @@ async fn call(request: &Request) -> Told {
 /// Learns what became of a call.
 async fn ask(request: &Request) -> Told {
     match asked(request).await {
-        Ok((asked, adapter)) => adapter.resolve(&asked.order, request.first_called_at).await,
+        Ok((asked, adapter)) => {
+            let since = asked.asked_at.unwrap_or(request.first_called_at);
+            adapter.resolve(&asked.order, since, request.store().clock().now()).await
+        }
         Err(why) => Told::Unknown { why },
     }
 }
@@ -277,6 +296,8 @@ fn authorize(request: Request) -> BoxFuture<'static, Outcome> {
     Box::pin(async move {
         match call(&request).await {
             Told::Unknown { why } => Outcome::Unknown(why),
+            // No word of the provider's: the same one is asked a little later.
+            Told::NotAsked { why } => Outcome::NotDone(why),
             // An outage is an answer here: another provider may be asked.
             told => Answer { told, cause: Cause::Answer }.outcome(),
         }
@@ -287,7 +308,7 @@ fn operate(request: Request) -> BoxFuture<'static, Outcome> {
     Box::pin(async move {
         match call(&request).await {
             Told::Unknown { why } => Outcome::Unknown(why),
-            Told::Outage { why } => Outcome::NotDone(why),
+            Told::Outage { why } | Told::NotAsked { why } => Outcome::NotDone(why),
             told => Answer { told, cause: Cause::Answer }.outcome(),
         }
     })
@@ -303,7 +324,7 @@ fn resolve_operate(request: Request) -> BoxFuture<'static, Outcome> {
 
 fn resolved(told: Told) -> Outcome {
     match told {
-        Told::Unknown { why } | Told::Outage { why } => Outcome::Unknown(why),
+        Told::Unknown { why } | Told::Outage { why } | Told::NotAsked { why } => Outcome::Unknown(why),
         told => Answer { told, cause: Cause::Query }.outcome(),
     }
 }
@@ -341,7 +362,7 @@ fn authorized(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
             end_attempt(tx, &intent, "outage", Some(&commands::short(&why)), None)?;
             try_another(tx, saga, &mut state, &mut intent, "outage".to_owned())
         }
-        Told::Unknown { why } => Ok(Next::Park(why)),
+        Told::Unknown { why } | Told::NotAsked { why } => Ok(Next::Park(why)),
     }
 }
 
@@ -372,6 +393,7 @@ fn settle(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge, cause: Cause) -
     end_attempt(tx, intent, outcome, None, Some(&charge.id))?;
     intent.provider_charge = Some(charge.id.clone());
     intent.asking = false;
+    intent.token.clear();
     intent.action_url = None;
     match charge.status {
         ChargeStatus::RequiresAction => {
@@ -382,14 +404,16 @@ fn settle(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge, cause: Cause) -
         ChargeStatus::Authorized | ChargeStatus::Captured => {
             let at = tx.now().plus_ms(AUTHORIZATION_MS);
             if !matches!(intent.state, State::Initiated | State::RequiresAction) {
-                // Voided by us while the customer confirmed, or the like: the table decides, and a person looks.
+                // Word from before our own void, or of a payment that was given up: the table knows which of them a person has to see.
                 commands::hear(tx, intent, Report::Authorized, cause)?;
                 return Ok(Next::Finish);
             }
+            // What is being given up is not taken: a void that was asked for while the customer had to confirm goes on.
+            let voiding = intent.state == State::RequiresAction && commands::is_voiding(tx, intent.intent_id)?;
             intent.expires_at = Some(at);
             intent.capture_open = true;
             commands::hear(tx, intent, Report::Authorized, cause)?;
-            if intent.capture_mode == CaptureMode::Automatic {
+            if intent.capture_mode == CaptureMode::Automatic && !voiding {
                 // What is taken at once never runs out; if it is not taken after all, that is when its time begins to count.
                 commands::begin(tx, intent, OperationKind::Capture, intent.amount_minor, true, Cause::Request, "")?;
             } else {
@@ -412,7 +436,9 @@ fn prepare_confirm(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     let state: Authorizing = saga.state()?;
     let intent = queries::intent(tx, state.intent_id)?;
     let provider_id = intent.provider_id.ok_or_else(|| Error::internal("a customer confirms at no provider"))?;
-    Ok(Prepared::Call { key: confirmation_of(&intent.reference()), body: json(&Asked { provider_id, order: authorization(&intent) })? })
+    let (order, charge) = (authorization(&intent), intent.provider_charge.clone());
+    let asked = Asked { provider_id, order, asked_at: Some(tx.now()), charge };
+    Ok(Prepared::Call { key: confirmation_of(&intent.reference()), body: json(&asked)? })
 }
 
 fn ask_confirmed(request: Request) -> BoxFuture<'static, Outcome> {
@@ -421,12 +447,17 @@ fn ask_confirmed(request: Request) -> BoxFuture<'static, Outcome> {
             Ok(found) => found,
             Err(why) => return Outcome::NotDone(why),
         };
-        match adapter.find(&asked.order, request.first_called_at).await {
+        let found = match &asked.charge {
+            Some(charge) => adapter.retrieve(charge).await,
+            None => adapter.find(&asked.order, asked.asked_at.unwrap_or(request.first_called_at)).await,
+        };
+        match found {
             Found::Charge(charge) if !matches!(charge.status, ChargeStatus::RequiresAction | ChargeStatus::Processing) => {
                 Answer::charge(*charge, Cause::Query).outcome()
             }
             Found::Charge(_) | Found::Absent => Outcome::NotDone("the customer has not confirmed".to_owned()),
-            Found::Unknown(why) => Outcome::Unknown(why),
+            // Nothing is in doubt by this question. In time it is asked again; after that the charge is given up, whatever it says by then.
+            Found::Unknown(why) => Outcome::NotDone(why),
         }
     })
 }
@@ -452,7 +483,9 @@ fn confirmed(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
             Ok(Next::Finish)
         }
         Told::Charge { charge } => settle(tx, &mut intent, &charge, cause),
-        Told::Refused { .. } | Told::Outage { .. } | Told::Unknown { .. } => Ok(Next::Park("a confirmation without a charge".to_owned())),
+        Told::Refused { .. } | Told::Outage { .. } | Told::NotAsked { .. } | Told::Unknown { .. } => {
+            Ok(Next::Park("a confirmation without a charge".to_owned()))
+        }
     }
 }
 
@@ -461,7 +494,8 @@ fn prepare_operate(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     let intent = queries::intent(tx, state.intent_id)?;
     let operation = queries::operation(tx, state.intent_id, state.operation_id)?;
     let provider_id = intent.provider_id.ok_or_else(|| Error::internal("an operation on a payment without a provider"))?;
-    Ok(Prepared::Call { key: operation.operation_id.to_string(), body: json(&Asked { provider_id, order: order(&intent, &operation)? })? })
+    let asked = Asked { provider_id, order: order(&intent, &operation)?, asked_at: Some(tx.now()), charge: None };
+    Ok(Prepared::Call { key: operation.operation_id.to_string(), body: json(&asked)? })
 }
 
 /// Hears what became of an operation.
@@ -473,7 +507,7 @@ fn operated(tx: &mut Tx<'_>, saga: &mut Saga, heard: Heard) -> Result<Next> {
         Heard::Done(value) => match Answer::read(value)? {
             Answer { told: Told::Charge { charge }, cause } => commands::operation_done(tx, &mut intent, &operation, &charge, cause)?,
             Answer { told: Told::Refused { code }, cause } => commands::operation_failed(tx, &mut intent, &operation, &code, cause)?,
-            Answer { told: Told::Outage { why } | Told::Unknown { why }, .. } => return Ok(Next::Park(why)),
+            Answer { told: Told::Outage { why } | Told::NotAsked { why } | Told::Unknown { why }, .. } => return Ok(Next::Park(why)),
         },
         // The deadline of what was certainly never done.
         Heard::Refused(_) => commands::operation_failed(tx, &mut intent, &operation, "provider_away", Cause::Expiry)?,
@@ -504,14 +538,52 @@ fn expire(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     Ok(Prepared::Done(Value::Null))
 }
 
-/// Nobody could learn in time what became of it: a person has to.
-fn parked(tx: &mut Tx<'_>, saga: &Saga, reason: &str) -> Result<()> {
-    let intent_id = match saga.kind() {
+/// The intent that a saga is about.
+fn intent_of_state(saga: &Saga) -> Result<IntentId> {
+    Ok(match saga.kind() {
         "payments.authorize" => saga.state::<Authorizing>()?.intent_id,
         "payments.operate" => saga.state::<Operating>()?.intent_id,
         _ => saga.state::<IntentId>()?,
-    };
-    let intent = queries::intent(tx, intent_id)?;
+    })
+}
+
+/// Somebody has cancelled it. A saga ends so only when what it was at was certainly not done, or was heard: so nothing will come of it any
+/// more, and the payment hears that.
+fn ended(tx: &mut Tx<'_>, saga: &Saga, status: Status, _: &str) -> Result<()> {
+    if status != Status::Cancelled {
+        return Ok(());
+    }
+    let mut intent = queries::intent(tx, intent_of_state(saga)?)?;
+    match saga.kind() {
+        "payments.authorize" if intent.state == State::Initiated && intent.asking => {
+            // An attempt that was begun and is not over has its money set aside.
+            if intent.hold_id.is_some() {
+                end_attempt(tx, &intent, "cancelled", None, None)?;
+            }
+            fail(tx, &mut intent, "cancelled", Cause::Request)
+        }
+        // Nobody waits for the customer any more.
+        "payments.authorize" if intent.state == State::RequiresAction => {
+            commands::void(tx, &mut intent, Cause::Request, "waiting for the customer was cancelled")
+        }
+        "payments.operate" => {
+            let operation = queries::operation(tx, intent.intent_id, saga.state::<Operating>()?.operation_id)?;
+            commands::operation_failed(tx, &mut intent, &operation, "cancelled", Cause::Request)
+        }
+        "payments.expire" if intent.capture_open => commands::open_task(
+            tx,
+            &intent,
+            "in_doubt",
+            "nobody lets go of the authorisation when its time is over: that was cancelled",
+            Cause::Request,
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody could learn in time what became of it: a person has to.
+fn parked(tx: &mut Tx<'_>, saga: &Saga, reason: &str) -> Result<()> {
+    let intent = queries::intent(tx, intent_of_state(saga)?)?;
     let detail = format!("{} at step {}: {reason}", saga.kind(), saga.step());
     commands::open_task(tx, &intent, "in_doubt", &detail, Cause::Expiry)
 }

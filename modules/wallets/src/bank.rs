@@ -71,7 +71,7 @@ impl Bank for HttpBank {
         Box::pin(async move {
             match client.send(request).await {
                 Ok(answer) => heard(&answer),
-                Err(Failure::NotSent(why)) => Outcome::NotDone(why),
+                Err(Failure::Busy(why) | Failure::NotSent(why)) => Outcome::NotDone(why),
                 Err(Failure::Unanswered(why)) => Outcome::Unknown(why),
             }
         })

@@ -91,6 +91,8 @@ impl Response {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
+    /// Nobody was called: there are as many calls under way as may be, or no time was left. It says nothing of the other side.
+    Busy(String),
     /// No connection came about, or the request is none: the other side has certainly not seen it.
     NotSent(String),
     /// It may have been seen, and done: it was sent, and no whole answer came in time.
@@ -100,6 +102,7 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failure::Busy(why) => write!(f, "not tried: {why}"),
             Failure::NotSent(why) => write!(f, "not sent: {why}"),
             Failure::Unanswered(why) => write!(f, "unanswered: {why}"),
         }
@@ -138,8 +141,9 @@ impl Client {
         self.call(request, false).await
     }
 
-    /// The same for what may be done twice: a read, or a write under a key that the receiver honours. It is sent again after any failure, an
-    /// answer of 500 and above included.
+    /// The same for a read, which may be done twice. It is sent again after any failure, an answer of 500 and above included. Not for a
+    /// write, whatever keys the receiver honours: the answer is that of the last attempt, and a refusal in it (too many requests, say)
+    /// tells nothing of an attempt before it that was lost.
     pub async fn send_repeatable(&self, request: Request) -> std::result::Result<Response, Failure> {
         self.call(request, true).await
     }
@@ -163,7 +167,7 @@ impl Client {
                         Err(Error::unknown("dependency.failed", format!("it answered {}", response.status)))
                     }
                     Ok(_) => Ok(()),
-                    Err(Failure::NotSent(why)) => Err(Error::unavailable("dependency.not_sent", why.clone())),
+                    Err(Failure::Busy(why) | Failure::NotSent(why)) => Err(Error::unavailable("dependency.not_sent", why.clone())),
                     Err(Failure::Unanswered(why)) => Err(Error::unknown("dependency.unanswered", why.clone())),
                 };
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
@@ -176,6 +180,9 @@ impl Client {
             (_, Some(Ok(response))) => return Ok(response),
             (Ok(()), _) => Failure::Unanswered("the answer was lost".to_owned()),
             (Err(error), Some(Err(failure))) if !matches!(error.code(), "dependency.timeout") => failure,
+            (Err(error), None) if matches!(error.code(), "dependency.busy" | "dependency.too_late") => {
+                Failure::Busy(error.detail().to_owned())
+            }
             (Err(error), _) => Failure::NotSent(error.detail().to_owned()),
         };
         // What one attempt did not send, an earlier one may have sent.
@@ -351,8 +358,8 @@ mod tests {
             calls.spawn(async move { client.send(get(url)).await });
         }
         let failures = calls.join_all().await;
-        let certain = failures.iter().filter(|answer| matches!(answer, Err(Failure::NotSent(_)))).count();
-        assert_eq!((got.load(SeqCst), certain), (8, 92), "eight seats, and the rest is told at once that nothing was sent");
+        let certain = failures.iter().filter(|answer| matches!(answer, Err(Failure::Busy(_)))).count();
+        assert_eq!((got.load(SeqCst), certain), (8, 92), "eight seats, and the rest is told at once that nobody was called");
         assert_eq!(client.policy.breaker(), BreakerState::Open);
         assert!(begun.elapsed() < Duration::from_millis(2_000));
         assert!(matches!(client.send(get(url.clone())).await, Err(Failure::NotSent(_))), "nobody calls it now");

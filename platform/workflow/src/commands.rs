@@ -164,7 +164,7 @@ fn load(tx: &mut Tx<'_>, id: SagaId) -> Result<Saga> {
 }
 
 /// Cancels a saga: what it has done is undone, and it ends as cancelled. While a call is under way or in doubt, its outcome is awaited
-/// first. Answers false when there is none, or it has ended, or is being undone already.
+/// and heard first. Answers false when there is none, or it has ended, or is being undone already.
 pub fn cancel(tx: &mut Tx<'_>, kind: Kind, key: &str) -> Result<bool> {
     let scope = tx.scope();
     let found: Option<Saga> = tx.opt(sql::FIND, &keyed(scope, &(kind.name, key))[..])?;

@@ -324,13 +324,8 @@ impl Machine<'_, '_> {
             Phase::Prepare | Phase::Again | Phase::Wait if leaving => self.undo("it was cancelled".to_owned()),
             Phase::Prepare => Ok(Go::Prepare),
             Phase::Answer => {
+                // Heard also by one that is cancelled: what has happened must not be lost.
                 let outcome: Outcome = from_json(&self.saga.answer, "a stored outcome")?;
-                if leaving {
-                    if let Outcome::Done(answer) = &outcome {
-                        self.record(answer)?;
-                    }
-                    return self.undo("it was cancelled".to_owned());
-                }
                 self.known(outcome)
             }
             Phase::Wait => {
@@ -512,8 +507,8 @@ impl Machine<'_, '_> {
     fn resolve(&mut self, heard: Heard) -> Result<Go> {
         let resolve = self.action()?.resolve;
         let next = resolve(self.tx, &mut self.saga, heard)?;
-        // Whatever it would go on with: it was told what happened, and that is all.
-        if self.saga.cancel && !self.saga.undoing && !matches!(next, Next::Finish) {
+        // Whatever it would go on with: it was told what happened, and that is all. What it can make nothing of, a person has to.
+        if self.saga.cancel && !self.saga.undoing && !matches!(next, Next::Finish | Next::Park(_)) {
             return self.undo("it was cancelled".to_owned());
         }
         Ok(Go::Follow(next))

@@ -53,18 +53,32 @@ impl Order {
 
     /// Whether the charge, as the provider shows it, tells that this was done.
     pub(crate) fn is_done_in(&self, charge: &Charge) -> bool {
-        let listed = |movements: &[Movement], ours: &str| movements.iter().any(|m| m.reference == ours || m.reference == ANY);
+        let listed = |movements: &[Movement], ours: &str, amount_minor: i64| {
+            movements.iter().any(|m| m.reference == ours || (m.reference == ANY && m.amount_minor == amount_minor))
+        };
         match self {
             Order::Authorize { .. } => charge.status != ChargeStatus::Processing,
-            Order::Capture { reference, .. } => listed(&charge.captures, reference),
-            Order::Void { .. } => charge.status == ChargeStatus::Voided,
-            Order::Refund { reference, .. } => listed(&charge.refunds, reference),
+            Order::Capture { reference, amount_minor, .. } => listed(&charge.captures, reference, *amount_minor),
+            // What ran out or was declined needs no void any more.
+            Order::Void { .. } => matches!(charge.status, ChargeStatus::Voided | ChargeStatus::Expired | ChargeStatus::Declined),
+            Order::Refund { reference, amount_minor, .. } => listed(&charge.refunds, reference, *amount_minor),
         }
+    }
+
+    /// Whether the charge tells that the provider could not do this after all.
+    pub(crate) fn has_failed_in(&self, charge: &Charge) -> bool {
+        matches!(self, Order::Refund { reference, .. } if charge.failed_refunds.contains(reference))
     }
 }
 
-/// The reference of a movement at a provider that keeps none and allows only one.
+/// The reference of a movement at a provider that keeps none and allows only one: it is ours when its amount is.
 pub(crate) const ANY: &str = "*";
+
+/// For how long a key is counted on, in milliseconds: providers keep one for a day at least, and would do an older request anew.
+const KEYS_MS: i64 = 23 * 3_600_000;
+
+/// The code of a refund that was taken on and could not be done.
+pub(crate) const REFUND_FAILED: &str = "refund_failed";
 
 /// Where a charge stands at its provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,9 +116,19 @@ pub(crate) struct Charge {
     pub refunded_minor: i64,
     /// Whether more can be captured.
     pub open: bool,
+    /// Whether a dispute is open.
     pub disputed: bool,
+    /// Whether one was won.
+    #[serde(default)]
+    pub dispute_won: bool,
+    /// What was given back by disputes that were lost; not among the refunds.
+    #[serde(default)]
+    pub lost_minor: i64,
     pub captures: Vec<Movement>,
     pub refunds: Vec<Movement>,
+    /// References of refunds that the provider had taken on, and could not do.
+    #[serde(default)]
+    pub failed_refunds: Vec<String>,
 }
 
 impl Charge {
@@ -133,6 +157,8 @@ pub(crate) enum Told {
     Refused { code: String },
     /// It was certainly not done: the provider is away, or takes no requests now.
     Outage { why: String },
+    /// It was certainly not done, by trouble of our own that says nothing of the provider.
+    NotAsked { why: String },
     /// Nobody can tell.
     Unknown { why: String },
 }
@@ -182,21 +208,27 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    /// Calls it. A read is sent again when the policy says so, and so is a write under a key that the provider honours; any other write only
-    /// when it was certainly not seen.
+    /// Calls it. A read is sent again when the policy says so; a write only when it was certainly not seen, whatever keys the provider
+    /// honours: between two attempts it may be done, and then "too many requests" to the second would read as certainly not done.
     async fn send(&self, request: Request) -> std::result::Result<Response, Failure> {
-        let keyed = request.headers.iter().any(|(name, _)| *name == "idempotency-key");
-        if request.method == Method::GET || (keyed && self.honours_keys) {
-            return self.client.send_repeatable(request).await;
-        }
-        self.client.send(request).await
+        if request.method == Method::GET { self.client.send_repeatable(request).await } else { self.client.send(request).await }
     }
 
     /// Asks it to do something. `order.reference()` is the idempotency key.
     pub(crate) async fn perform(&self, order: &Order) -> Told {
-        match self.kind {
+        let told = match self.kind {
             ProviderKind::Sandbox => sandbox::perform(self, order).await,
             ProviderKind::Stripe => stripe::perform(self, order).await,
+        };
+        match (order, told) {
+            // It may be refused because nothing is left to void: it ran out, or somebody voided it at the provider's own console.
+            (Order::Void { charge, .. }, Told::Refused { code }) => match self.retrieve(charge).await {
+                Found::Charge(charge) if order.is_done_in(&charge) => Told::Charge { charge },
+                Found::Charge(_) => Told::Refused { code },
+                Found::Absent => Told::Unknown { why: "the void was refused, and the charge is not shown".to_owned() },
+                Found::Unknown(why) => Told::Unknown { why },
+            },
+            (_, told) => told,
         }
     }
 
@@ -223,14 +255,16 @@ impl Adapter {
         }
     }
 
-    /// Learns what became of an order whose answer is missing: asks, and repeats the order under the same key where that is safe.
-    pub(crate) async fn resolve(&self, order: &Order, since: Timestamp) -> Told {
+    /// Learns what became of an order that was first asked for at `since` and whose answer is missing: asks, and repeats the order under the
+    /// same key where that is safe.
+    pub(crate) async fn resolve(&self, order: &Order, since: Timestamp, now: Timestamp) -> Told {
         match self.find(order, since).await {
+            Found::Charge(charge) if order.has_failed_in(&charge) => Told::Refused { code: REFUND_FAILED.to_owned() },
             Found::Charge(charge) if order.is_done_in(&charge) => Told::Charge { charge },
             Found::Unknown(why) => Told::Unknown { why },
-            Found::Charge(_) | Found::Absent if self.honours_keys => match self.perform(order).await {
-                // It was under way once: what is refused or away now says nothing of that.
-                Told::Outage { why } => Told::Unknown { why },
+            Found::Charge(_) | Found::Absent if self.honours_keys && now.ms_since(since) < KEYS_MS => match self.perform(order).await {
+                // It was under way once, and that nobody takes it now says nothing of that. A refusal does: it is the key's.
+                Told::Outage { why } | Told::NotAsked { why } => Told::Unknown { why },
                 told => told,
             },
             Found::Charge(_) | Found::Absent => Told::Unknown { why: "the provider doesn't know of it, or not yet".to_owned() },

@@ -17,11 +17,18 @@ struct Wire {
     captured_minor: i64,
     refunded_minor: i64,
     open: bool,
-    disputed: bool,
+    dispute: Option<WireDispute>,
     decline: Option<WireDecline>,
     action_url: Option<String>,
     captures: Vec<Movement>,
     refunds: Vec<Movement>,
+}
+
+#[derive(Deserialize)]
+struct WireDispute {
+    /// `open`, `won` or `lost`.
+    state: String,
+    amount_minor: i64,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +53,7 @@ struct RefusalCode {
 }
 
 fn charge(wire: Wire) -> Box<Charge> {
+    let dispute = |state: &str| wire.dispute.as_ref().filter(|dispute| dispute.state == state);
     Box::new(Charge {
         id: wire.id,
         reference: wire.reference,
@@ -56,9 +64,12 @@ fn charge(wire: Wire) -> Box<Charge> {
         captured_minor: wire.captured_minor,
         refunded_minor: wire.refunded_minor,
         open: wire.open,
-        disputed: wire.disputed,
+        disputed: dispute("open").is_some(),
+        dispute_won: dispute("won").is_some(),
+        lost_minor: dispute("lost").map_or(0, |dispute| dispute.amount_minor),
         captures: wire.captures,
         refunds: wire.refunds,
+        failed_refunds: Vec::new(),
     })
 }
 
@@ -101,6 +112,7 @@ pub(super) async fn perform(adapter: &Adapter, order: &Order) -> Told {
     };
     let response = match send(adapter, Method::POST, &path, Some(order.reference()), body).await {
         Ok(response) => response,
+        Err(Failure::Busy(why)) => return Told::NotAsked { why },
         Err(Failure::NotSent(why)) => return Told::Outage { why },
         Err(Failure::Unanswered(why)) => return Told::Unknown { why },
     };

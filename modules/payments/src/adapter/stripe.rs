@@ -1,6 +1,6 @@
 //! Stripe's HTTP API: PaymentIntents with manual capture, refunds, and its webhooks. Form-encoded, JSON answers.
 
-use super::{ANY, Adapter, Callback, Charge, ChargeStatus, Found, Movement, Order, Told, forged, malformed, out_of_time};
+use super::{ANY, Adapter, Callback, Charge, ChargeStatus, Found, Movement, Order, REFUND_FAILED, Told, forged, malformed, out_of_time};
 use bytes::Bytes;
 use client::{Failure, Method, Request, Response};
 use kernel::{Currency, Result, Timestamp};
@@ -48,6 +48,8 @@ struct Wire {
     #[serde(default)]
     metadata: HashMap<String, String>,
     next_action: Option<NextAction>,
+    /// Whole, where it was asked for so; otherwise its id.
+    latest_charge: Option<serde_json::Value>,
     last_payment_error: Option<WireError>,
 }
 
@@ -87,6 +89,19 @@ struct WireRefund {
     status: Option<String>,
     #[serde(default)]
     metadata: HashMap<String, String>,
+}
+
+impl WireRefund {
+    /// Whether the money did not go back after all, be it days later: a closed account, say.
+    fn has_failed(&self) -> bool {
+        matches!(self.status.as_deref(), Some("failed" | "canceled"))
+    }
+}
+
+#[derive(Deserialize)]
+struct WireDispute {
+    amount: i64,
+    status: String,
 }
 
 /// Stripe's amounts differ from ISO 4217 for a few currencies: ISK and UGX keep two decimals, MGA has none, and three decimals end in 0.
@@ -157,9 +172,9 @@ fn charge(wire: Wire, refunds: Vec<WireRefund>) -> Box<Charge> {
     };
     let captured_minor =
         if status == ChargeStatus::Captured { from_stripe(wire.amount_received.unwrap_or(wire.amount), currency) } else { 0 };
+    let (failed, refunds): (Vec<WireRefund>, Vec<WireRefund>) = refunds.into_iter().partition(WireRefund::has_failed);
     let refunds: Vec<Movement> = refunds
         .into_iter()
-        .filter(|refund| !matches!(refund.status.as_deref(), Some("failed" | "canceled")))
         .map(|mut refund| Movement {
             reference: refund.metadata.remove("reference").unwrap_or_default(),
             amount_minor: from_stripe(refund.amount, currency),
@@ -177,6 +192,8 @@ fn charge(wire: Wire, refunds: Vec<WireRefund>) -> Box<Charge> {
         refunded_minor: refunds.iter().map(|refund| refund.amount_minor).sum(),
         open: status == ChargeStatus::Authorized,
         disputed: false,
+        dispute_won: false,
+        lost_minor: 0,
         // A PaymentIntent is captured once, and doesn't keep our reference of that; what Stripe keeps is known from the settlement.
         captures: if captured_minor > 0 {
             vec![Movement { reference: ANY.to_owned(), amount_minor: captured_minor, fee_minor: 0 }]
@@ -184,6 +201,7 @@ fn charge(wire: Wire, refunds: Vec<WireRefund>) -> Box<Charge> {
             Vec::new()
         },
         refunds,
+        failed_refunds: failed.into_iter().filter_map(|mut refund| refund.metadata.remove("reference")).collect(),
     })
 }
 
@@ -249,7 +267,11 @@ pub(super) async fn perform(adapter: &Adapter, order: &Order) -> Told {
             let Some(amount) = to_stripe(*amount_minor, *currency) else { return unsayable() };
             let form = [("payment_intent", charge.clone()), ("amount", amount.to_string()), ("metadata[reference]", reference.clone())];
             match send(adapter, Method::POST, "/v1/refunds", Some(reference), &form).await {
+                Ok(response) if response.status == 200 && read::<WireRefund>(&response).is_ok_and(|refund| refund.has_failed()) => {
+                    Told::Refused { code: REFUND_FAILED.to_owned() }
+                }
                 Ok(response) if response.status == 200 => match retrieve(adapter, charge).await {
+                    Found::Charge(charge) if order.has_failed_in(&charge) => Told::Refused { code: REFUND_FAILED.to_owned() },
                     Found::Charge(charge) => Told::Charge { charge },
                     Found::Absent => Told::Unknown { why: "refunded, and yet gone".to_owned() },
                     Found::Unknown(why) => Told::Unknown { why },
@@ -294,8 +316,11 @@ fn declined(response: &Response, reference: &str, amount_minor: i64) -> Told {
             refunded_minor: 0,
             open: false,
             disputed: false,
+            dispute_won: false,
+            lost_minor: 0,
             captures: Vec::new(),
             refunds: Vec::new(),
+            failed_refunds: Vec::new(),
         }),
     };
     charge.status = ChargeStatus::Declined;
@@ -306,6 +331,7 @@ fn declined(response: &Response, reference: &str, amount_minor: i64) -> Told {
 fn not_done(answer: std::result::Result<Response, Failure>) -> Told {
     match answer {
         Ok(response) => refused(&response),
+        Err(Failure::Busy(why)) => Told::NotAsked { why },
         Err(Failure::NotSent(why)) => Told::Outage { why },
         Err(Failure::Unanswered(why)) => Told::Unknown { why },
     }
@@ -340,7 +366,7 @@ pub(super) async fn find(adapter: &Adapter, reference: &str, since: Timestamp) -
 }
 
 pub(super) async fn retrieve(adapter: &Adapter, id: &str) -> Found {
-    match send(adapter, Method::GET, &format!("/v1/payment_intents/{id}"), None, &[]).await {
+    match send(adapter, Method::GET, &format!("/v1/payment_intents/{id}?expand%5B%5D=latest_charge"), None, &[]).await {
         Ok(response) if response.status == 200 => match read(&response) {
             Ok(wire) => with_refunds(adapter, wire).await,
             Err(why) => Found::Unknown(why),
@@ -351,19 +377,43 @@ pub(super) async fn retrieve(adapter: &Adapter, id: &str) -> Found {
     }
 }
 
+/// With what else is known of a charge that was captured: its refunds, and its disputes when it has any.
 async fn with_refunds(adapter: &Adapter, wire: Wire) -> Found {
     if wire.status != "succeeded" {
         return Found::Charge(charge(wire, Vec::new()));
     }
-    let path = format!("/v1/refunds?payment_intent={}&limit=100", wire.id);
-    match send(adapter, Method::GET, &path, None, &[]).await {
-        Ok(response) if response.status == 200 => match read::<List<WireRefund>>(&response) {
-            Ok(list) => Found::Charge(charge(wire, list.data)),
-            Err(why) => Found::Unknown(why),
-        },
-        Ok(response) => Found::Unknown(format!("status {}", response.status)),
-        Err(failure) => Found::Unknown(failure.to_string()),
+    let (id, currency) = (wire.id.clone(), wire.currency.as_deref().unwrap_or_default().to_ascii_uppercase());
+    let disputed = wire.latest_charge.as_ref().is_some_and(|charge| charge["disputed"] == true);
+    let refunds = match list_of::<WireRefund>(adapter, "refunds", &id).await {
+        Ok(refunds) => refunds,
+        Err(why) => return Found::Unknown(why),
+    };
+    let mut charge = charge(wire, refunds);
+    if disputed {
+        match list_of::<WireDispute>(adapter, "disputes", &id).await {
+            Ok(disputes) => contest(&mut charge, &disputes, &currency),
+            Err(why) => return Found::Unknown(why),
+        }
     }
+    Found::Charge(charge)
+}
+
+/// What a PaymentIntent has of these, up to 100.
+async fn list_of<T: DeserializeOwned>(adapter: &Adapter, what: &str, id: &str) -> std::result::Result<Vec<T>, String> {
+    let path = format!("/v1/{what}?payment_intent={id}&limit=100");
+    match send(adapter, Method::GET, &path, None, &[]).await {
+        Ok(response) if response.status == 200 => read::<List<T>>(&response).map(|list| list.data),
+        Ok(response) => Err(format!("status {}", response.status)),
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
+/// An inquiry (`warning_...`) moves no money, and is none yet.
+fn contest(charge: &mut Charge, disputes: &[WireDispute], currency: &str) {
+    charge.disputed = disputes.iter().any(|dispute| matches!(dispute.status.as_str(), "needs_response" | "under_review"));
+    charge.dispute_won = disputes.iter().any(|dispute| dispute.status == "won");
+    charge.lost_minor =
+        disputes.iter().filter(|dispute| dispute.status == "lost").map(|dispute| from_stripe(dispute.amount, currency)).sum();
 }
 
 #[derive(Deserialize)]
@@ -379,7 +429,8 @@ struct EventData {
 
 #[derive(Deserialize)]
 struct EventObject {
-    id: String,
+    /// Not every object has one: a balance has none.
+    id: Option<String>,
     payment_intent: Option<String>,
 }
 
@@ -412,7 +463,7 @@ pub(super) fn callback(adapter: &Adapter, header: &dyn Fn(&str) -> String, body:
     }
     let event: Event = serde_json::from_slice(body).map_err(|_| malformed())?;
     let object = event.data.object;
-    let charge = if object.id.starts_with("pi_") { Some(object.id) } else { object.payment_intent };
+    let charge = object.id.filter(|id| id.starts_with("pi_")).or(object.payment_intent);
     Ok(charge.map(|charge| Callback { event_id: event.id, charge }))
 }
 
@@ -467,6 +518,30 @@ mod tests {
         assert_eq!(of("requires_payment_method", none()).status, ChargeStatus::Processing);
         assert_eq!(of("canceled", none()).status, ChargeStatus::Voided);
         let part = of("succeeded", serde_json::json!({ "amount_received": 400 }));
+        // It keeps no reference of a capture, so the amount says whether one is ours.
+        let capture = |amount_minor: i64| {
+            let currency = "EUR".parse().expect("a currency");
+            Order::Capture { charge: "pi_1".into(), reference: "pop_1".into(), amount_minor, currency, last: true }
+        };
+        assert!(capture(400).is_done_in(&part) && !capture(300).is_done_in(&part));
+        let disputes = |words: &[&str]| {
+            let of = |word: &&str| WireDispute { amount: 300, status: (*word).to_owned() };
+            let json = serde_json::json!({ "id": "pi_1", "status": "succeeded", "amount": 1000, "currency": "eur" });
+            let mut contested = charge(wire(json), Vec::new());
+            contest(&mut contested, &words.iter().map(of).collect::<Vec<_>>(), "EUR");
+            (contested.disputed, contested.dispute_won, contested.lost_minor)
+        };
+        assert_eq!(disputes(&["warning_needs_response"]), (false, false, 0));
+        assert_eq!(disputes(&["needs_response"]), (true, false, 0));
+        assert_eq!(disputes(&["lost", "under_review"]), (true, false, 300));
+        assert_eq!(disputes(&["won", "lost", "lost"]), (false, true, 600));
+        let refund = |status: &str| -> WireRefund {
+            let json = serde_json::json!({ "amount": 100, "status": status, "metadata": { "reference": status } });
+            serde_json::from_value(json).expect("a refund")
+        };
+        let json = serde_json::json!({ "id": "pi_1", "status": "succeeded", "amount": 1000, "currency": "eur" });
+        let refunded = charge(wire(json), ["pending", "succeeded", "failed", "canceled"].map(refund).into());
+        assert_eq!((refunded.refunded_minor, refunded.failed_refunds), (200, vec!["failed".to_owned(), "canceled".to_owned()]));
         assert_eq!((part.status, part.captured_minor, part.open), (ChargeStatus::Captured, 400, false));
         let action = of(
             "requires_action",

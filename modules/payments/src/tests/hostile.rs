@@ -53,7 +53,7 @@ struct Run {
 }
 
 fn rank(state: &str) -> u32 {
-    let order = ["initiated", "requires_action", "authorized", "partly_captured", "captured", "settled", "partly_refunded", "disputed"];
+    let order = ["initiated", "requires_action", "authorized", "partly_captured", "captured", "partly_refunded", "disputed"];
     order.iter().position(|known| *known == state).map_or(99, |rank| rank as u32)
 }
 

@@ -175,9 +175,9 @@ async fn speaks_stripe() {
     assert_eq!(charge(adapter.perform(&refund("pop_3", 1_000)).await).refunded_minor, 5_000);
 
     // It ignores idempotency keys: what is in doubt is asked about, and not done again.
-    let again = charge(adapter.resolve(&part, since).await);
+    let again = charge(adapter.resolve(&part, since, since).await);
     assert_eq!(again.refunded_minor, 5_000);
-    assert!(matches!(adapter.resolve(&authorize("pay_never-1", &good, 1), since).await, Told::Unknown { .. }));
+    assert!(matches!(adapter.resolve(&authorize("pay_never-1", &good, 1), since, since).await, Told::Unknown { .. }));
 
     // Void.
     let voided = charge(adapter.perform(&authorize("pay_b-1", &good, 700)).await);

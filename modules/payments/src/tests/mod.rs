@@ -1,8 +1,10 @@
 //! Tests of this module: rules as tables and properties, stories over HTTP with a provider that misbehaves, and many seeded runs.
 
+mod fakestripe;
 mod hostile;
 mod localstripe;
 mod merchants;
+mod mishaps;
 mod rules;
 mod settlement;
 mod stories;

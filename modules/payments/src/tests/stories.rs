@@ -374,7 +374,7 @@ VALUES ($1, $2, 1, 'failed', FALSE, FALSE, 10000, 'EUR', 0, 0, 0, 0, 0, 'card', 
         assert!(!String::from_utf8_lossy(&list.body).contains("sk_sandbox"));
         let provider = format!("/api/v1/payments/providers/{}", world.psp.id);
         let add = |url: &str| json!({ "name": "x", "kind": "stripe", "base_url": url, "api_key": "sk_x" });
-        for url in ["http://127.0.0.1.evil.example", "http://127.0.0.1:80@evil.example", "https://internal.example", "http://127.0.0.1:80x/"] {
+        for url in ["http://127.0.0.1.evil.example", "http://127.0.0.1:80@evil.example", "https://internal.example", "http://127.0.0.1:80x/", "http://127.0.0.1/a/../b", "http://127.0.0.1/%2e%2e/b", "http://127.0.0.1/./b"] {
             let refused = world.acme.post("/api/v1/payments/providers").json(&add(url)).send().await.expect_problem(400, "request.invalid");
             assert!(refused.names_field("base_url"), "{url}");
         }

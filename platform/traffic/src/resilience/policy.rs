@@ -428,10 +428,51 @@ fn is_failure(error: &Error) -> bool {
 /// Names of dependencies that have a policy, and metrics, of their own.
 pub const MAX_POLICIES: usize = 256;
 
+/// What is usual, with what differs from it.
+fn laid_over(d: &PolicyConfig, own: &toml::Table) -> Result<PolicyConfig, String> {
+    let b = &d.breaker;
+    let number = |value: u64| toml::Value::Integer(value as i64);
+    let mut breaker: toml::Table = [
+        ("failures", u64::from(b.failures)),
+        ("failure_percent", u64::from(b.failure_percent)),
+        ("least_calls", u64::from(b.least_calls)),
+        ("window_ms", b.window_ms),
+        ("open_ms", b.open_ms),
+        ("probes", u64::from(b.probes)),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), number(value)))
+    .collect();
+    let mut all: toml::Table = [
+        ("timeout_ms", d.timeout_ms),
+        ("attempts", u64::from(d.attempts)),
+        ("pause_ms", d.pause_ms),
+        ("longest_pause_ms", d.longest_pause_ms),
+        ("retry_percent", u64::from(d.retry_percent)),
+        ("retry_reserve", u64::from(d.retry_reserve)),
+        ("bulkhead", u64::from(d.bulkhead)),
+        ("bulkhead_wait_ms", d.bulkhead_wait_ms),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), number(value)))
+    .collect();
+    for (key, value) in own {
+        match (key.as_str(), value) {
+            ("breaker", toml::Value::Table(own)) => breaker.extend(own.clone()),
+            (_, value) => _ = all.insert(key.clone(), value.clone()),
+        }
+    }
+    all.entry("breaker").or_insert(toml::Value::Table(breaker));
+    let config: PolicyConfig = all.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+    config.check().map_err(str::to_owned)?;
+    Ok(config)
+}
+
 /// The policies of all dependencies.
 pub struct Policies {
     default: PolicyConfig,
-    own: HashMap<String, PolicyConfig>,
+    /// What the configuration says of a dependency: it is laid over what is usual for that one.
+    own: HashMap<String, toml::Table>,
     made: Mutex<HashMap<String, Arc<Policy>>>,
     rng: Arc<dyn Rng>,
     families: Families,
@@ -450,7 +491,8 @@ impl Policies {
         Policies { default: PolicyConfig::default(), own: HashMap::new(), made: Mutex::default(), rng, families: Families::default() }
     }
 
-    /// Policies out of TOML: `[default]`, and `[dependency.NAME]` with what differs from it. `name` is what errors call the text.
+    /// Policies out of TOML: `[default]`, and `[dependency.NAME]` with what differs from what is usual for it. `name` is what errors call
+    /// the text.
     /// Errors: `dependency.invalid_policy`, with the line.
     pub fn parse(name: &str, text: &str, rng: Arc<dyn Rng>) -> Result<Policies> {
         let wrong = |at: usize, why: &str| {
@@ -465,51 +507,11 @@ impl Policies {
         }
         for (dependency, own) in raw.dependency {
             let at = own.span().start;
-            let config = policies.with(own.into_inner()).map_err(|why| wrong(at, &format!("{dependency}: {why}")))?;
-            policies.own.insert(dependency, config);
+            let own = own.into_inner();
+            laid_over(&policies.default, &own).map_err(|why| wrong(at, &format!("{dependency}: {why}")))?;
+            policies.own.insert(dependency, own);
         }
         Ok(policies)
-    }
-
-    /// The default with what differs from it.
-    fn with(&self, own: toml::Table) -> Result<PolicyConfig, String> {
-        let d = &self.default;
-        let b = &d.breaker;
-        let number = |value: u64| toml::Value::Integer(value as i64);
-        let mut breaker: toml::Table = [
-            ("failures", u64::from(b.failures)),
-            ("failure_percent", u64::from(b.failure_percent)),
-            ("least_calls", u64::from(b.least_calls)),
-            ("window_ms", b.window_ms),
-            ("open_ms", b.open_ms),
-            ("probes", u64::from(b.probes)),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), number(value)))
-        .collect();
-        let mut all: toml::Table = [
-            ("timeout_ms", d.timeout_ms),
-            ("attempts", u64::from(d.attempts)),
-            ("pause_ms", d.pause_ms),
-            ("longest_pause_ms", d.longest_pause_ms),
-            ("retry_percent", u64::from(d.retry_percent)),
-            ("retry_reserve", u64::from(d.retry_reserve)),
-            ("bulkhead", u64::from(d.bulkhead)),
-            ("bulkhead_wait_ms", d.bulkhead_wait_ms),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), number(value)))
-        .collect();
-        for (key, value) in own {
-            match (key.as_str(), value) {
-                ("breaker", toml::Value::Table(own)) => breaker.extend(own),
-                (_, value) => _ = all.insert(key, value),
-            }
-        }
-        all.entry("breaker").or_insert(toml::Value::Table(breaker));
-        let config: PolicyConfig = all.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
-        config.check().map_err(str::to_owned)?;
-        Ok(config)
     }
 
     /// The policy of a dependency, the same for all who ask.
@@ -517,15 +519,17 @@ impl Policies {
         self.of_kind(dependency, dependency, self.default)
     }
 
-    /// The policy of one of several dependencies of a kind, such as a payment provider's host: what the configuration says of it, of its kind,
-    /// or else `usual`. Beyond [`MAX_POLICIES`] names those of a kind share one.
+    /// The policy of one of several dependencies of a kind, such as a payment provider's host: what the configuration says of it, or else of
+    /// its kind, laid over `usual`. Beyond [`MAX_POLICIES`] names those of a kind share one.
     pub fn of_kind(&self, dependency: &str, kind: &str, usual: PolicyConfig) -> Arc<Policy> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let dependency = if made.len() < MAX_POLICIES || made.contains_key(dependency) { dependency } else { kind };
         if let Some(policy) = made.get(dependency) {
             return policy.clone();
         }
-        let config = self.own.get(dependency).or(self.own.get(kind)).copied().unwrap_or(usual);
+        let own = self.own.get(dependency).or(self.own.get(kind));
+        // It was found to fit when it was read, and no bound of it depends on what it is laid over.
+        let config = own.map_or(usual, |own| laid_over(&usual, own).unwrap_or(usual));
         let policy = Arc::new(Policy::new(dependency, config, self.rng.clone(), &self.families));
         made.insert(dependency.to_owned(), policy.clone());
         policy

@@ -243,6 +243,16 @@ fn policies_are_read_from_toml() {
     assert_eq!((other.config().timeout_ms, other.config().attempts, other.config().breaker.failures), (700, 3, 5));
     assert_eq!((mail.config().timeout_ms, mail.config().attempts, mail.config().breaker.failures), (700, 7, 2));
     assert_eq!(mail.config().breaker.open_ms, 30_000);
+    // What is said of one is laid over what is usual for it.
+    let usual = PolicyConfig { attempts: 1, bulkhead: 9, ..PolicyConfig::default() };
+    let bank = policies.of_kind("mail", "mail", usual);
+    assert_eq!(bank.config().attempts, 7, "the same for all who ask");
+    let policies = self::policies("[default]\ntimeout_ms = 700\n[dependency.bank]\nbulkhead = 2\nbreaker = { failures = 2 }\n");
+    let usual = PolicyConfig { breaker: BreakerConfig { open_ms: 1, ..usual.breaker }, ..usual };
+    for name in ["bank", "bank.one"] {
+        let bank = *policies.of_kind(name, "bank", usual).config();
+        assert_eq!(bank, PolicyConfig { bulkhead: 2, breaker: BreakerConfig { failures: 2, ..usual.breaker }, ..usual });
+    }
     let text = include_str!("../../../../docs/traffic.md");
     let example = text
         .split("```toml\n")

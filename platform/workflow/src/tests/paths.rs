@@ -381,6 +381,18 @@ async fn a_transaction_that_fails_is_tried_again_without_calling_again() {
         rest(&runner).await;
         assert_eq!(fixture.saga(tenant(1), FRAGILE, "error").await.status, Status::Done);
         assert_eq!(world.calls("book"), 6, "each flight and hotel once");
+        // Cancelled while its answer could not be written down: that is heard nevertheless, and only then undone.
+        let panicked = fixture.saga(tenant(1), FRAGILE, "panic").await;
+        assert!(fixture.cancel(tenant(1), FRAGILE, "panic").await);
+        rest(&runner).await;
+        let saga = fixture.saga(tenant(1), FRAGILE, "panic").await;
+        assert_eq!((saga.status, saga.phase.as_str(), saga.id), (Status::Parked, "answer", panicked.id), "still unheard");
+        fixture.store.write(tenant(1), mark, ("panic", -2)).await.expect("it can be marked");
+        act(&fixture.store, Some(tenant(1)), 0, saga.id, Act::Retry).await.expect("it can be retried");
+        rest(&runner).await;
+        assert_eq!(fixture.saga(tenant(1), FRAGILE, "panic").await.status, Status::Cancelled);
+        let booked = fixture.booked(tenant(1), "panic").await;
+        assert_eq!((booked["hotel"], booked["flight"]), (1, 0), "what happened was heard");
         runner.stop().await;
     })
     .await;
