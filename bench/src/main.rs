@@ -3,6 +3,7 @@
 mod http;
 mod ledger_bench;
 mod limits;
+mod limits_redis;
 mod measure;
 mod overload;
 mod peers;
@@ -31,6 +32,8 @@ enum Bench {
     Tenants(tenants::Options),
     /// Rate limits in process: a check of four levels on a million keys, with governor as the peer.
     Limits(limits::Options),
+    /// Rate limits on Redis: three processes and one redis-server of the run's own.
+    LimitsRedis(limits_redis::Options),
     /// What one tenant's flood of orders costs nine others, through the whole HTTP path in process.
     Fairness(overload::FairnessOptions),
     /// What three times as many orders as can be placed cost those that are, through the whole HTTP path in process.
@@ -45,6 +48,7 @@ fn main() {
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),
+        Bench::LimitsRedis(options) => limits_redis::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),
         Bench::Overload(options) => runtime.block_on(overload::overload(options)),
     }

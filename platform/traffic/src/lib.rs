@@ -6,7 +6,11 @@
 
 mod address;
 mod algorithm;
+mod country;
+mod hash;
+mod lease;
 mod limiter;
+mod redis_link;
 pub mod resilience;
 mod rules;
 mod shared;
@@ -15,7 +19,8 @@ mod watch;
 
 pub use address::{Network, Networks, client, owner, plain};
 pub use algorithm::{Algorithm, Log, MAX_DELAY_US, MAX_LOG, MAX_PER_US, Quota, State, Verdict};
+pub use country::Countries;
 pub use limiter::{Decision, Level, LimitedKey, Limiter, LimiterConfig, OpenConnection, Outcome, Rules, Take};
 pub use rules::{DEFAULT_RULES, GENEROUS_RULES, Headers, Rule, RuleFile, Subject, WhenAway};
-pub use shared::SharedConfig;
+pub use shared::{SharedConfig, check_redis_url, shared_script};
 pub use watch::watch;
