@@ -181,7 +181,9 @@ impl Limiter {
         let now_us = desk.now_us();
         let wall_us = self.now_us();
         let mut decision = Decision::new(Outcome::Admitted, wall_us);
-        let mut loans: SmallVec<[(u8, u8, usize, Loan, u64); 6]> = SmallVec::new();
+        // The lookup, its held set, the slot there, what the loan is then, and until when.
+        type Taken = (u8, u8, usize, Loan, u64);
+        let mut loans: SmallVec<[Taken; 6]> = SmallVec::new();
         let mut wants: SmallVec<[(Want, bool); 6]> = SmallVec::new();
         let (mut at, mut missing, mut longest) = (0_usize, false, 0);
         for (place, index) in &order {

@@ -173,7 +173,7 @@ impl<'r> Decision<'r> {
     }
 
     /// What a level has left, and after how many microseconds all of it is there again.
-    pub fn left(&self, level: &Level<'r>) -> (u32, u64) {
+    pub fn left(&self, level: &Level<'_>) -> (u32, u64) {
         level.quota.left(level.state, self.now_us)
     }
 

@@ -332,7 +332,8 @@ impl Shared {
 
     /// As [`Shared::ask`], each slot by itself; if one refuses, the others are given back what they took.
     async fn ask_by_slot(&self, rules: &Rules, lookups: &[Lookup<'_>], keys: &[String], now_us: u64) -> Option<Vec<i64>> {
-        let mut slots: SmallVec<[(&str, SmallVec<[usize; 6]>); 6]> = SmallVec::new();
+        type Levels = SmallVec<[usize; 6]>;
+        let mut slots: SmallVec<[(&str, Levels); 6]> = SmallVec::new();
         for (at, key) in keys.iter().enumerate() {
             match slots.iter_mut().find(|(slot, _)| *slot == tag(key)) {
                 Some((_, levels)) => levels.push(at),

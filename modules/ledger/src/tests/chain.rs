@@ -76,12 +76,13 @@ testkit::both_engines! {
         let head = report.head.unwrap();
 
         // Each edit, and what tells of it.
-        let edits: Vec<(&str, Box<dyn Fn(&mut Vec<Value>)>)> = vec![
+        type Edit = Box<dyn Fn(&mut Vec<Value>)>;
+        let edits: Vec<(&str, Edit)> = vec![
             ("are not those of seal", Box::new({ let at = of("transaction")[1]; move |l| l[at]["transaction"]["description"] = json!("another") })),
             ("are not those of seal", Box::new({ let at = of("transaction")[1]; move |l| l[at]["transaction"]["effective_at"] = json!("2020-01-01T00:00:00Z") })),
             ("does not sum to zero", Box::new({ let at = of("transaction")[0]; move |l| l[at]["transaction"]["postings"][0]["amount_minor"] = json!(1_001) })),
-            ("are not those of seal", Box::new({ let at = of("transaction")[0]; move |l| for side in 0..2 { l[at]["transaction"]["postings"][side]["amount_minor"] = json!(1_001); } })),
-            ("do not give the trial balance", Box::new({ let at = of("transaction")[15]; move |l| for side in 0..2 { l[at]["transaction"]["postings"][side]["amount_minor"] = json!(1_001); } })),
+            ("are not those of seal", Box::new({ let at = of("transaction")[0]; move |l| for side in ["/0", "/1"] { l[at]["transaction"]["postings"].pointer_mut(side).unwrap()["amount_minor"] = json!(1_001); } })),
+            ("do not give the trial balance", Box::new({ let at = of("transaction")[15]; move |l| for side in ["/0", "/1"] { l[at]["transaction"]["postings"].pointer_mut(side).unwrap()["amount_minor"] = json!(1_001); } })),
             ("is not in order", Box::new({ let at = of("transaction")[6]; move |l| l.swap(at, at + 1) })),
             ("are not those of seal", Box::new({ let at = of("transaction")[6]; move |l| { l.remove(at); } })),
             ("are missing", Box::new({ let at = of("transaction")[14]; move |l| { l.drain(at..=at + 5); } })),

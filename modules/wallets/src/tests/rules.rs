@@ -17,7 +17,8 @@ fn of(known: &[(Feature, i64)]) -> Features {
 /// What the built-in policy makes of it, and with which reasons of its rules.
 #[test]
 fn the_built_in_rules() {
-    let cases: &[(&str, &[(Feature, i64)], Verdict, &[&str])] = &[
+    type Case = (&'static str, &'static [(Feature, i64)], Verdict, &'static [&'static str]);
+    let cases: &[Case] = &[
         ("a small one to a friend", &[(Amount, 1_000), (SentLastHour, 1), (SentToday, 1)], Verdict::Allow, &[]),
         ("a first one", &[(Amount, 2_000), (NewPayee, 1), (NewPayeesToday, 1), (YoungWallet, 1)], Verdict::Allow, &[]),
         (
@@ -174,7 +175,8 @@ fn ibans_have_check_digits() {
 
 #[test]
 fn policies_are_checked() {
-    let wrong: &[(&str, fn(&mut Policy))] = &[
+    type Spoil = fn(&mut Policy);
+    let wrong: &[(&str, Spoil)] = &[
         ("levels", |policy| policy.levels.clear()),
         ("levels[1].level", |policy| policy.levels[1].level = 0),
         ("levels[0].otherwise.per_day_minor", |policy| policy.levels[0].otherwise.per_day_minor = Some(-1)),
