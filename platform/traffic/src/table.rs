@@ -1,41 +1,117 @@
-//! What is remembered of the keys, in a memory that never grows: sets of five entries, each set with its own lock.
+//! What is remembered of the keys, in a memory that never grows: sets of three entries, each set with its own lock.
 //!
 //! A key's set and its tag come from a keyed hash whose key nobody outside knows, so that nobody can choose keys that meet in one set.
 //! When a set is full, the entry that matters least goes: one that is as good as new, or else the one with the least `weight`, which is
 //! how long it will be remembered times how much of its quota is used. So a flood of new keys, each hardly used, drives out others of its
-//! kind and never a key that is at its limit: to be forgotten, five keys that are used up further would have to meet in the same set, and
-//! to bring that about costs about as many admitted requests as five whole tables of quotas hold. An entry that is lost gives its key back
-//! what it had used; `evictions` counts these.
+//! kind, and a key at its limit only where two others that are used up further are in its set already. Nobody can choose that: to bring it
+//! about for a certain key takes about as many admitted requests as two thirds of the table's keys have quota. An entry that is lost gives
+//! its key back what it had used; `evictions` counts these.
 
 use crate::algorithm::{Log, Quota, State};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU16, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Entries of a set: with the lock they fill two lines of the processor's cache.
-const WAYS: usize = 5;
+/// Entries of a set: with the lock they fill one line of the processor's cache.
+const WAYS: usize = 3;
 /// Logs of a set.
 const LOG_WAYS: usize = 8;
 /// A level in the same set as others finds no place at worst; then it is decided and not remembered.
 pub(crate) const NO_PLACE: usize = usize::MAX;
+/// So often a thread looks at a lock before it lets others run. A lock is held for a fraction of a microsecond, never while waiting.
+const SPINS: u32 = 100;
 
-/// An entry: 48 bits of the key's hash, 8 of the quota's version, 8 of how much is used; and the state.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Entry {
-    tag: u64,
-    state: State,
+/// Moments are kept modulo this, about nine years, and read as the one next to now.
+const MOMENTS: u64 = 1 << 48;
+
+/// Three entries behind a lock of one word, so that a set is locked with one locked instruction and unlocked with a plain write. The other
+/// words are only touched by whoever holds the lock; they are atomics so that this needs no `unsafe`, and cost what plain words cost.
+///
+/// An entry has 40 bits of the key's hash: a mark of 32, four beside the moment and four beside the word. Those and the set's place tell
+/// keys apart: that one is taken for another happens once in 10^11 looks.
+#[repr(align(64))]
+#[derive(Default)]
+struct Set {
+    lock: AtomicU16,
+    /// Nobody reads it: see [`Table::touch`].
+    touched: AtomicU16,
+    marks: [AtomicU32; WAYS],
+    /// When it is as good as new: 48 bits; the quota's version: 6; how much is used: 6; hash: 4. Zero: no entry.
+    moments: [AtomicU64; WAYS],
+    /// The state's word in 60 bits, its halves being below 2^30; hash: 4.
+    words: [AtomicU64; WAYS],
 }
 
-const HASH: u64 = !0 << 16;
+/// A moment out of its 48 bits.
+#[inline]
+fn moment(bits: u64, now_us: u64) -> u64 {
+    // As far from now as the bits say, before or after.
+    let ahead = (bits.wrapping_sub(now_us) << 16) as i64 >> 16;
+    now_us.saturating_add_signed(ahead)
+}
 
-impl Entry {
-    fn weight(&self, now_us: u64) -> u64 {
-        self.state.until_us.saturating_sub(now_us).saturating_mul(1 + (self.tag & 0xff))
+impl Set {
+    /// How long an entry will still count.
+    #[inline]
+    fn ahead(&self, slot: usize, now_us: u64) -> u64 {
+        let packed = self.moments[slot].load(Relaxed);
+        if packed == 0 { 0 } else { moment(packed >> 16, now_us).saturating_sub(now_us) }
+    }
+
+    fn weight(&self, slot: usize, now_us: u64) -> u64 {
+        let used = self.moments[slot].load(Relaxed) >> 4 & 0x3f;
+        self.ahead(slot, now_us).saturating_mul(1 + used)
+    }
+
+    #[inline(always)]
+    fn find(&self, hash: u64, now_us: u64) -> Option<Found> {
+        let slot = self.marks.iter().position(|mark| mark.load(Relaxed) == (hash >> 32) as u32)?;
+        let (packed, word) = (self.moments[slot].load(Relaxed), self.words[slot].load(Relaxed));
+        if packed == 0 || packed & 0xf != hash >> 28 & 0xf || word & 0xf != hash >> 24 & 0xf {
+            return None;
+        }
+        let state = State { until_us: moment(packed >> 16, now_us), word: (word >> 34) << 32 | (word >> 4 & 0x3fff_ffff) };
+        Some(Found { slot, version: (packed >> 10 & 0x3f) as u8, state })
+    }
+
+    #[inline]
+    fn put(&self, slot: usize, hash: u64, version: u8, used: u8, state: State) {
+        self.marks[slot].store((hash >> 32) as u32, Relaxed);
+        let packed = (state.until_us % MOMENTS) << 16 | u64::from(version) << 10 | u64::from(used >> 2) << 4 | (hash >> 28 & 0xf);
+        self.moments[slot].store(packed, Relaxed);
+        let word = (state.word >> 32) << 30 | (state.word & 0x3fff_ffff);
+        self.words[slot].store(word << 4 | (hash >> 24 & 0xf), Relaxed);
+    }
+
+    #[inline]
+    fn lock(&self) -> LockedSet<'_> {
+        if self.lock.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+            self.wait();
+        }
+        LockedSet(self)
+    }
+
+    #[cold]
+    fn wait(&self) {
+        let mut spins = 0;
+        while self.lock.compare_exchange_weak(0, 1, Acquire, Relaxed).is_err() {
+            spins += 1;
+            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
     }
 }
 
-#[repr(align(128))]
-#[derive(Default)]
-struct Set(Mutex<[Entry; WAYS]>);
+/// Unlocks when it goes, after a panic too: that can't leave a set half changed, since each entry is written at once.
+pub(crate) struct LockedSet<'a>(&'a Set);
+
+impl Drop for LockedSet<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.lock.store(0, Release);
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct LogEntry {
@@ -60,9 +136,17 @@ pub(crate) struct Place {
     set: u32,
 }
 
+impl Place {
+    /// In the order of places; below 2^33.
+    #[inline]
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.in_logs) << 32 | u64::from(self.set)
+    }
+}
+
 /// A locked set.
 pub(crate) enum Held<'a> {
-    Set(MutexGuard<'a, [Entry; WAYS]>),
+    Set(LockedSet<'a>),
     Logs(MutexGuard<'a, Vec<LogEntry>>),
 }
 
@@ -96,7 +180,7 @@ impl Table {
 
     /// How many keys are remembered at `now_us`, counted by walking over all of them.
     pub(crate) fn live(&self, now_us: u64) -> u64 {
-        let in_set = |set: &Set| lock(&set.0).iter().filter(|entry| entry.state.until_us > now_us).count();
+        let in_set = |set: &Set| (0..WAYS).filter(|slot| set.ahead(*slot, now_us) > 0).count();
         let in_logs = |logs: &Mutex<Vec<LogEntry>>| lock(logs).iter().filter(|entry| entry.until_us > now_us).count();
         (self.sets.iter().map(in_set).sum::<usize>() + self.logs.iter().map(in_logs).sum::<usize>()) as u64
     }
@@ -104,23 +188,24 @@ impl Table {
     pub(crate) fn place(&self, hash: u64, quota: &Quota) -> Place {
         let in_logs = quota.algorithm == crate::Algorithm::SlidingLog;
         let sets = if in_logs { self.logs.len() } else { self.sets.len() } as u64;
-        // The bits that are not in the tag come first, so that set and tag together tell as much as they can.
-        let bits = u64::from((hash as u32).rotate_left(16));
+        // The bits that are not in the entry come first, so that set and entry together tell as much as they can.
+        let bits = u64::from((hash as u32).rotate_left(8));
         Place { in_logs, set: ((bits * sets) >> 32) as u32 }
     }
 
-    /// Brings the set's memory near before it is locked: several of these overlap, several locks do not.
+    /// Has the set's memory fetched while other work goes on, so that several fetches overlap. A write does not wait for its line, which a
+    /// read would and which locking one after the other does.
     #[inline]
     pub(crate) fn touch(&self, place: Place) {
         if !place.in_logs {
-            std::hint::black_box(self.sets[place.set as usize].0.is_poisoned());
+            self.sets[place.set as usize].touched.store(0, Relaxed);
         }
     }
 
     /// Locks a set. Whoever locks several does so in the order of [`Place`].
     #[inline]
     pub(crate) fn lock(&self, place: Place) -> Held<'_> {
-        if place.in_logs { Held::Logs(lock(&self.logs[place.set as usize])) } else { Held::Set(lock(&self.sets[place.set as usize].0)) }
+        if place.in_logs { Held::Logs(lock(&self.logs[place.set as usize])) } else { Held::Set(self.sets[place.set as usize].lock()) }
     }
 
     pub(crate) fn count_eviction(&self) {
@@ -135,13 +220,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Held<'_> {
     /// The key's own entry.
-    #[inline]
-    pub(crate) fn find(&self, hash: u64) -> Option<Found> {
+    #[inline(always)]
+    pub(crate) fn find(&self, hash: u64, now_us: u64) -> Option<Found> {
         match self {
-            Held::Set(entries) => {
-                let slot = entries.iter().position(|entry| (entry.tag ^ hash) & HASH == 0 && entry.state.until_us > 0)?;
-                Some(Found { slot, version: (entries[slot].tag >> 8) as u8, state: entries[slot].state })
-            }
+            Held::Set(LockedSet(set)) => set.find(hash, now_us),
             Held::Logs(logs) => {
                 let slot = logs.iter().position(|entry| entry.hash == hash)?;
                 Some(Found { slot, version: logs[slot].version, state: State::default() })
@@ -154,9 +236,9 @@ impl Held<'_> {
     pub(crate) fn victim(&self, taken: u8, now_us: u64) -> (usize, bool) {
         let free = |slot: &usize| taken & (1 << slot) == 0;
         match self {
-            Held::Set(entries) => {
-                let least = (0..WAYS).filter(free).min_by_key(|slot| entries[*slot].weight(now_us));
-                least.map_or((NO_PLACE, true), |slot| (slot, entries[slot].state.until_us > now_us))
+            Held::Set(LockedSet(set)) => {
+                let least = (0..WAYS).filter(free).min_by_key(|slot| set.weight(*slot, now_us));
+                least.map_or((NO_PLACE, true), |slot| (slot, set.ahead(slot, now_us) > 0))
             }
             Held::Logs(logs) => {
                 if logs.len() < LOG_WAYS {
@@ -174,8 +256,8 @@ impl Held<'_> {
     /// Writes an entry whole.
     #[inline]
     pub(crate) fn put(&mut self, slot: usize, hash: u64, version: u8, used: u8, state: State) {
-        if let Held::Set(entries) = self {
-            entries[slot] = Entry { tag: hash & HASH | u64::from(version) << 8 | u64::from(used), state };
+        if let Held::Set(LockedSet(set)) = self {
+            set.put(slot, hash, version, used, state);
         }
     }
 
@@ -216,30 +298,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_fills_two_cache_lines() {
-        assert_eq!(std::mem::size_of::<Set>(), 128);
+    fn a_set_fills_one_cache_line() {
+        assert_eq!(std::mem::size_of::<Set>(), 64);
+    }
+
+    #[test]
+    fn what_is_put_is_found() {
+        let now = 1_700_000_000_000_000;
+        let set = Set::default();
+        for (n, until_us) in [now - 86_400_000_000, now, now + 31 * 86_400_000_000, MOMENTS * 7 - 1].into_iter().enumerate() {
+            let hash = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(n as u64 + 1);
+            let now = if n == 3 { MOMENTS * 7 + 5 } else { now };
+            let state = State { until_us, word: 999_999_999 << 32 | (1_000_000_000 - n as u64) };
+            set.put(n % WAYS, hash, 63, 255, state);
+            let found = set.find(hash, now).unwrap();
+            assert_eq!((found.slot, found.version, found.state), (n % WAYS, 63, state));
+            for bit in 24..64 {
+                assert!(set.find(hash ^ 1 << bit, now).is_none(), "bit {bit} tells keys apart");
+            }
+        }
     }
 
     #[test]
     fn the_entry_that_matters_least_goes() {
-        let table = Table::new(5, 8);
+        let table = Table::new(3, 8);
         let place = Place { in_logs: false, set: 0 };
         let now = 1_000;
         let mut held = table.lock(place);
         let hash = |n: u64| (n + 1) << 40;
-        for (n, (until_us, used)) in [(5_000, 255), (9_000, 10), (6_000, 100), (5_000, 200), (8_000, 255)].into_iter().enumerate() {
+        for (n, (until_us, used)) in [(5_000, 255), (9_000, 10), (8_000, 255)].into_iter().enumerate() {
             let (slot, evicts) = held.victim(0, now);
             assert!(!evicts);
             held.put(slot, hash(n as u64), 0, used, State { until_us, word: 1 });
         }
-        // 4,000 x 256, 8,000 x 11, 5,000 x 101, 4,000 x 201, 7,000 x 256
+        // 4,000 x 64, 8,000 x 3, 7,000 x 64
         let (slot, evicts) = held.victim(0, now);
         assert!(evicts);
-        assert_eq!(held.find(hash(1)).map(|found| found.slot), Some(slot));
+        assert_eq!(held.find(hash(1), now).map(|found| found.slot), Some(slot));
         // Once one is as good as new it goes first, and nobody loses anything.
         let (slot, evicts) = held.victim(0, 5_500);
         assert!(!evicts);
-        assert!(held.find(hash(0)).is_some_and(|found| found.slot == slot) || held.find(hash(3)).is_some_and(|found| found.slot == slot));
-        assert_eq!(held.victim(0b1_1111, now), (NO_PLACE, true));
+        assert!(held.find(hash(0), now).is_some_and(|found| found.slot == slot));
+        assert_eq!(held.victim(0b111, now), (NO_PLACE, true));
     }
 }

@@ -123,7 +123,7 @@ impl<'a> Asking<'a> {
 }
 
 /// How long to wait, or why not at all.
-fn verdict(rules: &Rules, decision: &Decision) -> Result<Duration> {
+fn verdict(rules: &Rules, decision: &Decision<'_>) -> Result<Duration> {
     match decision.outcome {
         Outcome::Admitted => Ok(Duration::from_micros(decision.delay_us)),
         Outcome::Limited { rule, retry_us } => {
@@ -148,7 +148,7 @@ fn seconds(us: u64) -> String {
 }
 
 /// The header trio that everybody knows, about the tightest rule; and the IETF's fields, about all of them.
-fn told(rules: &Rules, decision: &Decision) -> Option<Told> {
+fn told(rules: &Rules, decision: &Decision<'_>) -> Option<Told> {
     let tightest = decision.tightest()?;
     let (left, reset_us) = decision.left(tightest);
     let (most, _) = tightest.quota.allowance();
@@ -363,7 +363,7 @@ async fn decide(State(app): State<App>, caller: Caller, Body(question): Body<Que
         Outcome::Limited { retry_us, .. } => Some(retry_us.div_ceil(1000)),
         Outcome::Away { .. } => Some(2_000),
     };
-    let level = |level: &traffic::Level| {
+    let level = |level: &traffic::Level<'_>| {
         let ((limit, window_us), (remaining, reset_us)) = (level.quota.allowance(), decision.left(level));
         let rule = rules.name(level.rule).to_owned();
         AnswerLevel { rule, limit, window_ms: window_us / 1000, remaining, reset_ms: reset_us.div_ceil(1000) }

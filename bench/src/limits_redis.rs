@@ -1,0 +1,356 @@
+//! Rate limits on Redis: three processes against one server, exactly and with leases, and the same script called bare; and what the limit
+//! lets pass under overload, with a server that is stopped and started.
+
+use crate::limits::zipf_draws;
+use crate::measure::tell;
+use clap::{Args, ValueEnum};
+use hdrhistogram::Histogram;
+use kernel::{Clock, ManualClock, SeededRng, SystemClock, TenantId, Timestamp};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use traffic::{Limiter, LimiterConfig, RuleFile, SharedConfig, Subject, Take};
+
+/// `limits-redis`.
+#[derive(Args, Clone)]
+pub struct Options {
+    /// What the processes do.
+    #[arg(long, value_enum, default_value_t = Mode::All)]
+    mode: Mode,
+    /// Keys of each level.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u64,
+    /// Seconds that count.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Seconds before.
+    #[arg(long, default_value_t = 10.0)]
+    warm: f64,
+    /// Levels of a decision, 1 to 4.
+    #[arg(long, default_value_t = 4)]
+    levels: usize,
+    /// Processes.
+    #[arg(long, default_value_t = 3)]
+    processes: u64,
+    /// The server of a process that this program has started itself.
+    #[arg(long, hide = true)]
+    child_of: Option<String>,
+    /// And its number.
+    #[arg(long, hide = true, default_value_t = 0)]
+    child: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// All of them, one after the other.
+    All,
+    /// Each decision is a script in Redis.
+    Exact,
+    /// With leases.
+    Lease,
+    /// The script of `exact`, called without anything around it.
+    Bare,
+    /// One key with a limit of 1,000 a second, asked as often as possible, each decision in Redis; the third process's clock is 5 s ahead.
+    Overload,
+    /// The same with a lease of 50.
+    OverloadLease,
+}
+
+impl Mode {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// A server of this run's own.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Server {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        Server::start_on(port, tempfile::tempdir().expect("a folder"))
+    }
+
+    fn start_on(port: u16, folder: tempfile::TempDir) -> Server {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Server { child, port, folder }
+    }
+
+    fn stop(mut self) -> (u16, tempfile::TempDir) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        (self.port, self.folder)
+    }
+}
+
+/// Runs and prints.
+pub fn run(options: &Options) {
+    match &options.child_of {
+        Some(url) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
+            runtime.block_on(child(options, url));
+        }
+        None => parent(options),
+    }
+}
+
+fn parent(options: &Options) {
+    let modes = match options.mode {
+        Mode::All => vec![Mode::Bare, Mode::Exact, Mode::Lease, Mode::Overload, Mode::OverloadLease],
+        one => vec![one],
+    };
+    tell(&format!(
+        "{} processes of one thread and one redis-server, {} keys a level, Zipf (exponent 1), {} levels, {} s after {} s",
+        options.processes, options.keys, options.levels, options.seconds, options.warm
+    ));
+    for mode in modes {
+        let server = Server::start();
+        let children: Vec<Child> = (0..options.processes)
+            .map(|number| {
+                let mut command = Command::new(std::env::current_exe().expect("this program's own file"));
+                command.arg("limits-redis").args(["--mode", &mode.name(), "--child-of", &format!("redis://127.0.0.1:{}/", server.port)]);
+                command.args(["--keys", &options.keys.to_string(), "--levels", &options.levels.to_string()]);
+                command.args(["--seconds", &options.seconds.to_string(), "--warm", &options.warm.to_string()]);
+                command.args(["--child", &number.to_string()]).stdout(Stdio::piped());
+                command.spawn().expect("a process can be started")
+            })
+            .collect();
+        let overload = matches!(mode, Mode::Overload | Mode::OverloadLease);
+        if overload {
+            // Stopped for a second in the middle, and started empty.
+            std::thread::sleep(Duration::from_secs_f64(options.warm + options.seconds / 2.0));
+            let (port, folder) = server.stop();
+            std::thread::sleep(Duration::from_secs(1));
+            finish(mode, options, children, Server::start_on(port, folder));
+        } else {
+            finish(mode, options, children, server);
+        }
+    }
+}
+
+/// Waits for the processes, tells what came of them, and ends the server.
+fn finish(mode: Mode, options: &Options, children: Vec<Child>, server: Server) {
+    let mut sum = [0_u64; 4];
+    let mut worst = 0;
+    for child in children {
+        let output = child.wait_with_output().expect("a process ends");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        for (at, number) in numbers.iter().take(4).enumerate() {
+            sum[at] += number;
+        }
+        worst = worst.max(numbers.get(4).copied().unwrap_or(0));
+    }
+    let [decided, admitted, away, over] = sum;
+    let rate = decided as f64 / options.seconds;
+    let line = format!(
+        "{:<15} {rate:>10.0} decisions/s  admitted {admitted} ({:.1} %)  away {away}",
+        mode.name(),
+        admitted as f64 * 100.0 / decided.max(1) as f64
+    );
+    if matches!(mode, Mode::Overload | Mode::OverloadLease) {
+        tell(&format!("{line}  p99 {worst} us; the rule alone would admit {over} in this time"));
+    } else {
+        tell(&format!("{line}  p99 {worst} us"));
+    }
+    drop(server.stop());
+}
+
+fn rules(mode: Mode, levels: usize) -> String {
+    let lease = |tokens: u32| if mode == Mode::Lease { format!("lease = {tokens}\n") } else { String::new() };
+    let rule = |name: &str, key: &str, algorithm: &str, limit: u32, per: &str, tokens: u32| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nkey = [\"{key}\"]\nalgorithm = \"{algorithm}\"\nlimit = {limit}\nper = \"{per}\"\n{}",
+            lease(tokens)
+        )
+    };
+    [
+        rule("ip", "ip", "token_bucket", 600_000, "1m", 6_000),
+        rule("user", "user", "sliding_counter", 1_000_000, "1m", 10_000),
+        rule("api_key", "api_key", "fixed_window", 1_000_000, "1m", 10_000),
+        rule("tenant", "tenant", "token_bucket", 6_000_000, "1m", 30_000),
+    ][..levels.clamp(1, 4)]
+        .concat()
+}
+
+async fn child(options: &Options, url: &str) {
+    match options.mode {
+        Mode::Bare => bare(options, url).await,
+        Mode::Overload | Mode::OverloadLease => overload(options, url).await,
+        _ => decisions(options, url).await,
+    }
+}
+
+async fn limiter(rules: &str, keys: u64, clock: Arc<dyn Clock>, url: &str, patience_ms: u64) -> Arc<Limiter> {
+    let config = LimiterConfig { keys: (keys * 5) as usize, ..LimiterConfig::default() };
+    let file = RuleFile::parse("bench", rules).expect("the rules are valid");
+    let limiter = Arc::new(Limiter::new(file, config, clock, &SeededRng::new(1)));
+    limiter.share(SharedConfig { patience_ms, ..SharedConfig::new(url) }).await.expect("the URL is valid");
+    limiter
+}
+
+fn subject(draw: &[u32; 4]) -> Subject<'static> {
+    Subject {
+        ip: Some(Ipv4Addr::from_bits(draw[0]).into()),
+        user: Some(i64::from(draw[1])),
+        api_key: Some(i64::from(draw[2])),
+        tenant: Some(TenantId::from_i64(i64::from(draw[3]) + 1)),
+        cost: 1,
+        ..Subject::default()
+    }
+}
+
+/// Loops of decisions, as many at once as keep the connection full.
+async fn decisions(options: &Options, url: &str) {
+    let limiter = limiter(&rules(options.mode, options.levels), options.keys, Arc::new(SystemClock), url, 5_000).await;
+    let draws = Arc::new(zipf_draws(options.keys, 1 << 20, options.child + 1));
+    let (begun, warm) = (Instant::now(), Duration::from_secs_f64(options.warm));
+    let until = warm + Duration::from_secs_f64(options.seconds);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..256_usize {
+        let (limiter, draws) = (limiter.clone(), draws.clone());
+        tasks.spawn(async move {
+            let (mut decided, mut admitted, mut at) = (0_u64, 0_u64, task * 4_096);
+            let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid");
+            loop {
+                let now = begun.elapsed();
+                if now >= until {
+                    return (decided, admitted, latency);
+                }
+                for _ in 0..32 {
+                    at = (at + 1) % draws.len();
+                    let rules = limiter.rules();
+                    let asked = (at % 32 == 0).then(Instant::now);
+                    let passes = limiter.decide_shared(&rules, &subject(&draws[at]), Take::All).await.admitted();
+                    if now >= warm {
+                        decided += 1;
+                        admitted += u64::from(passes);
+                        if let Some(asked) = asked {
+                            latency.saturating_record(asked.elapsed().as_micros().max(1) as u64);
+                        }
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let (mut decided, mut admitted, mut latency) =
+        (0, 0, Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid"));
+    while let Some(done) = tasks.join_next().await {
+        let (d, a, l) = done.expect("a task does not panic");
+        decided += d;
+        admitted += a;
+        latency.add(l).expect("equal histograms");
+    }
+    tell(&format!("{decided} {admitted} {} 0 {}", limiter.away(), latency.value_at_quantile(0.99)));
+}
+
+/// The script of `exact` with arguments that are made beforehand, a hundred calls in each pipeline.
+async fn bare(options: &Options, url: &str) {
+    let client = redis::Client::open(url).expect("the URL is valid");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("redis answers");
+    let hash: String =
+        redis::cmd("SCRIPT").arg("LOAD").arg(traffic::shared_script()).query_async(&mut connection).await.expect("the script is loaded");
+    let draws = zipf_draws(options.keys, 1 << 16, options.child + 1);
+    let figures: [[u64; 10]; 4] = [
+        [0, 1, 600_000, 60_000_000, 600_000, 100, 0, 60_000_000, 0, 0],
+        [4, 1, 1_000_000, 60_000_000, 0, 60, 0, 0, 0, 0],
+        [2, 1, 1_000_000, 60_000_000, 0, 60, 0, 0, 0, 0],
+        [0, 1, 6_000_000, 60_000_000, 6_000_000, 10, 0, 60_000_000, 0, 0],
+    ];
+    let pipes: Vec<redis::Pipeline> = draws
+        .chunks(100)
+        .map(|chunk| {
+            let mut pipe = redis::pipe();
+            for draw in chunk {
+                let call = pipe.cmd("EVALSHA").arg(&hash).arg(options.levels);
+                for (level, key) in draw.iter().enumerate().take(options.levels) {
+                    call.arg(format!("brandos:limit:{{{key:016x}}}:level_{level}:0:{key:032x}"));
+                }
+                call.arg(1).arg(0);
+                for level in figures.iter().take(options.levels) {
+                    for figure in level {
+                        call.arg(figure);
+                    }
+                }
+            }
+            pipe
+        })
+        .collect();
+    let (begun, warm) = (Instant::now(), Duration::from_secs_f64(options.warm));
+    let until = warm + Duration::from_secs_f64(options.seconds);
+    let pipes = Arc::new(pipes);
+    let mut tasks = tokio::task::JoinSet::new();
+    // Three pipelines under way: the server never waits for this process.
+    for task in 0..3_usize {
+        let (pipes, mut connection) = (pipes.clone(), connection.clone());
+        tasks.spawn(async move {
+            let (mut decided, mut at) = (0_u64, task * pipes.len() / 3);
+            while begun.elapsed() < until {
+                at = (at + 1) % pipes.len();
+                let answers: Vec<Vec<i64>> = pipes[at].query_async(&mut connection).await.expect("the script answers");
+                if begun.elapsed() >= warm {
+                    decided += answers.len() as u64;
+                }
+            }
+            decided
+        });
+    }
+    let decided: u64 = tasks.join_all().await.into_iter().sum();
+    tell(&format!("{decided} {decided} 0 0 0"));
+}
+
+/// One key, as many questions as can be asked.
+async fn overload(options: &Options, url: &str) {
+    let lease = if options.mode == Mode::OverloadLease { "lease = 50\n" } else { "" };
+    let rule = format!(
+        "[[rule]]\nname = \"all\"\nalgorithm = \"token_bucket\"\nlimit = 1_000\nper = \"1s\"\nburst = 1_000\nwhen_away = \"closed\"\n{lease}"
+    );
+    let ahead = Timestamp::from_micros(SystemClock.now().micros() + 5_000_000);
+    let clock: Arc<dyn Clock> = if options.child == 2 { Arc::new(ManualClock::new(ahead)) } else { Arc::new(SystemClock) };
+    let limiter = limiter(&rule, 1_000, clock, url, 25).await;
+    let (begun, time) = (Instant::now(), Duration::from_secs_f64(options.warm + options.seconds));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..128 {
+        let limiter = limiter.clone();
+        tasks.spawn(async move {
+            let (mut decided, mut admitted) = (0_u64, 0_u64);
+            let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid");
+            while begun.elapsed() < time {
+                let rules = limiter.rules();
+                let asked = Instant::now();
+                admitted += u64::from(limiter.decide_shared(&rules, &Subject::default(), Take::All).await.admitted());
+                latency.saturating_record(asked.elapsed().as_micros().max(1) as u64);
+                decided += 1;
+                // What is decided without Redis would leave nobody else the thread.
+                tokio::task::yield_now().await;
+            }
+            (decided, admitted, latency)
+        });
+    }
+    let (mut decided, mut admitted, mut latency) =
+        (0, 0, Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid"));
+    while let Some(done) = tasks.join_next().await {
+        let (d, a, l) = done.expect("a task does not panic");
+        decided += d;
+        admitted += a;
+        latency.add(l).expect("equal histograms");
+    }
+    // A server that comes back empty gives a full bucket again; while it is away the rule is closed.
+    let rule = if options.child == 0 { 2 * 1_000 + (1_000.0 * (begun.elapsed().as_secs_f64() - 1.0)) as u64 } else { 0 };
+    tell(&format!("{decided} {admitted} {} {rule} {}", limiter.away(), latency.value_at_quantile(0.99)));
+}
