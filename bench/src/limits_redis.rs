@@ -1,16 +1,17 @@
 //! Rate limits on Redis: three processes against one server, exactly and with leases, and the same script called bare; and what the limit
-//! lets pass under overload, with a server that is stopped and started.
+//! lets pass under overload, in every window, also with a server that is killed and started again.
 
 use crate::limits::zipf_draws;
 use crate::measure::tell;
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use kernel::{Clock, ManualClock, SeededRng, SystemClock, TenantId, Timestamp};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use traffic::{Limiter, LimiterConfig, RuleFile, SharedConfig, Subject, Take};
+use traffic::{Limiter, LimiterConfig, Outcome, RuleFile, SharedConfig, Subject, Take};
 
 /// `limits-redis`.
 #[derive(Args, Clone)]
@@ -55,9 +56,30 @@ enum Mode {
     Overload,
     /// The same with a lease of 50.
     OverloadLease,
+    /// As `overload`, and in the middle the server is killed and started again after two seconds, empty.
+    OverloadKill,
+    /// The same with a lease of 50.
+    OverloadKillLease,
 }
 
+/// The limit of the overload modes, a second and at once.
+const LIMIT: u64 = 1_000;
+/// And the lease.
+const LEASE: u64 = 50;
+
 impl Mode {
+    fn is_overload(self) -> bool {
+        matches!(self, Mode::Overload | Mode::OverloadLease) || self.kills()
+    }
+
+    fn kills(self) -> bool {
+        matches!(self, Mode::OverloadKill | Mode::OverloadKillLease)
+    }
+
+    fn has_lease(self) -> bool {
+        matches!(self, Mode::OverloadLease | Mode::OverloadKillLease)
+    }
+
     fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -110,7 +132,9 @@ pub fn run(options: &Options) {
 
 fn parent(options: &Options) {
     let modes = match options.mode {
-        Mode::All => vec![Mode::Bare, Mode::Exact, Mode::Lease, Mode::Overload, Mode::OverloadLease],
+        Mode::All => {
+            vec![Mode::Bare, Mode::Exact, Mode::Lease, Mode::Overload, Mode::OverloadLease, Mode::OverloadKill, Mode::OverloadKillLease]
+        }
         one => vec![one],
     };
     tell(&format!(
@@ -129,45 +153,73 @@ fn parent(options: &Options) {
                 command.spawn().expect("a process can be started")
             })
             .collect();
-        let overload = matches!(mode, Mode::Overload | Mode::OverloadLease);
-        if overload {
-            // Stopped for a second in the middle, and started empty.
+        if mode.kills() {
             std::thread::sleep(Duration::from_secs_f64(options.warm + options.seconds / 2.0));
             let (port, folder) = server.stop();
-            std::thread::sleep(Duration::from_secs(1));
-            finish(mode, options, children, Server::start_on(port, folder));
+            std::thread::sleep(Duration::from_secs(2));
+            let begun_ms = SystemClock.now().micros() / 1_000;
+            finish(mode, options, children, Server::start_on(port, folder), begun_ms);
         } else {
-            finish(mode, options, children, server);
+            finish(mode, options, children, server, 0);
         }
     }
 }
 
-/// Waits for the processes, tells what came of them, and ends the server.
-fn finish(mode: Mode, options: &Options, children: Vec<Child>, server: Server) {
-    let mut sum = [0_u64; 4];
-    let mut worst = 0;
+/// Waits for the processes, tells what came of them, and ends the server, which was started for the second time at `begun_ms`.
+fn finish(mode: Mode, options: &Options, children: Vec<Child>, server: Server, begun_ms: i64) {
+    let (mut sum, mut worst) = ([0_u64; 3], [0_u64; 4]);
+    let mut admitted_at = BTreeMap::<i64, u64>::new();
     for child in children {
         let output = child.wait_with_output().expect("a process ends");
         let text = String::from_utf8_lossy(&output.stdout);
         let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        for (at, number) in numbers.iter().take(4).enumerate() {
-            sum[at] += number;
+        for (sum, number) in sum.iter_mut().zip(&numbers) {
+            *sum += number;
         }
-        worst = worst.max(numbers.get(4).copied().unwrap_or(0));
+        for (worst, number) in worst.iter_mut().zip(numbers.iter().skip(3)) {
+            *worst = (*worst).max(*number);
+        }
+        for (ms, count) in text.split_whitespace().filter_map(|word| word.split_once(':')) {
+            if let (Ok(ms), Ok(count)) = (ms.parse::<i64>(), count.parse::<u64>()) {
+                *admitted_at.entry(ms).or_default() += count;
+            }
+        }
     }
-    let [decided, admitted, away, over] = sum;
-    let rate = decided as f64 / options.seconds;
-    let line = format!(
-        "{:<15} {rate:>10.0} decisions/s  admitted {admitted} ({:.1} %)  away {away}",
+    let [decided, admitted, away] = sum;
+    let [p99_us, away_p99_us, away_most_us, last_away_ms] = worst;
+    let seconds = if mode.is_overload() { options.seconds + options.warm } else { options.seconds };
+    tell(&format!(
+        "{:<19} {:>9.0} decisions/s  admitted {admitted} ({:.1} %)  without Redis {away}  p99 {p99_us} us",
         mode.name(),
+        decided as f64 / seconds,
         admitted as f64 * 100.0 / decided.max(1) as f64
-    );
-    if matches!(mode, Mode::Overload | Mode::OverloadLease) {
-        tell(&format!("{line}  p99 {worst} us; the rule alone would admit {over} in this time"));
-    } else {
-        tell(&format!("{line}  p99 {worst} us"));
+    ));
+    if mode.is_overload() {
+        let per_second = admitted as f64 / seconds;
+        let (before, after): (BTreeMap<i64, u64>, BTreeMap<i64, u64>) = admitted_at.into_iter().partition(|(ms, _)| *ms < begun_ms);
+        let over = excess(&before).max(excess(&after));
+        let bound = if mode.has_lease() { LEASE * options.processes } else { 0 };
+        tell(&format!("  {per_second:.0} a second; in the fullest of all windows {over} more than the rule says, {bound} are allowed"));
+    }
+    if mode.kills() {
+        let back_ms = last_away_ms as i64 - begun_ms;
+        tell(&format!(
+            "  decided without Redis: p99 {away_p99_us} us, at most {away_most_us} us; shared again {back_ms} ms after it was started"
+        ));
     }
     drop(server.stop());
+}
+
+/// How many more than the rule says were admitted in the window where that is the most, of all windows from one millisecond to another.
+fn excess(admitted_at: &BTreeMap<i64, u64>) -> u64 {
+    let per_ms = LIMIT as i64 / 1_000;
+    let (mut sum, mut most, mut last) = (0_i64, 0_i64, 0_i64);
+    for (ms, count) in admitted_at {
+        // The fullest window that ends here either begins here, or goes on from the one before.
+        sum = (sum - (ms - last - 1) * per_ms).max(0) + *count as i64 - per_ms;
+        (most, last) = (most.max(sum), *ms);
+    }
+    (most - LIMIT as i64).max(0) as u64
 }
 
 fn rules(mode: Mode, levels: usize) -> String {
@@ -190,7 +242,7 @@ fn rules(mode: Mode, levels: usize) -> String {
 async fn child(options: &Options, url: &str) {
     match options.mode {
         Mode::Bare => bare(options, url).await,
-        Mode::Overload | Mode::OverloadLease => overload(options, url).await,
+        mode if mode.is_overload() => overload(options, url).await,
         _ => decisions(options, url).await,
     }
 }
@@ -256,7 +308,7 @@ async fn decisions(options: &Options, url: &str) {
         admitted += a;
         latency.add(l).expect("equal histograms");
     }
-    tell(&format!("{decided} {admitted} {} 0 {}", limiter.away(), latency.value_at_quantile(0.99)));
+    tell(&format!("{decided} {admitted} {} {}", limiter.away(), latency.value_at_quantile(0.99)));
 }
 
 /// The script of `exact` with arguments that are made beforehand, a hundred calls in each pipeline.
@@ -311,46 +363,79 @@ async fn bare(options: &Options, url: &str) {
         });
     }
     let decided: u64 = tasks.join_all().await.into_iter().sum();
-    tell(&format!("{decided} {decided} 0 0 0"));
+    tell(&format!("{decided} {decided} 0 0"));
 }
 
-/// One key, as many questions as can be asked.
+/// One key, as many questions as can be asked. Tells when what was admitted was: by Redis's clock where Redis decided it.
 async fn overload(options: &Options, url: &str) {
-    let lease = if options.mode == Mode::OverloadLease { "lease = 50\n" } else { "" };
+    let has_lease = options.mode.has_lease();
+    let lease = if has_lease { format!("lease = {LEASE}\n") } else { String::new() };
     let rule = format!(
-        "[[rule]]\nname = \"all\"\nalgorithm = \"token_bucket\"\nlimit = 1_000\nper = \"1s\"\nburst = 1_000\nwhen_away = \"closed\"\n{lease}"
+        "[[rule]]\nname = \"all\"\nalgorithm = \"token_bucket\"\nlimit = {LIMIT}\nper = \"1s\"\nburst = {LIMIT}\nwhen_away = \"closed\"\n{lease}"
     );
     let ahead = Timestamp::from_micros(SystemClock.now().micros() + 5_000_000);
     let clock: Arc<dyn Clock> = if options.child == 2 { Arc::new(ManualClock::new(ahead)) } else { Arc::new(SystemClock) };
     let limiter = limiter(&rule, 1_000, clock, url, 25).await;
     let (begun, time) = (Instant::now(), Duration::from_secs_f64(options.warm + options.seconds));
+    let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid");
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..128 {
         let limiter = limiter.clone();
         tasks.spawn(async move {
-            let (mut decided, mut admitted) = (0_u64, 0_u64);
-            let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid");
+            let (mut decided, mut last_away_ms, mut admitted_at) = (0_u64, 0_i64, BTreeMap::<i64, u64>::new());
+            let (mut shared, mut away) = (histogram(), histogram());
             while begun.elapsed() < time {
                 let rules = limiter.rules();
                 let asked = Instant::now();
-                admitted += u64::from(limiter.decide_shared(&rules, &Subject::default(), Take::All).await.admitted());
-                latency.saturating_record(asked.elapsed().as_micros().max(1) as u64);
+                let decision = limiter.decide_shared(&rules, &Subject::default(), Take::All).await;
+                let took_us = asked.elapsed().as_micros().max(1) as u64;
+                let now_ms = SystemClock.now().micros() / 1_000;
                 decided += 1;
+                if matches!(decision.outcome, Outcome::Away { .. }) {
+                    last_away_ms = now_ms;
+                    away.saturating_record(took_us);
+                } else {
+                    shared.saturating_record(took_us);
+                }
+                if decision.admitted() {
+                    *admitted_at.entry(if has_lease { now_ms } else { decision.now_us() as i64 / 1_000 }).or_default() += 1;
+                }
                 // What is decided without Redis would leave nobody else the thread.
                 tokio::task::yield_now().await;
             }
-            (decided, admitted, latency)
+            (decided, last_away_ms, admitted_at, shared, away)
         });
     }
-    let (mut decided, mut admitted, mut latency) =
-        (0, 0, Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid"));
+    let (mut decided, mut last_away_ms, mut admitted_at, mut shared, mut away) = (0, 0, BTreeMap::new(), histogram(), histogram());
     while let Some(done) = tasks.join_next().await {
-        let (d, a, l) = done.expect("a task does not panic");
-        decided += d;
-        admitted += a;
-        latency.add(l).expect("equal histograms");
+        let (count, last, times, s, a) = done.expect("a task does not panic");
+        decided += count;
+        last_away_ms = last_away_ms.max(last);
+        for (ms, count) in times {
+            *admitted_at.entry(ms).or_default() += count;
+        }
+        shared.add(s).expect("equal histograms");
+        away.add(a).expect("equal histograms");
     }
-    // A server that comes back empty gives a full bucket again; while it is away the rule is closed.
-    let rule = if options.child == 0 { 2 * 1_000 + (1_000.0 * (begun.elapsed().as_secs_f64() - 1.0)) as u64 } else { 0 };
-    tell(&format!("{decided} {admitted} {} {rule} {}", limiter.away(), latency.value_at_quantile(0.99)));
+    let admitted: u64 = admitted_at.values().sum();
+    let figures = [shared.value_at_quantile(0.99), away.value_at_quantile(0.99), away.max()].map(|figure| figure.to_string()).join(" ");
+    tell(&format!("{decided} {admitted} {} {figures} {last_away_ms}", limiter.away()));
+    tell(&admitted_at.iter().map(|(ms, count)| format!("{ms}:{count}")).collect::<Vec<_>>().join(" "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_window_is_found() {
+        let of = |counts: &[(i64, u64)]| excess(&counts.iter().copied().collect());
+        // A burst at once, and then one each millisecond.
+        assert_eq!(of(&[(5, 1_001), (6, 1), (7, 1)]), 0);
+        assert_eq!(of(&[(5, 1_003), (6, 1)]), 2);
+        assert_eq!(of(&[(5, 1_001), (6, 3)]), 2);
+        assert_eq!(of(&[(5, 1_001), (105, 100)]), 0, "a hundred are refilled");
+        assert_eq!(of(&[(5, 1_001), (105, 104)]), 4);
+        assert_eq!(of(&[(5, 1), (9_000, 1_001), (9_001, 2)]), 1);
+    }
 }

@@ -4,6 +4,7 @@ mod cache;
 mod http;
 mod ledger_bench;
 mod limits;
+mod limits_http;
 mod limits_redis;
 mod measure;
 mod overload;
@@ -41,6 +42,8 @@ enum Bench {
     Limits(limits::Options),
     /// Caches: a hit with TTL and tag check, with quick_cache and moka as peers; a hit on Redis; what a policy costs a call.
     Cache(cache::Options),
+    /// Rate limits over HTTP: what four levels add to a request, in process.
+    LimitsHttp(limits_http::Options),
     /// Rate limits on Redis: three processes and one redis-server of the run's own.
     LimitsRedis(limits_redis::Options),
     /// What one tenant's flood of orders costs nine others, through the whole HTTP path in process.
@@ -60,6 +63,7 @@ fn main() {
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),
         Bench::Cache(options) => runtime.block_on(async { tokio::spawn(cache::run(options)).await.expect("the benchmark does not panic") }),
+        Bench::LimitsHttp(options) => runtime.block_on(limits_http::run(options)),
         Bench::LimitsRedis(options) => limits_redis::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),
         Bench::Overload(options) => runtime.block_on(overload::overload(options)),

@@ -401,12 +401,7 @@ impl Log {
         }
     }
 
-    /// The cost of all that it holds.
-    pub(crate) fn state_sum(&self) -> u64 {
-        self.sum
-    }
-
-    /// As the other algorithms have it, for what is left and for eviction.
+    /// As the other algorithms have it, for what is left.
     pub(crate) fn state(&self, quota: &Quota) -> State {
         let until_us = self.admitted.back().map_or(0, |(at, _)| at + quota.per_us);
         State { until_us, word: self.sum }

@@ -3,7 +3,7 @@
 //! Tokens that are lent count in Redis from the moment they are lent, so that all nodes together never admit more than the rule has given
 //! out. What is not exact is the moment: a token may be spent later than it was lent, within its time. So in any window there may pass, in
 //! excess of the rule, what the nodes held when the window began: at most the rule's `lease` on each node. A token that is not spent in
-//! time goes back with the next loan of its key (token bucket) or is lost (windows).
+//! time, or is too many, goes back (token bucket) or is lost (windows).
 //!
 //! How much is asked for follows the demand: twice as much as before when that was gone within half of its time, half as much when some of
 //! it was left over; never so much that a node would hold more than the rule's `lease`. A refusal is remembered too, until there can be a
@@ -89,16 +89,16 @@ pub(crate) struct Desk {
 #[derive(Default)]
 struct Wanted {
     queue: Vec<Want>,
-    /// By the key's hash: those who wait for a loan that is asked for or under way.
-    waiting: HashMap<u64, Vec<oneshot::Sender<()>>>,
+    /// By the key's hash: those who wait for a loan that is asked for or under way. They are told whether Redis answered.
+    waiting: HashMap<u64, Vec<oneshot::Sender<bool>>>,
 }
 
 /// What spending came to.
 pub(crate) enum Spent<'r> {
     /// All tokens were there and are taken, or a rule refuses and none is.
     Decided(Decision<'r>),
-    /// These have to be lent first.
-    Missing(SmallVec<[oneshot::Receiver<()>; 6]>),
+    /// Some have to be lent first: whom to wait for, and the first that is missing of a rule that is not on trial.
+    Missing(SmallVec<[oneshot::Receiver<bool>; 6]>, Option<Lookup<'r>>),
     /// There is nobody to ask.
     Full,
 }
@@ -115,13 +115,15 @@ impl Desk {
     }
 
     /// Asks for a loan, once however many want it.
-    fn want(&self, want: Want, wait: bool) -> Option<oneshot::Receiver<()>> {
+    fn want(&self, want: Want, wait: bool) -> Option<oneshot::Receiver<bool>> {
         let (sender, receiver) = oneshot::channel();
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(others) = wanted.waiting.get_mut(&want.hash) {
             if wait {
                 others.push(sender);
             }
+            drop(wanted);
+            self.give_back(want);
             return Some(receiver);
         }
         if wanted.queue.len() >= MAX_WANTED {
@@ -134,8 +136,26 @@ impl Desk {
         Some(receiver)
     }
 
+    /// Gives tokens of a bucket back that nobody here may spend. Those of a window are lost: Redis may be in another one by now.
+    fn give_back(&self, want: Want) {
+        if want.back == 0 || want.quota.algorithm() != crate::Algorithm::TokenBucket {
+            return;
+        }
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.queue.len() < MAX_WANTED {
+            wanted.queue.push(Want { block: 0, least: 1, ..want });
+            drop(wanted);
+            self.called.notify_one();
+        }
+    }
+
     /// Enters what Redis said, and wakes those who wait. `asked_us` is when it was asked: the time of a loan begins before it is given.
-    fn settle(&self, want: &Want, lent: Option<&Lent>, asked_us: u64) {
+    fn settle(&self, want: Want, lent: Option<&Lent>, asked_us: u64) {
+        if want.block == 0 {
+            // Nothing was asked for, and nobody waits.
+            return;
+        }
+        let mut too_many = 0;
         if let Some(lent) = lent {
             let now_us = self.now_us();
             let mut held = self.table.lock(self.table.place(want.hash, &want.quota));
@@ -144,7 +164,9 @@ impl Desk {
             let (left, held_until_us) = live.map_or((0, 0), |found| (Loan::of(found.state.word).left, found.state.until_us));
             let slot = found.map_or_else(|| held.victim(0, now_us).0, |found| found.slot);
             let (loan, until_us) = if lent.tokens > 0 {
-                let left = (left + lent.tokens).min(want.lease);
+                // Tokens may have been put back since these were asked for. Nobody holds more than the lease.
+                too_many = (left + lent.tokens).saturating_sub(want.lease);
+                let left = left + lent.tokens - too_many;
                 (Loan { left, block: want.block, beyond: lent.left }, asked_us + lent.valid_us)
             } else if left > 0 {
                 // What is held may still be spent; the next one who lacks a token asks again.
@@ -154,14 +176,19 @@ impl Desk {
                 let beyond = lent.retry_us.div_ceil(1_000).min(0x3fff_ffff) as u32;
                 (Loan { left: 0, block: 0, beyond }, now_us + lent.retry_us.clamp(floor, REFUSED_MOST_US.max(floor)))
             };
-            let worth = (loan.left * 255 / want.lease.max(1)).min(255) as u8;
-            held.put(slot, want.hash, want.version, worth, State { until_us, word: loan.word() });
+            held.put(slot, want.hash, want.version, worth(loan, want.lease), State { until_us, word: loan.word() });
         }
         let waiting = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&want.hash);
         for waiter in waiting.into_iter().flatten() {
-            let _ = waiter.send(());
+            let _ = waiter.send(lent.is_some());
         }
+        self.give_back(Want { back: too_many, ..want });
     }
+}
+
+/// How much would be lost with a loan, of 255.
+fn worth(loan: Loan, lease: u32) -> u8 {
+    (u64::from(loan.left) * 255 / u64::from(lease.max(1))).min(255) as u8
 }
 
 impl Limiter {
@@ -172,10 +199,10 @@ impl Limiter {
             order.push((desk.table.place(lookup.hash, lookup.quota), at as u8));
         }
         order.sort_unstable();
-        let mut held: SmallVec<[(Place, Held<'_>, u8); 6]> = SmallVec::new();
+        let mut held: SmallVec<[(Place, Held<'_>); 6]> = SmallVec::new();
         for (place, _) in &order {
-            if held.last().is_none_or(|(last, ..)| last != place) {
-                held.push((*place, desk.table.lock(*place), 0));
+            if held.last().is_none_or(|(last, _)| last != place) {
+                held.push((*place, desk.table.lock(*place)));
             }
         }
         let now_us = desk.now_us();
@@ -185,7 +212,9 @@ impl Limiter {
         type Taken = (u8, u8, usize, Loan, u64);
         let mut loans: SmallVec<[Taken; 6]> = SmallVec::new();
         let mut wants: SmallVec<[(Want, bool); 6]> = SmallVec::new();
-        let (mut at, mut missing, mut longest) = (0_usize, false, 0);
+        // What goes back with the next loan is no longer held.
+        let mut emptied: SmallVec<[Taken; 6]> = SmallVec::new();
+        let (mut at, mut missing, mut lacking, mut longest) = (0_usize, false, None, 0);
         for (place, index) in &order {
             while held[at].0 != *place {
                 at += 1;
@@ -193,13 +222,10 @@ impl Limiter {
             let lookup = &lookups[*index as usize];
             let active = &rules.rules[lookup.rule as usize];
             let lease = active.rule.lease.min(lookup.quota.most()).max(lookup.cost);
-            let (_, set, taken) = &mut held[at];
+            let set = &held[at].1;
             let found = set.find(lookup.hash, now_us).filter(|found| found.version == active.version);
             let (slot, mut loan, until_us) =
                 found.map_or((NO_PLACE, Loan::default(), 0), |found| (found.slot, Loan::of(found.state.word), found.state.until_us));
-            if slot != NO_PLACE {
-                *taken |= 1 << slot;
-            }
             let live = until_us > now_us;
             if live && loan.block == 0 {
                 let retry_us = (u64::from(loan.beyond) * 1_000).max(until_us - now_us);
@@ -227,6 +253,9 @@ impl Limiter {
             let quick = live && until_us - now_us > lookup.quota.per_us().min(60_000_000) / 2;
             if !live || loan.left < lookup.cost {
                 missing = true;
+                if !active.rule.dry_run {
+                    lacking = lacking.or(Some(*lookup));
+                }
                 let is_bucket = lookup.quota.algorithm() == crate::Algorithm::TokenBucket;
                 let (back, left) = match live {
                     true => (0, loan.left),
@@ -240,9 +269,8 @@ impl Limiter {
                     (block, false) if loan.left > 0 => block / 2,
                     (block, false) => block,
                 };
-                if !live && back > 0 {
-                    // It goes back once.
-                    set.put(slot, lookup.hash, active.version, 0, State { until_us, word: Loan { left: 0, ..loan }.word() });
+                if back > 0 {
+                    emptied.push((*index, at as u8, slot, Loan { left: 0, ..loan }, until_us));
                 }
                 wants.push((want(back, left, block), true));
                 continue;
@@ -258,13 +286,13 @@ impl Limiter {
                 decision.push_level(lookup, lookup.quota.having_used(lookup.quota.allowance().0 - left, wall_us));
             }
         }
-        let taking = decision.admitted() && !missing;
-        if taking {
-            for (index, at, slot, loan, until_us) in &loans {
+        let changed = if missing { emptied } else { loans };
+        if decision.admitted() {
+            for (index, at, slot, loan, until_us) in &changed {
                 let lookup = &lookups[*index as usize];
                 let active = &rules.rules[lookup.rule as usize];
-                let worth = (loan.left * 255 / active.rule.lease.max(1)).min(255) as u8;
-                held[*at as usize].1.put(*slot, lookup.hash, active.version, worth, State { until_us: *until_us, word: loan.word() });
+                let state = State { until_us: *until_us, word: loan.word() };
+                held[*at as usize].1.put(*slot, lookup.hash, active.version, worth(*loan, active.rule.lease), state);
             }
         }
         drop(held);
@@ -282,20 +310,37 @@ impl Limiter {
                 _ => {}
             }
         }
-        if missing { Spent::Missing(receivers) } else { Spent::Decided(decision) }
+        if missing { Spent::Missing(receivers, lacking) } else { Spent::Decided(decision) }
     }
 
-    /// Puts back what [`Limiter::spend`] took, since a rule without a lease refused. What the loan has lost meanwhile is lost.
-    pub(crate) fn unspend(&self, desk: &Desk, rules: &Rules, lookups: &[Lookup<'_>]) {
+    /// Puts back what [`Limiter::spend`] took, since a rule without a lease refused.
+    pub(crate) fn unspend(&self, desk: &Desk, rules: &Rules, subject: &Subject<'_>, lookups: &[Lookup<'_>]) {
         for lookup in lookups {
             let active = &rules.rules[lookup.rule as usize];
+            let lease = active.rule.lease;
+            let mut too_many = lookup.cost;
             let now_us = desk.now_us();
             let mut held = desk.table.lock(desk.table.place(lookup.hash, lookup.quota));
-            let Some(found) = held.find(lookup.hash, now_us).filter(|found| found.version == active.version) else { continue };
-            let mut loan = Loan::of(found.state.word);
-            if found.state.until_us > now_us && loan.block > 0 && loan.left + lookup.cost <= active.rule.lease {
-                loan.left += lookup.cost;
-                held.put(found.slot, lookup.hash, active.version, 255, State { word: loan.word(), ..found.state });
+            if let Some(found) = held.find(lookup.hash, now_us).filter(|found| found.version == active.version) {
+                let mut loan = Loan::of(found.state.word);
+                if found.state.until_us > now_us && loan.block > 0 {
+                    too_many = (loan.left + lookup.cost).saturating_sub(lease);
+                    loan.left += lookup.cost - too_many;
+                    held.put(found.slot, lookup.hash, active.version, worth(loan, lease), State { word: loan.word(), ..found.state });
+                }
+            }
+            drop(held);
+            if too_many > 0 {
+                desk.give_back(Want {
+                    key: self.shared_key(rules, lookup, subject),
+                    quota: *lookup.quota,
+                    hash: lookup.hash,
+                    version: active.version,
+                    lease,
+                    back: too_many,
+                    block: 0,
+                    least: 1,
+                });
             }
         }
     }
@@ -322,7 +367,7 @@ pub(crate) async fn lend(shared: std::sync::Weak<Shared>) {
             let desk = here.desk();
             let asked_us = desk.now_us();
             let answer = here.borrow(&batch).await;
-            for (at, want) in batch.iter().enumerate() {
+            for (at, want) in batch.into_iter().enumerate() {
                 desk.settle(want, answer.as_ref().and_then(|lent| lent.get(at)), asked_us);
             }
             drop(permit);

@@ -6,7 +6,7 @@ use crate::country::Countries;
 use crate::hash::KeyHasher;
 use crate::rules::{KeyPart, Quotas, Rule, RuleFile, Subject};
 use crate::shared::{Shared, SharedMetrics};
-use crate::table::{Held, NO_PLACE, Place, Table};
+use crate::table::{Held, NO_PLACE, Place, SPILLED, Table, Victim};
 use arc_swap::ArcSwap;
 use kernel::{Clock, Rng, Timestamp};
 use prometheus_client::collector::Collector;
@@ -33,15 +33,16 @@ const SHOWN_BYTES: usize = 128;
 /// How large the memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimiterConfig {
-    /// Keys that are remembered, three in 64 bytes. Default 262,144: 5.6 MB.
+    /// Keys that are remembered, three in 64 bytes, and where many are at their limit up to an eighth more. Default 262,144: 5.6 to 6.4 MB.
     pub keys: usize,
-    /// Keys of sliding logs, each in up to 16 KB. Default 4,096: 65 MB at the very worst, with every log at its longest.
+    /// Keys of sliding logs, each in up to 16 KB, when they are used. Default 16,384: 4 MB with the shipped rules, 270 MB at the very worst,
+    /// with every log at the longest that a rule can have.
     pub log_keys: usize,
 }
 
 impl Default for LimiterConfig {
     fn default() -> Self {
-        LimiterConfig { keys: 262_144, log_keys: 4_096 }
+        LimiterConfig { keys: 262_144, log_keys: 16_384 }
     }
 }
 
@@ -209,6 +210,7 @@ struct Metrics {
     would_refuse: Family<RuleLabel, Counter>,
     blocked: Counter,
     connections_refused: Counter,
+    no_room: Counter,
     rule_changes: Counter,
     shared: SharedMetrics,
 }
@@ -268,6 +270,8 @@ struct Judged {
     /// Which of the locked sets.
     held: u8,
     admitted: bool,
+    /// A key that still counts is forgotten for it.
+    evicts: bool,
     slot: usize,
     state: State,
     next: State,
@@ -308,6 +312,7 @@ impl Limiter {
             "Connections closed because their address holds too many",
             metrics.connections_refused.clone(),
         );
+        registry.register("limits_no_room", "New keys refused because the memory is full of keys at their limit", metrics.no_room.clone());
         registry.register("limits_rule_changes", "Times that the rules were replaced", metrics.rule_changes.clone());
         registry.register("limits_shared_up", "1 while the shared state answers", metrics.shared.up.clone());
         registry.register("limits_shared_away", "Decisions made without the shared state", metrics.shared.away.clone());
@@ -401,6 +406,13 @@ impl Limiter {
             return Decision::new(Outcome::Admitted, 0);
         }
         self.decide_all(rules, subject, take, &lookups)
+    }
+
+    /// Whether any rule is about this request, on trial or not.
+    pub fn knows(&self, rules: &Rules, subject: &Subject<'_>) -> bool {
+        let mut lookups = Lookups::new();
+        self.look(rules, &self.with_country(rules, subject), Take::All, &mut lookups);
+        !lookups.is_empty()
     }
 
     pub(crate) fn blocked<'r>(&self, rules: &'r Rules, subject: &Subject<'_>) -> Option<Decision<'r>> {
@@ -520,7 +532,7 @@ impl Limiter {
             order.push(lookup.place.number() << 8 | at as u64);
         }
         order.sort_unstable();
-        let mut held: SmallVec<[(Held<'_>, u8); 6]> = SmallVec::new();
+        let mut held: SmallVec<[(Held<'_>, u32); 6]> = SmallVec::new();
         let mut last = u64::MAX;
         for number in &order {
             if last != number >> 8 {
@@ -539,10 +551,16 @@ impl Limiter {
             let active = &rules.rules[lookup.rule as usize];
             let (set, taken) = &mut held[at as usize];
             let (mut slot, mut state) = (NO_PLACE, State::default());
-            if let Some(found) = set.find(lookup.hash, now_us) {
+            let mut found = set.find(lookup.hash, now_us);
+            if found.is_none() && set.has_spilled() {
+                found = self.table.find_spilled(lookup.place, lookup.hash, now_us);
+            }
+            if let Some(found) = found {
                 slot = found.slot;
                 state = active.current(found.version, found.state, lookup.quota, subject, now_us);
-                *taken |= 1 << slot;
+                if slot != SPILLED {
+                    *taken |= 1 << slot;
+                }
             }
             let Verdict { admitted, next, delay_us, retry_us } = if lookup.quota.algorithm() == Algorithm::SlidingLog {
                 match set.log(slot, lookup.hash) {
@@ -564,7 +582,26 @@ impl Limiter {
                     decision.outcome = Outcome::Limited { rule: lookup.rule, retry_us };
                 }
             }
-            judged.push(Judged { held: at, lookup: (number & 0xff) as u8, admitted, slot, state, next, retry_us });
+            judged.push(Judged { held: at, lookup: (number & 0xff) as u8, admitted, evicts: false, slot, state, next, retry_us });
+        }
+        if decision.admitted() && take != Take::Peek {
+            for judged in judged.iter_mut().filter(|judged| judged.admitted && judged.slot >= SPILLED) {
+                let lookup = &lookups[judged.lookup as usize];
+                let (set, taken) = &mut held[judged.held as usize];
+                if self.find_slot(lookup, judged, set, taken, now_us) || rules.rules[lookup.rule as usize].rule.dry_run {
+                    continue;
+                }
+                self.metrics.no_room.inc();
+                all_admit = false;
+                judged.admitted = false;
+                judged.retry_us = set.first_ends(now_us);
+                judged.state = lookup.quota.having_used(lookup.quota.allowance().0, now_us);
+                judged.next = judged.state;
+                if judged.retry_us >= longest {
+                    longest = judged.retry_us;
+                    decision.outcome = Outcome::Limited { rule: lookup.rule, retry_us: longest };
+                }
+            }
         }
         let admitted = decision.admitted();
         let taking = admitted && take != Take::Peek;
@@ -572,12 +609,9 @@ impl Limiter {
             let lookup = &lookups[judged.lookup as usize];
             let active = &rules.rules[lookup.rule as usize];
             let next = judged.next;
-            if taking && judged.admitted {
-                let (set, taken) = &mut held[judged.held as usize];
-                self.write(active, lookup, judged, set, taken, now_us);
-            } else if !judged.admitted && next.until_us < judged.state.until_us {
-                // The clock was set back. Kept as it is now, or the key would stay locked out until the clock is there again.
-                held[judged.held as usize].0.put(judged.slot, lookup.hash, active.version, lookup.quota.used(next, now_us), next);
+            // A clock that was set back is kept as it is now, or the key would stay locked out until the clock is there again.
+            if taking && judged.admitted || !judged.admitted && next.until_us < judged.state.until_us {
+                self.write(active, lookup, judged, &mut held[judged.held as usize].0, now_us);
             }
             if !active.rule.dry_run {
                 decision.push_level(lookup, if taking { next } else { judged.state });
@@ -590,25 +624,47 @@ impl Limiter {
         decision
     }
 
+    /// A slot for a key that is not in its set; not if every one is held by a key that may not be forgotten, and there is no other room.
     #[inline]
-    fn write(&self, active: &ActiveRule, lookup: &Lookup<'_>, judged: &Judged, set: &mut Held<'_>, taken: &mut u8, now_us: u64) {
-        let mut slot = judged.slot;
-        if slot == NO_PLACE {
-            let evicts;
-            (slot, evicts) = set.victim(*taken, now_us);
-            if evicts {
-                self.table.count_eviction();
+    fn find_slot(&self, lookup: &Lookup<'_>, judged: &mut Judged, set: &Held<'_>, taken: &mut u32, now_us: u64) -> bool {
+        let (slot, victim) = set.victim(*taken, now_us);
+        if judged.slot == SPILLED {
+            // Back into its set as soon as there is a place.
+            if victim == Victim::Nobody {
+                self.table.put_spilled(lookup.place, lookup.hash, None);
+                judged.slot = slot;
+                *taken |= 1 << slot;
             }
-            if slot == NO_PLACE {
-                return;
-            }
-            *taken |= 1 << slot;
+            return true;
         }
+        if slot == NO_PLACE {
+            // All slots are those of other levels of this request, which is one in a million million: decided, and not remembered.
+            return true;
+        }
+        if victim == Victim::Stays && (lookup.quota.algorithm() == Algorithm::SlidingLog || !self.table.spill(lookup.place, slot, now_us)) {
+            return false;
+        }
+        judged.slot = slot;
+        judged.evicts = victim == Victim::Light;
+        *taken |= 1 << slot;
+        true
+    }
+
+    #[inline]
+    fn write(&self, active: &ActiveRule, lookup: &Lookup<'_>, judged: &Judged, set: &mut Held<'_>, now_us: u64) {
         let next = judged.next;
-        if lookup.quota.algorithm() == Algorithm::SlidingLog {
-            set.put_log(slot, lookup.hash, active.version, lookup.cost, next.until_us, now_us);
-        } else {
-            set.put(slot, lookup.hash, active.version, lookup.quota.used(next, now_us), next);
+        let used = lookup.quota.used(next, now_us);
+        if judged.evicts {
+            self.table.count_eviction();
+        }
+        if judged.slot >= SPILLED {
+            if judged.slot == SPILLED {
+                self.table.put_spilled(lookup.place, lookup.hash, Some((active.version, used, next)));
+            }
+        } else if lookup.quota.algorithm() != Algorithm::SlidingLog {
+            set.put(judged.slot, lookup.hash, active.version, used, next);
+        } else if judged.admitted {
+            set.put_log(judged.slot, lookup.hash, active.version, used, lookup.cost, next.until_us, now_us);
         }
     }
 
@@ -663,6 +719,11 @@ impl Limiter {
     /// How many keys were forgotten before their time.
     pub fn evictions(&self) -> u64 {
         self.table.evictions()
+    }
+
+    /// How often a new key was refused because the memory is full of keys that may not be forgotten.
+    pub fn without_room(&self) -> u64 {
+        self.metrics.no_room.get()
     }
 
     /// Counts a connection from this address as long as the guard lives; none when it holds as many as it may, or is blocked.

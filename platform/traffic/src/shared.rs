@@ -139,7 +139,8 @@ impl Limiter {
         if take == Take::Peek || lookups.is_empty() {
             return Decision::new(Outcome::Admitted, 0);
         }
-        let has_lease = |lookup: &Lookup<'_>| rules.rules[lookup.rule as usize].rule.lease > 0;
+        // One that costs more than a lease is asked for by itself.
+        let has_lease = |lookup: &Lookup<'_>| rules.rules[lookup.rule as usize].rule.lease >= lookup.cost;
         if !lookups.iter().any(has_lease) {
             return match self.ask_exactly(shared, rules, subject, &lookups).await {
                 Some(decision) => decision,
@@ -148,34 +149,57 @@ impl Limiter {
         }
         let leased: Lookups<'r> = lookups.iter().filter(|lookup| has_lease(lookup)).copied().collect();
         let exact: Lookups<'r> = lookups.iter().filter(|lookup| !has_lease(lookup)).copied().collect();
-        // What was lent may be gone before whoever waited for it gets at it.
-        for _ in 0..3 {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(shared.config.patience_ms);
+        let mut answered = false;
+        loop {
             match self.spend(&shared.desk, rules, subject, &leased) {
                 Spent::Decided(decision) if exact.is_empty() || !decision.admitted() => return decision,
                 Spent::Decided(spent) => {
-                    let Some(mut decision) = self.ask_exactly(shared, rules, subject, &exact).await else {
-                        self.unspend(&shared.desk, rules, &leased);
-                        break;
+                    let mut decision = match self.ask_exactly(shared, rules, subject, &exact).await {
+                        Some(decision) => decision,
+                        None => self.without(shared, rules, subject, take, exact),
                     };
                     if !decision.admitted() {
-                        self.unspend(&shared.desk, rules, &leased);
+                        self.unspend(&shared.desk, rules, subject, &leased);
                     }
                     decision.levels.extend(spent.levels);
                     return decision;
                 }
-                Spent::Missing(waits) => {
+                Spent::Missing(waits, lacking) => {
                     if shared.link.load().is_none() {
                         break;
                     }
-                    let lent = futures_util::future::join_all(waits);
-                    if tokio::time::timeout(Duration::from_millis(shared.config.patience_ms), lent).await.is_err() {
-                        break;
+                    // What was lent may be gone before whoever waited for it gets at it. Then it is asked for again, until the patience is
+                    // at its end: Redis is there, and others take all that it lends.
+                    let late = match tokio::time::timeout_at(deadline, futures_util::future::join_all(waits)).await {
+                        Ok(answers) if answers.iter().all(|answer| *answer == Ok(true)) => {
+                            answered = true;
+                            tokio::time::Instant::now() >= deadline
+                        }
+                        Ok(_) => break,
+                        Err(_) if answered => true,
+                        Err(_) => break,
+                    };
+                    match lacking.filter(|_| late) {
+                        Some(lacking) => return self.outrun(rules, subject, &lacking),
+                        None if late => break,
+                        None => {}
                     }
                 }
                 Spent::Full => break,
             }
         }
         self.without(shared, rules, subject, take, lookups)
+    }
+
+    /// Refuses who got none of what was lent, until there can be another token.
+    fn outrun<'r>(&self, rules: &Rules, subject: &Subject<'_>, lookup: &Lookup<'r>) -> Decision<'r> {
+        let retry_us = (lookup.quota.per_us() / u64::from(lookup.quota.limit())).clamp(1_000, 250_000);
+        let now_us = self.now_us();
+        let mut decision = Decision::new(Outcome::Limited { rule: lookup.rule, retry_us }, now_us);
+        decision.push_level(lookup, lookup.quota.having_used(lookup.quota.allowance().0, now_us));
+        self.count_refusal(&rules.rules[lookup.rule as usize], lookup.hash, subject, now_us, retry_us);
+        decision
     }
 
     /// Decides all of them in Redis, all or none; none when it is away.
@@ -304,7 +328,10 @@ impl Shared {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "Redis refused a decision");
-                self.lose(&link);
+                // One that is out of memory answers, and would be there again at once; any other error may be another server's by now.
+                if error.code() != Some("OOM") {
+                    self.lose(&link);
+                }
             }
             Err(_) if self.late.fetch_add(1, Relaxed) + 1 >= LATE => self.lose(&link),
             Err(_) => {}

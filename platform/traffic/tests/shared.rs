@@ -348,12 +348,11 @@ async fn leases_never_admit_more_than_was_lent() {
         };
         assert!(sum <= most, "{algorithm}: {sum} of {asked}, at most {most}");
         assert!(sum >= 0.85 * 1_000.0 * took, "{algorithm}: {sum} of {asked}: the limit is also reached");
-        // In any second: the rule, and what the nodes may have held. (The sliding counter's own error is a third at a steady overload, and
-        // a fixed window's twice the limit.)
+        // In any second: the rule, and what the nodes may have held. (Around a window's end twice the limit may pass, also by the sliding
+        // counter when there was nothing before.)
         let bound = match algorithm {
             "token_bucket" => 200 + 1_000 + 3 * 50,
-            "fixed_window" => 2_000 + 3 * 50,
-            _ => 1_334 + 3 * 50,
+            _ => 2_000 + 3 * 50,
         };
         let worst = counts.windows(1_000).map(|second| second.iter().sum::<u32>()).max().unwrap();
         assert!(worst <= bound, "{algorithm}: {worst} in a second, at most {bound}");

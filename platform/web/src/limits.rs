@@ -355,7 +355,8 @@ async fn decide(State(app): State<App>, caller: Caller, Body(question): Body<Que
     let limiter: &Limiter = app.limits().ok_or_else(unknown)?;
     let rules = limiter.rules();
     let decision = limiter.decide_shared(&rules, &subject, Take::All).await;
-    if decision.levels.is_empty() && decision.admitted() {
+    // No level says anything either when all of them are on trial, or open while the shared state is away.
+    if decision.levels.is_empty() && decision.admitted() && !limiter.knows(&rules, &subject) {
         return Err(unknown().into());
     }
     let retry_after_ms = match decision.outcome {

@@ -138,23 +138,61 @@ fn a_clock_set_back_locks_nobody_out_for_longer_than_a_window() {
 }
 
 /// Ten times as many hostile keys as there is room for, over and over: a key at its limit stays at its limit, and memory does not grow.
+/// `BRANDOS_TEST_FLOOD=100000000` for as many keys of each algorithm, best with `--release`.
 #[test]
 fn a_flood_of_keys_resets_nobodys_limit() {
+    let flood = std::env::var("BRANDOS_TEST_FLOOD").ok().and_then(|number| number.parse().ok()).unwrap_or(50_000);
     for algorithm in ["token_bucket", "fixed_window", "sliding_counter"] {
         let config = LimiterConfig { keys: 4_998, log_keys: 64 };
         let (limiter, _) = limiter(&rule("a", "\"ip\"", algorithm, 20, "1h", ""), config);
-        let guilty: Vec<u32> = (1..=100).collect();
+        // A fifth of the places, so that many sets have nothing else.
+        let guilty: Vec<u32> = (1..=1_000).collect();
         for n in &guilty {
-            assert_eq!(passing(&limiter, &from_ip(*n), 30), 20);
+            assert_eq!(passing(&limiter, &from_ip(*n), 30), 20, "{algorithm} {n}");
         }
-        for n in 0..50_000 {
+        for n in 0..flood {
             limiter.check(&from_ip(1_000_000 + n));
         }
         let escaped: u32 = guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum();
         assert_eq!(escaped, 0, "{algorithm}");
-        assert!(limiter.evictions() > 40_000, "{algorithm}: there was a flood");
-        assert!(limiter.live_keys() <= 4_998, "{algorithm}");
+        assert_eq!(limiter.without_room(), 0, "{algorithm}: nobody was refused for want of room");
+        assert!(limiter.evictions() > u64::from(flood) * 4 / 5, "{algorithm}: there was a flood");
+        assert!(limiter.live_keys() <= MOST_LIVE, "{algorithm}");
         assert!(limiter.limited().len() <= LIMITED_KEYS);
+    }
+}
+
+/// Places of 4,998 keys, and the rooms of their 1,666 sets.
+const MOST_LIVE: u64 = 4_998 + 7 * 96;
+
+/// Each of the hostile keys uses more than half of its quota. What passes is bounded by the memory, whoever asks: when that is full, another
+/// key is refused, and no key that was at its limit passes. When their time is over everything is as before.
+#[test]
+fn when_the_memory_is_full_new_keys_are_refused_and_old_ones_stay_limited() {
+    for algorithm in ["token_bucket", "fixed_window", "sliding_counter"] {
+        let config = LimiterConfig { keys: 4_998, log_keys: 64 };
+        let (limiter, clock) = limiter(&rule("a", "\"ip\"", algorithm, 20, "1h", ""), config);
+        let guilty: Vec<u32> = (1..=100).collect();
+        for n in &guilty {
+            assert_eq!(passing(&limiter, &from_ip(*n), 20), 20);
+        }
+        let passed: u32 = (0..10_000).map(|n| passing(&limiter, &from_ip(1_000_000 + n), 15)).sum();
+        assert!(u64::from(passed) <= MOST_LIVE * 15, "{algorithm}: {passed}");
+        assert!(u64::from(passed) >= 4_998 * 15 * 9 / 10, "{algorithm}: {passed}, and most of the memory is used");
+        let refused = limiter.without_room();
+        assert!(refused > 10_000, "{algorithm}: {refused}");
+        let escaped: u32 = guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum();
+        assert_eq!(escaped, 0, "{algorithm}");
+        assert_eq!((limiter.evictions(), limiter.live_keys() <= MOST_LIVE), (0, true), "{algorithm}");
+        let rules = limiter.rules();
+        let decision =
+            (0..100).map(|n| limiter.decide(&rules, &from_ip(9_000_000 + n), Take::All)).find(|decision| !decision.admitted()).unwrap();
+        let level = decision.tightest().unwrap();
+        assert_eq!((decision.left(level).0, limiter.rules().name(level.rule)), (0, "a"), "{algorithm}");
+        let Outcome::Limited { retry_us, .. } = decision.outcome else { panic!("{algorithm}") };
+        assert!((1..=7_200_000_000).contains(&retry_us), "{algorithm}: {retry_us}");
+        clock.advance_ms(2 * 3_600_000);
+        assert_eq!(guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum::<u32>(), 2_000, "{algorithm}");
     }
 }
 
@@ -169,7 +207,14 @@ fn logs_are_bounded_too() {
         limiter.check(&from_ip(1_000_000 + n));
     }
     assert_eq!((1..=10).map(|n| passing(&limiter, &from_ip(n), 30)).sum::<u32>(), 0);
-    assert!(limiter.live_keys() <= 64);
+    assert_eq!((limiter.live_keys(), limiter.without_room()), (64, 0));
+    // Full of logs that are used up: no other key passes, and none of these again.
+    for n in 0..1_000 {
+        passing(&limiter, &from_ip(2_000_000 + n), 30);
+    }
+    assert!(limiter.without_room() > 0);
+    assert_eq!((1..=10).map(|n| passing(&limiter, &from_ip(n), 30)).sum::<u32>(), 0);
+    assert_eq!(limiter.live_keys(), 64);
 }
 
 #[test]
