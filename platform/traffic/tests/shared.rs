@@ -298,6 +298,50 @@ async fn a_redis_that_goes_and_comes_back() {
     assert_eq!(passed, 6);
 }
 
+/// Hostile keys until Redis has no memory left: it takes no more, who is at a limit stays there, and for new keys each rule does what it says.
+#[tokio::test]
+async fn a_redis_that_is_full_forgets_nobody() {
+    if redis().is_none() {
+        return;
+    }
+    let most = 4_000_000;
+    let server = Server::new(&["--maxmemory", &most.to_string(), "--maxmemory-policy", "noeviction"]);
+    let rule = |name: &str, away: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nkey = [\"name\"]\nmatch = {{ service = \"{name}\" }}\nalgorithm = \"fixed_window\"\nlimit = 3\nper = \"30d\"\nwhen_away = \"{away}\"\n"
+        )
+    };
+    let node = limiter(&(rule("closed", "closed") + &rule("open", "open")), Arc::new(SystemClock));
+    node.share(patient(&server.url())).await.unwrap();
+    let ask = async |service: &'static str, name: &str| {
+        let subject = Subject { service: Some(service), name: Some(name), ..Subject::default() };
+        node.decide_shared(&node.rules(), &subject, Take::All).await.outcome
+    };
+    for service in ["closed", "open"] {
+        for _ in 0..3 {
+            assert_eq!(ask(service, "guilty").await, Outcome::Admitted);
+        }
+    }
+    let mut taken = 0;
+    let full = loop {
+        let outcomes = (0..200).map(|n| format!("hostile-{}", taken + n)).map(async |name| ask("closed", &name).await);
+        if let Some(other) = futures_util::future::join_all(outcomes).await.into_iter().find(|outcome| !outcome.admitted()) {
+            break other;
+        }
+        taken += 200;
+        assert!(taken < 100_000, "it is never full");
+    };
+    assert!(matches!(full, Outcome::Away { .. }), "{full:?}");
+    for service in ["closed", "open"] {
+        assert!(matches!(ask(service, "guilty").await, Outcome::Limited { .. }), "{service}");
+    }
+    assert!(matches!(ask("closed", "new").await, Outcome::Away { .. }));
+    assert_eq!(ask("open", "new").await, Outcome::Admitted);
+    let memory = server.ask(&["INFO", "memory"]);
+    let used: u64 = memory.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok()).unwrap();
+    assert!(used < most + most / 4, "{used} bytes");
+}
+
 /// With leases: what three nodes admit together is at most what Redis has lent, and a hot key costs few round trips.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_never_admit_more_than_was_lent() {
