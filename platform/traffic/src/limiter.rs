@@ -6,7 +6,7 @@ use crate::country::Countries;
 use crate::hash::KeyHasher;
 use crate::rules::{KeyPart, Quotas, Rule, RuleFile, Subject};
 use crate::shared::{Shared, SharedMetrics};
-use crate::table::{Held, NO_PLACE, Place, SPILLED, Table, Victim};
+use crate::table::{Apart, Held, NO_PLACE, Place, SPILLED, Table, Victim};
 use arc_swap::ArcSwap;
 use kernel::{Clock, Rng, Timestamp};
 use prometheus_client::collector::Collector;
@@ -16,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as SipHasher13x128};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
@@ -54,8 +55,8 @@ pub struct Limiter {
     rules: ArcSwap<Rules>,
     /// One change of the rules after the other.
     changing: Mutex<()>,
-    limited: Mutex<HashMap<u64, LimitedKey, BuildHasherDefault<Hashed>>>,
-    connections: Mutex<HashMap<IpAddr, u32>>,
+    limited: Apart<Mutex<HashMap<u64, LimitedKey, BuildHasherDefault<Hashed>>>>,
+    connections: Apart<Mutex<HashMap<IpAddr, u32>>>,
     metrics: Metrics,
     shared: OnceLock<Arc<Shared>>,
     countries: OnceLock<Countries>,
@@ -87,6 +88,8 @@ pub(crate) struct ActiveRule {
     hasher: KeyHasher,
     refused: Counter,
     would_refuse: Counter,
+    /// Its quota as the header `RateLimit-Policy` has it.
+    policy: Box<str>,
 }
 
 /// What is asked.
@@ -272,6 +275,8 @@ struct Judged {
     admitted: bool,
     /// A key that still counts is forgotten for it.
     evicts: bool,
+    /// It has a place in its set again, and leaves the room when it is written.
+    returns: bool,
     slot: usize,
     state: State,
     next: State,
@@ -291,8 +296,8 @@ impl Limiter {
             table: Arc::new(Table::new(config.keys, config.log_keys)),
             rules: ArcSwap::default(),
             changing: Mutex::new(()),
-            limited: Mutex::default(),
-            connections: Mutex::default(),
+            limited: Apart::default(),
+            connections: Apart::default(),
             metrics: Metrics::default(),
             shared: OnceLock::new(),
             countries: OnceLock::new(),
@@ -372,6 +377,7 @@ impl Limiter {
             part: rule.quotas.shared_by(self.shared.get().map_or(1, |shared| shared.nodes())),
             anonymous: rule.is_anonymous(),
             unconditional: rule.is_unconditional(),
+            policy: policy(&rule.name, &rule.quotas.base).into(),
             hasher,
             id,
             version,
@@ -491,7 +497,7 @@ impl Limiter {
 
     /// How many connections the address holds open.
     fn open_connections(&self, ip: Option<IpAddr>) -> u32 {
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = self.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
         ip.and_then(|ip| connections.get(&owner(ip)).copied()).unwrap_or(0)
     }
 
@@ -582,7 +588,17 @@ impl Limiter {
                     decision.outcome = Outcome::Limited { rule: lookup.rule, retry_us };
                 }
             }
-            judged.push(Judged { held: at, lookup: (number & 0xff) as u8, admitted, evicts: false, slot, state, next, retry_us });
+            judged.push(Judged {
+                held: at,
+                lookup: (number & 0xff) as u8,
+                admitted,
+                evicts: false,
+                returns: false,
+                slot,
+                state,
+                next,
+                retry_us,
+            });
         }
         if decision.admitted() && take != Take::Peek {
             for judged in judged.iter_mut().filter(|judged| judged.admitted && judged.slot >= SPILLED) {
@@ -629,10 +645,10 @@ impl Limiter {
     fn find_slot(&self, lookup: &Lookup<'_>, judged: &mut Judged, set: &Held<'_>, taken: &mut u32, now_us: u64) -> bool {
         let (slot, victim) = set.victim(*taken, now_us);
         if judged.slot == SPILLED {
-            // Back into its set as soon as there is a place.
+            // Back into its set as soon as there is a place; but not before it is certain that it is written there.
             if victim == Victim::Nobody {
-                self.table.put_spilled(lookup.place, lookup.hash, None);
                 judged.slot = slot;
+                judged.returns = true;
                 *taken |= 1 << slot;
             }
             return true;
@@ -657,6 +673,9 @@ impl Limiter {
         if judged.evicts {
             self.table.count_eviction();
         }
+        if judged.returns {
+            self.table.put_spilled(lookup.place, lookup.hash, None);
+        }
         if judged.slot >= SPILLED {
             if judged.slot == SPILLED {
                 self.table.put_spilled(lookup.place, lookup.hash, Some((active.version, used, next)));
@@ -664,7 +683,7 @@ impl Limiter {
         } else if lookup.quota.algorithm() != Algorithm::SlidingLog {
             set.put(judged.slot, lookup.hash, active.version, used, next);
         } else if judged.admitted {
-            set.put_log(judged.slot, lookup.hash, active.version, used, lookup.cost, next.until_us, now_us);
+            set.put_log(judged.slot, lookup.hash, (active.version, used), lookup.cost, next.until_us, now_us);
         }
     }
 
@@ -685,7 +704,7 @@ impl Limiter {
 
     /// For the operator's eyes: who is limited. When others are at it, this one is left out.
     pub(crate) fn note(&self, active: &ActiveRule, hash: u64, subject: &Subject<'_>, now_us: u64, retry_us: u64) {
-        let Ok(mut limited) = self.limited.try_lock() else { return };
+        let Ok(mut limited) = self.limited.0.try_lock() else { return };
         let (last_at, until) = (Timestamp::from_micros(now_us as i64), Timestamp::from_micros((now_us + retry_us) as i64));
         if let Some(known) = limited.get_mut(&hash) {
             known.refused += 1;
@@ -706,7 +725,7 @@ impl Limiter {
 
     /// Who was refused lately, those refused last first.
     pub fn limited(&self) -> Vec<LimitedKey> {
-        let mut keys: Vec<LimitedKey> = self.limited.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut keys: Vec<LimitedKey> = self.limited.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         keys.sort_by(|a, b| b.last_at.cmp(&a.last_at).then_with(|| b.refused.cmp(&a.refused)));
         keys
     }
@@ -735,7 +754,7 @@ impl Limiter {
             return None;
         }
         let most = rules.file.connections_per_ip.unwrap_or(u32::MAX);
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
         let open = connections.entry(ip).or_insert(0);
         if *open >= most {
             drop(connections);
@@ -745,6 +764,11 @@ impl Limiter {
         *open += 1;
         Some(OpenConnection { limiter: self.clone(), ip })
     }
+}
+
+fn policy(name: &str, quota: &Quota) -> String {
+    let (most, window_us) = quota.allowance();
+    format!("\"{name}\";q={most};w={}", window_us.div_ceil(1_000_000))
 }
 
 /// Everything that makes a key what it is; none when a part of it is not known.
@@ -781,6 +805,14 @@ impl Rules {
     /// The file that they were made from.
     pub fn file(&self) -> &RuleFile {
         &self.file
+    }
+
+    /// A level's quota as the header `RateLimit-Policy` has it: `"name";q=...;w=...`.
+    pub fn policy(&self, level: &Level<'_>) -> Cow<'_, str> {
+        match self.rules.get(level.rule as usize) {
+            Some(active) if *level.quota == active.rule.quotas.base => Cow::Borrowed(&active.policy),
+            _ => Cow::Owned(policy(self.name(level.rule), level.quota)),
+        }
     }
 
     /// The name of a rule.
@@ -848,7 +880,7 @@ pub struct OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let mut connections = self.limiter.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.limiter.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = connections.get_mut(&self.ip) {
             *open -= 1;
             if *open == 0 {

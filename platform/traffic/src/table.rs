@@ -186,12 +186,18 @@ impl LogEntry {
     }
 }
 
+/// What is written now and then, on lines of the processor's cache of its own: or each write takes its neighbours' line away from whoever
+/// reads them.
+#[repr(align(128))]
+#[derive(Default)]
+pub(crate) struct Apart<T>(pub(crate) T);
+
 /// The memory of a limiter.
 pub(crate) struct Table {
     sets: Box<[Set]>,
     rooms: Box<[Mutex<Vec<Spilled>>]>,
     logs: Box<[Mutex<Vec<LogEntry>>]>,
-    evictions: AtomicU64,
+    evictions: Apart<AtomicU64>,
 }
 
 /// Where a key of one level is found.
@@ -241,7 +247,7 @@ impl Table {
             sets: std::iter::repeat_with(Set::default).take(sets).collect(),
             rooms: std::iter::repeat_with(Mutex::default).take(sets.div_ceil(GROUP)).collect(),
             logs: std::iter::repeat_with(Mutex::default).take(logs.div_ceil(LOG_WAYS).max(1)).collect(),
-            evictions: AtomicU64::new(0),
+            evictions: Apart::default(),
         }
     }
 
@@ -252,7 +258,7 @@ impl Table {
 
     /// How many keys were forgotten before their time.
     pub(crate) fn evictions(&self) -> u64 {
-        self.evictions.load(Relaxed)
+        self.evictions.0.load(Relaxed)
     }
 
     /// How many keys are remembered at `now_us`, counted by walking over all of them.
@@ -288,7 +294,7 @@ impl Table {
     }
 
     pub(crate) fn count_eviction(&self) {
-        self.evictions.fetch_add(1, Relaxed);
+        self.evictions.0.fetch_add(1, Relaxed);
     }
 
     /// The key's entry in the room that its set shares. Whoever asks holds the set: no entry of a set changes without it.
@@ -404,7 +410,7 @@ impl Held<'_> {
     }
 
     /// Enters an admitted request into the key's log, which begins anew if the slot was another's.
-    pub(crate) fn put_log(&mut self, slot: usize, hash: u64, version: u8, used: u8, cost: u32, until_us: u64, now_us: u64) {
+    pub(crate) fn put_log(&mut self, slot: usize, hash: u64, (version, used): (u8, u8), cost: u32, until_us: u64, now_us: u64) {
         let Held::Logs(logs) = self else { return };
         if slot >= logs.len() {
             // One beyond the last that is not the next: another new key of the same request comes before it.

@@ -11,7 +11,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use kernel::{ActorKind, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 use traffic::{Decision, Limiter, Networks, Outcome, Rules, Subject, Take};
@@ -156,9 +155,10 @@ fn told(rules: &Rules, decision: &Decision<'_>) -> Option<Told> {
     let reset_at = (decision.now_us() + reset_us).div_ceil(1_000_000);
     let mut policies = String::with_capacity(32 * decision.levels.len());
     for level in &decision.levels {
-        let (most, window_us) = level.quota.allowance();
-        let comma = if policies.is_empty() { "" } else { ", " };
-        let _ = write!(policies, "{comma}\"{}\";q={most};w={}", rules.name(level.rule), window_us.div_ceil(1_000_000));
+        if !policies.is_empty() {
+            policies.push_str(", ");
+        }
+        policies.push_str(&rules.policy(level));
     }
     let text = |text: String| HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok();
     Some(Told(vec![

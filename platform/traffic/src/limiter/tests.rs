@@ -162,6 +162,27 @@ fn a_flood_of_keys_resets_nobodys_limit() {
     }
 }
 
+#[test]
+fn keys_that_their_set_has_no_place_for_are_counted_as_exactly() {
+    let config = LimiterConfig { keys: 3, log_keys: 1 };
+    let (limiter, clock) = limiter(&rule("a", "\"ip\"", "token_bucket", 20, "1h", ""), config);
+    let pass = |limiter: &Limiter| (1..=20).map(|n| passing(limiter, &from_ip(n), 30)).collect::<Vec<_>>();
+    assert_eq!(pass(&limiter), [20; 20]);
+    assert_eq!((pass(&limiter), limiter.live_keys()), (vec![0; 20], 20));
+    clock.advance_ms(30 * 60_000);
+    assert_eq!(pass(&limiter), [10; 20]);
+    clock.advance_ms(45 * 60_000);
+    assert_eq!(pass(&limiter), [15; 20]);
+    // One goes on while the others' time ends: it is back in the set, as it was.
+    clock.advance_ms(30 * 60_000);
+    assert_eq!(passing(&limiter, &from_ip(7), 30), 10);
+    clock.advance_ms(31 * 60_000);
+    assert_eq!(limiter.live_keys(), 1);
+    assert_eq!(passing(&limiter, &from_ip(7), 30), 10);
+    assert_eq!((passing(&limiter, &from_ip(7), 30), limiter.live_keys()), (0, 1));
+    assert_eq!((limiter.evictions(), limiter.without_room()), (0, 0));
+}
+
 /// Places of 4,998 keys, and the rooms of their 1,666 sets.
 const MOST_LIVE: u64 = 4_998 + 7 * 96;
 
@@ -245,7 +266,7 @@ fn blocked_addresses_and_too_many_connections() {
     drop(second);
     assert!(limiter.connection(ip("2001:db8::3")).is_some());
     drop(first);
-    assert!(limiter.connections.lock().unwrap().is_empty(), "nothing is kept of closed ones");
+    assert!(limiter.connections.0.lock().unwrap().is_empty(), "nothing is kept of closed ones");
 }
 
 #[test]
