@@ -210,7 +210,7 @@ const OPTIONS: &[OptionInfo] = &[
         "limits.keys",
         Kind::Number(1_000, 100_000_000),
         "262144",
-        "Keys (addresses, users, tenants by rule) whose use is remembered, in 26 bytes each; when there are more, the least used is forgotten.",
+        "Keys (addresses, users, tenants by rule) whose use is remembered, in 21 to 25 bytes each; when there are more, those that have used little of their quota are forgotten.",
     ),
     OptionInfo {
         key: "limits.redis",
