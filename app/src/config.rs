@@ -210,15 +210,21 @@ const OPTIONS: &[OptionInfo] = &[
         "limits.keys",
         Kind::Number(1_000, 100_000_000),
         "262144",
-        "Keys (addresses, users, tenants by rule) whose use is remembered, in 26 bytes each; when there are more, the least used is forgotten.",
+        "Keys (addresses, users, tenants by rule) whose use is remembered, in 21 to 25 bytes each; when there are more, those that have used little of their quota are forgotten.",
     ),
     OptionInfo {
         key: "limits.redis",
         kind: Kind::Text,
         default: "\"\"",
         shown: Shown::Urls,
-        doc: "Redis 7+ in which all nodes count together: redis://:password@host:6379/. Empty: each node counts by itself.",
+        doc: "Redis 7+ in which all nodes count together: redis://:password@host:6379/, redis+sentinel://:password@host:port,host:port/master or redis-cluster://:password@host:port,host:port. Empty: each node counts by itself.",
     },
+    option(
+        "limits.countries",
+        Kind::Text,
+        "\"\"",
+        "A file in MaxMind's format (.mmdb) that knows addresses' countries, for rules that ask for them. Read at the start. Empty: none.",
+    ),
     option(
         "limits.nodes",
         Kind::Number(1, 1_000),
@@ -395,6 +401,7 @@ pub(crate) struct LimitOptions {
     pub(crate) rules: String,
     pub(crate) keys: usize,
     pub(crate) redis: Option<String>,
+    pub(crate) countries: Option<String>,
     pub(crate) nodes: u32,
 }
 
@@ -515,6 +522,7 @@ impl Config {
                     rules: text("limits.rules"),
                     keys: number("limits.keys") as usize,
                     redis: filled("limits.redis"),
+                    countries: filled("limits.countries"),
                     nodes: number("limits.nodes") as u32,
                 },
                 cache: CacheOptions { bytes: number("cache.bytes") as u64, redis: list("cache.redis") },
@@ -576,8 +584,11 @@ impl Config {
         if self.cache.redis.len() > 64 || self.cache.redis.iter().any(|url| !url.starts_with("redis://")) {
             wrong("cache.redis", "must be up to 64 URLs such as redis://:password@host:6379/");
         }
-        if self.limits.redis.as_ref().is_some_and(|url| !url.starts_with("redis://")) {
-            wrong("limits.redis", "must be a URL such as redis://:password@host:6379/");
+        if self.limits.redis.as_ref().is_some_and(|url| traffic::check_redis_url(url).is_err()) {
+            wrong(
+                "limits.redis",
+                "must be a URL such as redis://:password@host:6379/, redis+sentinel://host:port,host:port/master or redis-cluster://host:port,host:port",
+            );
         }
         if self.log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
             wrong("log.level", "is not a level (error, warn, info, debug, trace) or a filter such as info,brandos_store=debug");

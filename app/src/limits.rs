@@ -14,7 +14,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use traffic::{DEFAULT_RULES, GENEROUS_RULES, Limiter, LimiterConfig, RuleFile, SharedConfig};
+use traffic::{Countries, DEFAULT_RULES, GENEROUS_RULES, Limiter, LimiterConfig, RuleFile, SharedConfig};
 
 /// A token is no longer than this.
 const MAX_TOKEN: u64 = 8 * 1024;
@@ -30,6 +30,9 @@ pub(crate) async fn start(options: &LimitOptions, clock: Arc<dyn Clock>, rng: &d
     }
     let config = LimiterConfig { keys: options.keys, ..LimiterConfig::default() };
     let limiter = Arc::new(Limiter::new(read(&options.rules)?, config, clock, rng));
+    if let Some(path) = &options.countries {
+        limiter.know_countries(Countries::read(Path::new(path))?);
+    }
     if let Some(url) = &options.redis {
         limiter.share(SharedConfig { nodes: options.nodes, ..SharedConfig::new(url.as_str()) }).await?;
     }

@@ -54,34 +54,40 @@ pub struct Options {
     runs: usize,
 }
 
-/// Runs and prints.
-pub fn run(options: &Options) {
+/// Draws of a key for each of four levels.
+pub(crate) fn zipf_draws(keys: u64, many: usize, seed: u64) -> Vec<[u32; 4]> {
     // Zipf with exponent 1: the rank of a draw is N to the power of a uniform number.
-    let rng = SeededRng::new(7);
+    let rng = SeededRng::new(seed);
     let zipf = || {
         let uniform = rng.below(1 << 53) as f64 / (1_u64 << 53) as f64;
-        ((options.keys as f64).powf(uniform) as u64).min(options.keys - 1)
+        ((keys as f64).powf(uniform) as u64).min(keys - 1)
     };
-    // Each level has its own order of ranks, or one line of the cache would serve all four.
+    // Each level has its own order of ranks, or one line of the cache would serve all four. In half a line each, so that reading them
+    // costs the least.
     let scatter = |rank: u64, level: u64| (rank.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(level as u32 * 16)) >> 24;
-    let draws: Vec<[u64; 4]> = (0..1_u64 << 20).map(|_| std::array::from_fn(|level| scatter(zipf(), level as u64))).collect();
+    (0..many).map(|_| std::array::from_fn(|level| scatter(zipf(), level as u64) as u32)).collect()
+}
 
+/// Runs and prints.
+pub fn run(options: &Options) {
+    let rng = SeededRng::new(7);
+    let draws = zipf_draws(options.keys, 1 << 20, 7);
     let config = LimiterConfig { keys: (options.keys * 5) as usize, ..LimiterConfig::default() };
     let rules = RuleFile::parse("bench", RULES).expect("the rules are valid");
     let limiter = Limiter::new(rules, config, Arc::new(SystemClock), &rng);
-    let ours = |draw: &[u64; 4]| {
+    let ours = |draw: &[u32; 4]| {
         let subject = Subject {
-            ip: Some(Ipv4Addr::from_bits(draw[0] as u32).into()),
-            user: Some(draw[1] as i64),
-            api_key: Some(draw[2] as i64),
-            tenant: Some(TenantId::from_i64(draw[3] as i64 + 1)),
+            ip: Some(Ipv4Addr::from_bits(draw[0]).into()),
+            user: Some(i64::from(draw[1])),
+            api_key: Some(i64::from(draw[2])),
+            tenant: Some(TenantId::from_i64(i64::from(draw[3]) + 1)),
             cost: 1,
             ..Subject::default()
         };
         limiter.check(&subject).admitted()
     };
-    let peer: DefaultKeyedRateLimiter<u64> = RateLimiter::keyed(Quota::per_second(NonZeroU32::new(10_000).expect("above 0")));
-    let peers = |draw: &[u64; 4]| peer.check_key(&draw[0]).is_ok();
+    let peer: DefaultKeyedRateLimiter<u32> = RateLimiter::keyed(Quota::per_second(NonZeroU32::new(10_000).expect("above 0")));
+    let peers = |draw: &[u32; 4]| peer.check_key(&draw[0]).is_ok();
 
     tell(&format!(
         "{} keys a level, Zipf (exponent 1), {} runs of {} s, times with the clock read",
@@ -94,7 +100,7 @@ pub fn run(options: &Options) {
     tell(&format!("keys remembered {}, forgotten early {}", limiter.live_keys(), limiter.evictions()));
 }
 
-fn measure(name: &str, threads: usize, options: &Options, draws: &[[u64; 4]], check: &(impl Fn(&[u64; 4]) -> bool + Sync)) {
+fn measure(name: &str, threads: usize, options: &Options, draws: &[[u32; 4]], check: &(impl Fn(&[u32; 4]) -> bool + Sync)) {
     // Every key is met once before it counts.
     for draw in draws {
         black_box(check(draw));

@@ -4,6 +4,8 @@ mod cache;
 mod http;
 mod ledger_bench;
 mod limits;
+mod limits_http;
+mod limits_redis;
 mod measure;
 mod overload;
 mod peers;
@@ -40,6 +42,10 @@ enum Bench {
     Limits(limits::Options),
     /// Caches: a hit with TTL and tag check, with quick_cache and moka as peers; a hit on Redis; what a policy costs a call.
     Cache(cache::Options),
+    /// Rate limits over HTTP: what four levels add to a request, in process.
+    LimitsHttp(limits_http::Options),
+    /// Rate limits on Redis: three processes and one redis-server of the run's own.
+    LimitsRedis(limits_redis::Options),
     /// What one tenant's flood of orders costs nine others, through the whole HTTP path in process.
     Fairness(overload::FairnessOptions),
     /// What three times as many orders as can be placed cost those that are, through the whole HTTP path in process.
@@ -57,6 +63,8 @@ fn main() {
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),
         Bench::Cache(options) => runtime.block_on(async { tokio::spawn(cache::run(options)).await.expect("the benchmark does not panic") }),
+        Bench::LimitsHttp(options) => runtime.block_on(limits_http::run(options)),
+        Bench::LimitsRedis(options) => limits_redis::run(&options),
         Bench::Fairness(options) => runtime.block_on(overload::fairness(options)),
         Bench::Overload(options) => runtime.block_on(overload::overload(options)),
     }

@@ -63,6 +63,13 @@ pub struct Tenant {
     orders: Vec<String>,
 }
 
+impl Tenant {
+    /// The path of one of its orders.
+    pub fn order(&self) -> &str {
+        &self.orders[0]
+    }
+}
+
 /// An answer that has been read to its end.
 pub struct Answer {
     pub status: StatusCode,
@@ -95,6 +102,11 @@ pub struct Application {
 impl Application {
     /// Opens the database and starts the consumers, and tells the conditions.
     pub async fn open(place: &Place) -> Arc<Application> {
+        Application::open_limited(place, None).await
+    }
+
+    /// The same with rate limits.
+    pub async fn open_limited(place: &Place, limits: Option<Arc<traffic::Limiter>>) -> Arc<Application> {
         let temporary = tempfile::tempdir().expect("a folder");
         let folder = place.folder.as_deref().unwrap_or(temporary.path());
         let (engine, shard) = match &place.postgres {
@@ -129,15 +141,17 @@ impl Application {
         log.register(&mut registry);
         let known = || Known::new(modules().iter().flat_map(|m| m.permissions).map(|p| p.name));
         let auth = Auth::start(&store, rng.clone(), known(), AuthConfig::default()).await.expect("the authenticator starts");
-        let web = web::App::builder(store.clone(), Arc::new(auth.clone()))
+        let mut web = web::App::builder(store.clone(), Arc::new(auth.clone()))
             .modules(modules())
             .config(WebConfig { concurrency: place.concurrency, ..WebConfig::default() })
             .rng(rng.clone())
             .cursor_key(CursorKey::new(auth.cursor_secret()))
             .registry(registry)
-            .part(auth)
-            .build()
-            .expect("the modules fit together");
+            .part(auth);
+        if let Some(limits) = limits {
+            web = web.limits(limits);
+        }
+        let web = web.build().expect("the modules fit together");
         Arc::new(Application {
             web,
             store,

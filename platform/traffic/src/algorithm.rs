@@ -137,7 +137,7 @@ impl Quota {
     }
 
     /// Decides about a request of `cost` at `now_us`. Not for the sliding log, whose state is a list: see [`Log::decide`].
-    #[inline]
+    #[inline(always)]
     pub fn decide(&self, state: State, cost: u32, now_us: u64) -> Verdict {
         match self.algorithm {
             Algorithm::TokenBucket => self.token_bucket(state, cost, now_us),
@@ -175,7 +175,7 @@ impl Quota {
         (at.0 + whole + carry, (part - carry * limit) as u32)
     }
 
-    #[inline]
+    #[inline(always)]
     fn token_bucket(&self, state: State, cost: u32, now_us: u64) -> Verdict {
         let base = self.base(state, now_us);
         let next = self.plus(base, cost);
@@ -206,7 +206,7 @@ impl Quota {
         (now_us / self.per_us + 1) * self.per_us
     }
 
-    #[inline]
+    #[inline(always)]
     fn fixed_window(&self, state: State, cost: u32, now_us: u64) -> Verdict {
         let (end, count) = if now_us >= state.until_us {
             (self.window_end(now_us), 0)
@@ -237,7 +237,7 @@ impl Quota {
         if end - now_us <= self.per_us { (end, before, this) } else { (self.window_end(now_us), before, this) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn sliding_counter(&self, state: State, cost: u32, now_us: u64) -> Verdict {
         let (end, before, this) = self.counted(state, now_us);
         let (per, limit, cost) = (self.per_us, u64::from(self.limit), u64::from(cost));
@@ -329,15 +329,23 @@ impl Quota {
             _ => old.limit,
         };
         let left = old.left(state, now_us).0.min(all);
-        let used = |of: u32| (u64::from(all - left) * u64::from(of)).div_ceil(u64::from(all));
+        let of = match self.algorithm {
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => self.burst,
+            _ => self.limit,
+        };
+        self.having_used((u64::from(all - left) * u64::from(of)).div_ceil(u64::from(all)) as u32, now_us)
+    }
+
+    /// The state of a key that has used so many just now.
+    pub(crate) fn having_used(&self, used: u32, now_us: u64) -> State {
         match self.algorithm {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
-                let at = self.plus((now_us, 0), used(self.burst) as u32);
+                let at = self.plus((now_us, 0), used);
                 State { until_us: at.0, word: u64::from(at.1) }
             }
-            Algorithm::FixedWindow => State { until_us: self.window_end(now_us), word: used(self.limit) },
+            Algorithm::FixedWindow => State { until_us: self.window_end(now_us), word: u64::from(used) },
             Algorithm::SlidingCounter | Algorithm::SlidingLog => {
-                State { until_us: self.window_end(now_us) + self.per_us, word: used(self.limit) }
+                State { until_us: self.window_end(now_us) + self.per_us, word: u64::from(used) }
             }
         }
     }
@@ -393,12 +401,7 @@ impl Log {
         }
     }
 
-    /// The cost of all that it holds.
-    pub(crate) fn state_sum(&self) -> u64 {
-        self.sum
-    }
-
-    /// As the other algorithms have it, for what is left and for eviction.
+    /// As the other algorithms have it, for what is left.
     pub(crate) fn state(&self, quota: &Quota) -> State {
         let until_us = self.admitted.back().map_or(0, |(at, _)| at + quota.per_us);
         State { until_us, word: self.sum }

@@ -2,9 +2,11 @@
 
 use crate::address::owner;
 use crate::algorithm::{Algorithm, Quota, State, Verdict};
+use crate::country::Countries;
+use crate::hash::KeyHasher;
 use crate::rules::{KeyPart, Quotas, Rule, RuleFile, Subject};
 use crate::shared::{Shared, SharedMetrics};
-use crate::table::{Held, NO_PLACE, Place, Table};
+use crate::table::{Apart, Held, NO_PLACE, Place, SPILLED, Table, Victim};
 use arc_swap::ArcSwap;
 use kernel::{Clock, Rng, Timestamp};
 use prometheus_client::collector::Collector;
@@ -12,16 +14,18 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128 as _, SipHasher13 as SipHasher13x128};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Versions of a rule's quota that are known: a key not seen during as many changes begins anew.
 const PAST_VERSIONS: usize = 16;
+/// Versions are counted modulo this: an entry has six bits for it.
+const VERSIONS: u8 = 64;
 /// Limited keys that are remembered for the operator.
 const LIMITED_KEYS: usize = 1_024;
 /// The longest text of a key that is shown.
@@ -30,15 +34,16 @@ const SHOWN_BYTES: usize = 128;
 /// How large the memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimiterConfig {
-    /// Keys that are remembered, each in 26 bytes. Default 262,144: 6.7 MB.
+    /// Keys that are remembered, three in 64 bytes, and where many are at their limit up to an eighth more. Default 262,144: 5.6 to 6.4 MB.
     pub keys: usize,
-    /// Keys of sliding logs, each in up to 16 KB. Default 4,096: 65 MB at the very worst, with every log at its longest.
+    /// Keys of sliding logs, each in up to 16 KB, when they are used. Default 16,384: 4 MB with the shipped rules, 270 MB at the very worst,
+    /// with every log at the longest that a rule can have.
     pub log_keys: usize,
 }
 
 impl Default for LimiterConfig {
     fn default() -> Self {
-        LimiterConfig { keys: 262_144, log_keys: 4_096 }
+        LimiterConfig { keys: 262_144, log_keys: 16_384 }
     }
 }
 
@@ -50,10 +55,11 @@ pub struct Limiter {
     rules: ArcSwap<Rules>,
     /// One change of the rules after the other.
     changing: Mutex<()>,
-    limited: Mutex<HashMap<(u64, u64), LimitedKey>>,
-    connections: Mutex<HashMap<IpAddr, u32>>,
+    limited: Apart<Mutex<HashMap<u64, LimitedKey, BuildHasherDefault<Hashed>>>>,
+    connections: Apart<Mutex<HashMap<IpAddr, u32>>>,
     metrics: Metrics,
     shared: OnceLock<Arc<Shared>>,
+    countries: OnceLock<Countries>,
 }
 
 /// The rules of the moment.
@@ -62,6 +68,7 @@ pub struct Rules {
     pub(crate) rules: Vec<ActiveRule>,
     file: RuleFile,
     any_anonymous: bool,
+    any_country: bool,
 }
 
 pub(crate) struct ActiveRule {
@@ -69,12 +76,20 @@ pub(crate) struct ActiveRule {
     /// Names its state: made from its name and what its key consists of.
     pub(crate) id: u64,
     /// Counts the changes of its quota.
-    version: u8,
+    pub(crate) version: u8,
+    /// A node's part of them, for the time when the shared state is away.
+    pub(crate) part: Quotas,
     /// The quotas of earlier versions.
     past: Vec<(u8, Quotas)>,
     anonymous: bool,
+    /// Whether it is about every request that has its key.
+    unconditional: bool,
+    /// Has taken in its id.
+    hasher: KeyHasher,
     refused: Counter,
     would_refuse: Counter,
+    /// Its quota as the header `RateLimit-Policy` has it.
+    policy: Box<str>,
 }
 
 /// What is asked.
@@ -111,51 +126,58 @@ pub enum Outcome {
 
 /// A decision with its figures.
 #[derive(Clone, Debug)]
-pub struct Decision {
+pub struct Decision<'r> {
     /// May it pass?
     pub outcome: Outcome,
     /// How long it has to wait before it is served, in microseconds.
     pub delay_us: u64,
     /// The rules that looked at it, without those that only try out.
-    pub levels: SmallVec<[Level; 6]>,
+    pub levels: SmallVec<[Level<'r>; 6]>,
     now_us: u64,
 }
 
 /// What a rule said about a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Level {
+pub struct Level<'r> {
     /// Which, in the order of [`Rules::file`].
     pub rule: u16,
     /// Its quota for this key.
-    pub quota: Quota,
+    pub quota: &'r Quota,
     state: State,
 }
 
-impl Decision {
-    pub(crate) fn new(outcome: Outcome, now_us: u64) -> Decision {
+impl Outcome {
+    /// Whether it may pass.
+    pub fn admitted(&self) -> bool {
+        *self == Outcome::Admitted
+    }
+}
+
+impl<'r> Decision<'r> {
+    pub(crate) fn new(outcome: Outcome, now_us: u64) -> Decision<'r> {
         Decision { outcome, delay_us: 0, levels: SmallVec::new(), now_us }
     }
 
-    pub(crate) fn push_level(&mut self, lookup: &Lookup, state: State) {
+    pub(crate) fn push_level(&mut self, lookup: &Lookup<'r>, state: State) {
         self.levels.push(Level { rule: lookup.rule, quota: lookup.quota, state });
     }
 
     /// Whether it may pass.
     pub fn admitted(&self) -> bool {
-        self.outcome == Outcome::Admitted
+        self.outcome.admitted()
     }
 
     /// The level with the least left, as a share of its quota; the one that refuses when the request is limited.
-    pub fn tightest(&self) -> Option<&Level> {
+    pub fn tightest(&self) -> Option<&Level<'r>> {
         if let Outcome::Limited { rule, .. } = self.outcome {
             return self.levels.iter().find(|level| level.rule == rule);
         }
-        let share = |level: &&Level| (u64::from(self.left(level).0) << 32) / u64::from(level.quota.allowance().0);
+        let share = |level: &&Level<'r>| (u64::from(self.left(level).0) << 32) / u64::from(level.quota.allowance().0);
         self.levels.iter().min_by_key(share)
     }
 
     /// What a level has left, and after how many microseconds all of it is there again.
-    pub fn left(&self, level: &Level) -> (u32, u64) {
+    pub fn left(&self, level: &Level<'_>) -> (u32, u64) {
         level.quota.left(level.state, self.now_us)
     }
 
@@ -191,8 +213,25 @@ struct Metrics {
     would_refuse: Family<RuleLabel, Counter>,
     blocked: Counter,
     connections_refused: Counter,
+    no_room: Counter,
     rule_changes: Counter,
     shared: SharedMetrics,
+}
+
+/// For keys that are hashes of their rule and key already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Figures that the table keeps itself.
@@ -215,16 +254,33 @@ impl Collector for TableFigures {
 }
 
 /// A rule's look at a request, between being found and being decided.
-pub(crate) struct Lookup {
-    pub(crate) rule: u16,
+#[derive(Clone, Copy)]
+pub(crate) struct Lookup<'r> {
     pub(crate) hash: u64,
-    pub(crate) quota: Quota,
-    pub(crate) cost: u32,
+    pub(crate) quota: &'r Quota,
     place: Place,
+    pub(crate) rule: u16,
+    pub(crate) cost: u32,
+}
+
+/// The looks of one request.
+pub(crate) type Lookups<'r> = SmallVec<[Lookup<'r>; 6]>;
+
+/// What came of it.
+struct Judged {
+    /// Of which look.
+    lookup: u8,
+    /// Which of the locked sets.
     held: u8,
+    admitted: bool,
+    /// A key that still counts is forgotten for it.
+    evicts: bool,
+    /// It has a place in its set again, and leaves the room when it is written.
+    returns: bool,
     slot: usize,
     state: State,
-    verdict: Verdict,
+    next: State,
+    retry_us: u64,
 }
 
 impl Limiter {
@@ -240,10 +296,11 @@ impl Limiter {
             table: Arc::new(Table::new(config.keys, config.log_keys)),
             rules: ArcSwap::default(),
             changing: Mutex::new(()),
-            limited: Mutex::default(),
-            connections: Mutex::default(),
+            limited: Apart::default(),
+            connections: Apart::default(),
             metrics: Metrics::default(),
             shared: OnceLock::new(),
+            countries: OnceLock::new(),
         };
         limiter.replace(file);
         limiter
@@ -260,6 +317,7 @@ impl Limiter {
             "Connections closed because their address holds too many",
             metrics.connections_refused.clone(),
         );
+        registry.register("limits_no_room", "New keys refused because the memory is full of keys at their limit", metrics.no_room.clone());
         registry.register("limits_rule_changes", "Times that the rules were replaced", metrics.rule_changes.clone());
         registry.register("limits_shared_up", "1 while the shared state answers", metrics.shared.up.clone());
         registry.register("limits_shared_away", "Decisions made without the shared state", metrics.shared.away.clone());
@@ -288,14 +346,17 @@ impl Limiter {
         let old = self.rules.load_full();
         let rules = file.rules.iter().map(|rule| self.activate(rule.clone(), &old)).collect::<Vec<_>>();
         let any_anonymous = rules.iter().any(|rule| rule.anonymous);
-        self.rules.store(Arc::new(Rules { rules, file, any_anonymous }));
+        let any_country = rules.iter().any(|rule| rule.rule.asks_country());
+        self.rules.store(Arc::new(Rules { rules, file, any_anonymous, any_country }));
         self.metrics.rule_changes.inc();
     }
 
     fn activate(&self, rule: Rule, old: &Rules) -> ActiveRule {
-        let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
-        hasher.write(rule.name.as_bytes());
-        hasher.write(format!("{:?} {:?}", rule.key, rule.quotas.base.algorithm() == Algorithm::SlidingLog).as_bytes());
+        let mut hasher = KeyHasher::new(self.seed);
+        for text in [&*rule.name, &format!("{:?} {:?}", rule.key, rule.quotas.base.algorithm() == Algorithm::SlidingLog)] {
+            hasher.write_usize(text.len());
+            hasher.write(text.as_bytes());
+        }
         let id = hasher.finish();
         let (mut version, mut past) = (0, Vec::new());
         if let Some(before) = old.rules.iter().find(|other| other.id == id) {
@@ -306,14 +367,18 @@ impl Limiter {
                 if past.len() > PAST_VERSIONS {
                     past.remove(0);
                 }
-                version = version.wrapping_add(1);
+                version = (version + 1) % VERSIONS;
             }
         }
         let label = RuleLabel { rule: rule.name.to_string() };
         ActiveRule {
             refused: self.metrics.refused.get_or_create_owned(&label),
             would_refuse: self.metrics.would_refuse.get_or_create_owned(&label),
+            part: rule.quotas.shared_by(self.shared.get().map_or(1, |shared| shared.nodes())),
             anonymous: rule.is_anonymous(),
+            unconditional: rule.is_unconditional(),
+            policy: policy(&rule.name, &rule.quotas.base).into(),
+            hasher,
             id,
             version,
             past,
@@ -322,26 +387,41 @@ impl Limiter {
     }
 
     /// Decides about a request, and takes what it costs if it may pass.
-    pub fn check(&self, subject: &Subject<'_>) -> Decision {
-        self.decide(&self.rules.load(), subject, Take::All)
+    pub fn check(&self, subject: &Subject<'_>) -> Outcome {
+        self.decide(&self.rules.load(), subject, Take::All).outcome
     }
 
     /// Decides by these rules.
-    pub fn decide(&self, rules: &Rules, subject: &Subject<'_>, take: Take) -> Decision {
+    pub fn decide<'r>(&self, rules: &'r Rules, subject: &Subject<'_>, take: Take) -> Decision<'r> {
         if let Some(blocked) = self.blocked(rules, subject) {
             return blocked;
         }
         if take != Take::All && !rules.any_anonymous {
             return Decision::new(Outcome::Admitted, 0);
         }
-        let mut lookups = self.lookups(rules, subject, take);
+        if rules.any_country {
+            return self.decide_known(rules, &self.with_country(rules, subject), take);
+        }
+        self.decide_known(rules, subject, take)
+    }
+
+    fn decide_known<'r>(&self, rules: &'r Rules, subject: &Subject<'_>, take: Take) -> Decision<'r> {
+        let mut lookups = Lookups::new();
+        self.look(rules, subject, take, &mut lookups);
         if lookups.is_empty() {
             return Decision::new(Outcome::Admitted, 0);
         }
-        self.decide_all(rules, subject, take, &mut lookups)
+        self.decide_all(rules, subject, take, &lookups)
     }
 
-    pub(crate) fn blocked(&self, rules: &Rules, subject: &Subject<'_>) -> Option<Decision> {
+    /// Whether any rule is about this request, on trial or not.
+    pub fn knows(&self, rules: &Rules, subject: &Subject<'_>) -> bool {
+        let mut lookups = Lookups::new();
+        self.look(rules, &self.with_country(rules, subject), Take::All, &mut lookups);
+        !lookups.is_empty()
+    }
+
+    pub(crate) fn blocked<'r>(&self, rules: &'r Rules, subject: &Subject<'_>) -> Option<Decision<'r>> {
         if !subject.ip.is_some_and(|ip| rules.file.block.contains(ip)) {
             return None;
         }
@@ -360,7 +440,15 @@ impl Limiter {
 
     /// Once: a second shared state would be another truth.
     pub(crate) fn set_shared(&self, shared: Arc<Shared>) {
-        let _ = self.shared.set(shared);
+        if self.shared.set(shared).is_ok() {
+            // A node's part of each limit follows from it.
+            self.replace(self.rules.load().file.clone());
+        }
+    }
+
+    /// How many keys there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.table.keys()
     }
 
     pub(crate) fn shared_metrics(&self) -> &SharedMetrics {
@@ -377,15 +465,20 @@ impl Limiter {
     }
 
     /// The key in the shared state: the same on every node. 128 bits, because its hash has no secret.
-    pub(crate) fn shared_key(&self, rules: &Rules, lookup: &Lookup, subject: &Subject<'_>) -> String {
+    pub(crate) fn shared_key(&self, rules: &Rules, lookup: &Lookup<'_>, subject: &Subject<'_>) -> String {
         let active = &rules.rules[lookup.rule as usize];
         let mut hasher = SipHasher13x128::new();
         hasher.write(format!("{:?}", active.rule.key).as_bytes());
         // It was fed without a gap when the lookup was made.
         let _ = feed(&mut hasher, active, subject);
         let hash = hasher.finish128();
+        // Between braces is what a cluster finds the slot by: all of a tenant's keys are in one.
+        let tag = match subject.tenant {
+            Some(tenant) if active.rule.key.contains(&KeyPart::Tenant) => tenant.to_string(),
+            _ => format!("{:016x}", hash.h1),
+        };
         format!(
-            "brandos:limit:{}:{}:{:016x}{:016x}",
+            "brandos:limit:{{{tag}}}:{}:{}:{:016x}{:016x}",
             active.rule.name,
             u8::from(lookup.quota.algorithm() == Algorithm::SlidingLog),
             hash.h1,
@@ -397,144 +490,223 @@ impl Limiter {
         self.clock.now().micros().max(0) as u64
     }
 
-    /// The rules that are about this request, in the order of their places.
-    pub(crate) fn lookups(&self, rules: &Rules, subject: &Subject<'_>, take: Take) -> SmallVec<[Lookup; 6]> {
-        let mut lookups: SmallVec<[Lookup; 6]> = SmallVec::new();
+    /// Knows addresses' countries from now on, for rules that ask. Once: the file is read at the start.
+    pub fn know_countries(&self, countries: Countries) {
+        let _ = self.countries.set(countries);
+    }
+
+    /// How many connections the address holds open.
+    fn open_connections(&self, ip: Option<IpAddr>) -> u32 {
+        let connections = self.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ip.and_then(|ip| connections.get(&owner(ip)).copied()).unwrap_or(0)
+    }
+
+    /// The request with its address's country, if some rule asks for it.
+    pub(crate) fn with_country<'a>(&self, rules: &Rules, subject: &Subject<'a>) -> Subject<'a> {
+        let countries = self.countries.get().filter(|_| rules.any_country && subject.country.is_none());
+        Subject { country: countries.zip(subject.ip).map_or(subject.country, |(countries, ip)| countries.of(ip)), ..*subject }
+    }
+
+    /// Finds the rules that are about this request, and has their keys' memory fetched.
+    #[inline]
+    pub(crate) fn look<'r>(&self, rules: &'r Rules, subject: &Subject<'_>, take: Take, lookups: &mut Lookups<'r>) {
         for (index, active) in rules.rules.iter().enumerate() {
-            if (take != Take::All && !active.anonymous) || !active.rule.matches(subject) {
+            if take != Take::All && !active.anonymous {
+                continue;
+            }
+            if !(active.unconditional && subject.service.is_none() || active.rule.matches(subject)) {
+                continue;
+            }
+            if active.rule.connections > 0 && self.open_connections(subject.ip) < active.rule.connections {
                 continue;
             }
             let Some(quota) = active.rule.quotas.of(subject.tenant) else { continue };
-            let Some(hash) = self.hash(active, subject) else { continue };
+            let Some(hash) = active.hash(subject) else { continue };
             let place = self.table.place(hash, quota);
             self.table.touch(place);
-            lookups.push(Lookup {
-                rule: index as u16,
-                hash,
-                quota: *quota,
-                cost: active.rule.cost.saturating_mul(subject.cost.max(1)),
-                place,
-                held: 0,
-                slot: NO_PLACE,
-                state: State::default(),
-                verdict: Verdict { admitted: false, next: State::default(), delay_us: 0, retry_us: 0 },
-            });
+            let cost = active.rule.cost.saturating_mul(subject.cost.max(1));
+            lookups.push(Lookup { hash, quota, place, rule: index as u16, cost });
         }
-        if lookups.len() > 1 {
-            lookups.sort_unstable_by_key(|lookup| lookup.place);
-        }
-        lookups
     }
 
     /// Locks every key's set, decides each, and writes all or none.
-    pub(crate) fn decide_all(&self, rules: &Rules, subject: &Subject<'_>, take: Take, lookups: &mut [Lookup]) -> Decision {
-        let mut held: SmallVec<[(Held<'_>, u8); 6]> = SmallVec::new();
-        let mut last = None;
-        for lookup in lookups.iter_mut() {
-            if last != Some(lookup.place) {
-                held.push((self.table.lock(lookup.place), 0));
-                last = Some(lookup.place);
+    pub(crate) fn decide_all<'r>(&self, rules: &Rules, subject: &Subject<'_>, take: Take, lookups: &[Lookup<'r>]) -> Decision<'r> {
+        // Sorted as numbers of place and index: that moves nothing else, and what was just written in parts is not read as a whole, which
+        // would wait until it is written out.
+        let mut order: SmallVec<[u64; 6]> = SmallVec::new();
+        for (at, lookup) in lookups.iter().enumerate() {
+            order.push(lookup.place.number() << 8 | at as u64);
+        }
+        order.sort_unstable();
+        let mut held: SmallVec<[(Held<'_>, u32); 6]> = SmallVec::new();
+        let mut last = u64::MAX;
+        for number in &order {
+            if last != number >> 8 {
+                held.push((self.table.lock(lookups[(number & 0xff) as usize].place), 0));
+                last = number >> 8;
             }
-            lookup.held = (held.len() - 1) as u8;
         }
         // With all locks held: time does not go back between two decisions on one key.
         let now_us = self.now_us();
-        for lookup in lookups.iter_mut() {
-            let active = &rules.rules[lookup.rule as usize];
-            let (set, taken) = &mut held[lookup.held as usize];
-            if let Some(found) = set.find(lookup.hash) {
-                lookup.slot = found.slot;
-                lookup.state = active.current(found.version, found.state, lookup, subject, now_us);
-                *taken |= 1 << found.slot;
-            }
-            lookup.verdict = match set.log(lookup.slot, lookup.hash) {
-                Some(log) => {
-                    let verdict = log.decide(&lookup.quota, lookup.cost, now_us);
-                    lookup.state = log.state(&lookup.quota);
-                    verdict
-                }
-                None if lookup.quota.algorithm() == Algorithm::SlidingLog => {
-                    crate::Log::default().decide(&lookup.quota, lookup.cost, now_us)
-                }
-                None => lookup.quota.decide(lookup.state, lookup.cost, now_us),
-            };
-        }
         let mut decision = Decision::new(Outcome::Admitted, now_us);
-        for lookup in lookups.iter() {
-            if rules.rules[lookup.rule as usize].rule.dry_run {
-                continue;
+        let mut judged: SmallVec<[Judged; 6]> = SmallVec::new();
+        let (mut at, mut longest, mut all_admit) = (0, 0, true);
+        for (n, number) in order.iter().enumerate() {
+            at += u8::from(n > 0 && number >> 8 != order[n - 1] >> 8);
+            let lookup = &lookups[(number & 0xff) as usize];
+            let active = &rules.rules[lookup.rule as usize];
+            let (set, taken) = &mut held[at as usize];
+            let (mut slot, mut state) = (NO_PLACE, State::default());
+            let mut found = set.find(lookup.hash, now_us);
+            if found.is_none() && set.has_spilled() {
+                found = self.table.find_spilled(lookup.place, lookup.hash, now_us);
             }
-            decision.delay_us = decision.delay_us.max(lookup.verdict.delay_us);
-            let longest = match decision.outcome {
-                Outcome::Limited { retry_us, .. } => retry_us,
-                _ => 0,
+            if let Some(found) = found {
+                slot = found.slot;
+                state = active.current(found.version, found.state, lookup.quota, subject, now_us);
+                if slot != SPILLED {
+                    *taken |= 1 << slot;
+                }
+            }
+            let Verdict { admitted, next, delay_us, retry_us } = if lookup.quota.algorithm() == Algorithm::SlidingLog {
+                match set.log(slot, lookup.hash) {
+                    Some(log) => {
+                        let verdict = log.decide(lookup.quota, lookup.cost, now_us);
+                        state = log.state(lookup.quota);
+                        verdict
+                    }
+                    None => crate::Log::default().decide(lookup.quota, lookup.cost, now_us),
+                }
+            } else {
+                lookup.quota.decide(state, lookup.cost, now_us)
             };
-            if !lookup.verdict.admitted && lookup.verdict.retry_us >= longest {
-                decision.outcome = Outcome::Limited { rule: lookup.rule, retry_us: lookup.verdict.retry_us };
+            all_admit &= admitted;
+            if !active.rule.dry_run {
+                decision.delay_us = decision.delay_us.max(delay_us);
+                if !admitted && retry_us >= longest {
+                    longest = retry_us;
+                    decision.outcome = Outcome::Limited { rule: lookup.rule, retry_us };
+                }
+            }
+            judged.push(Judged {
+                held: at,
+                lookup: (number & 0xff) as u8,
+                admitted,
+                evicts: false,
+                returns: false,
+                slot,
+                state,
+                next,
+                retry_us,
+            });
+        }
+        if decision.admitted() && take != Take::Peek {
+            for judged in judged.iter_mut().filter(|judged| judged.admitted && judged.slot >= SPILLED) {
+                let lookup = &lookups[judged.lookup as usize];
+                let (set, taken) = &mut held[judged.held as usize];
+                if self.find_slot(lookup, judged, set, taken, now_us) || rules.rules[lookup.rule as usize].rule.dry_run {
+                    continue;
+                }
+                self.metrics.no_room.inc();
+                all_admit = false;
+                judged.admitted = false;
+                judged.retry_us = set.first_ends(now_us);
+                judged.state = lookup.quota.having_used(lookup.quota.allowance().0, now_us);
+                judged.next = judged.state;
+                if judged.retry_us >= longest {
+                    longest = judged.retry_us;
+                    decision.outcome = Outcome::Limited { rule: lookup.rule, retry_us: longest };
+                }
             }
         }
-        let taking = decision.admitted() && take != Take::Peek;
-        for lookup in lookups.iter() {
+        let admitted = decision.admitted();
+        let taking = admitted && take != Take::Peek;
+        for judged in &judged {
+            let lookup = &lookups[judged.lookup as usize];
             let active = &rules.rules[lookup.rule as usize];
-            if taking && lookup.verdict.admitted {
-                let (set, taken) = &mut held[lookup.held as usize];
-                self.write(active, lookup, set, taken, now_us);
-            } else if !lookup.verdict.admitted && lookup.verdict.next.until_us < lookup.state.until_us {
-                // The clock was set back. Kept as it is now, or the key would stay locked out until the clock is there again.
-                let next = lookup.verdict.next;
-                held[lookup.held as usize].0.put(lookup.slot, lookup.hash, active.version, lookup.quota.used(next, now_us), next);
+            let next = judged.next;
+            // A clock that was set back is kept as it is now, or the key would stay locked out until the clock is there again.
+            if taking && judged.admitted || !judged.admitted && next.until_us < judged.state.until_us {
+                self.write(active, lookup, judged, &mut held[judged.held as usize].0, now_us);
             }
             if !active.rule.dry_run {
-                let state = if taking { lookup.verdict.next } else { lookup.state };
-                decision.levels.push(Level { rule: lookup.rule, quota: lookup.quota, state });
+                decision.push_level(lookup, if taking { next } else { judged.state });
             }
         }
         drop(held);
-        if take != Take::Peek || !decision.admitted() {
-            self.note_refusals(rules, subject, lookups, decision.admitted(), now_us);
+        if !all_admit && (take != Take::Peek || !admitted) {
+            self.note_refusals(rules, subject, lookups, &judged, admitted, now_us);
         }
         decision
     }
 
-    fn write(&self, active: &ActiveRule, lookup: &Lookup, set: &mut Held<'_>, taken: &mut u8, now_us: u64) {
-        let mut slot = lookup.slot;
-        if slot == NO_PLACE {
-            let evicts;
-            (slot, evicts) = set.victim(*taken, now_us);
-            if evicts {
-                self.table.count_eviction();
+    /// A slot for a key that is not in its set; not if every one is held by a key that may not be forgotten, and there is no other room.
+    #[inline]
+    fn find_slot(&self, lookup: &Lookup<'_>, judged: &mut Judged, set: &Held<'_>, taken: &mut u32, now_us: u64) -> bool {
+        let (slot, victim) = set.victim(*taken, now_us);
+        if judged.slot == SPILLED {
+            // Back into its set as soon as there is a place; but not before it is certain that it is written there.
+            if victim == Victim::Nobody {
+                judged.slot = slot;
+                judged.returns = true;
+                *taken |= 1 << slot;
             }
-            if slot == NO_PLACE {
-                return;
-            }
-            *taken |= 1 << slot;
+            return true;
         }
-        let next = lookup.verdict.next;
-        if lookup.quota.algorithm() == Algorithm::SlidingLog {
-            set.put_log(slot, lookup.hash, active.version, lookup.cost, next.until_us, now_us);
-        } else {
-            set.put(slot, lookup.hash, active.version, lookup.quota.used(next, now_us), next);
+        if slot == NO_PLACE {
+            // All slots are those of other levels of this request, which is one in a million million: decided, and not remembered.
+            return true;
+        }
+        if victim == Victim::Stays && (lookup.quota.algorithm() == Algorithm::SlidingLog || !self.table.spill(lookup.place, slot, now_us)) {
+            return false;
+        }
+        judged.slot = slot;
+        judged.evicts = victim == Victim::Light;
+        *taken |= 1 << slot;
+        true
+    }
+
+    #[inline]
+    fn write(&self, active: &ActiveRule, lookup: &Lookup<'_>, judged: &Judged, set: &mut Held<'_>, now_us: u64) {
+        let next = judged.next;
+        let used = lookup.quota.used(next, now_us);
+        if judged.evicts {
+            self.table.count_eviction();
+        }
+        if judged.returns {
+            self.table.put_spilled(lookup.place, lookup.hash, None);
+        }
+        if judged.slot >= SPILLED {
+            if judged.slot == SPILLED {
+                self.table.put_spilled(lookup.place, lookup.hash, Some((active.version, used, next)));
+            }
+        } else if lookup.quota.algorithm() != Algorithm::SlidingLog {
+            set.put(judged.slot, lookup.hash, active.version, used, next);
+        } else if judged.admitted {
+            set.put_log(judged.slot, lookup.hash, (active.version, used), lookup.cost, next.until_us, now_us);
         }
     }
 
     /// Counts who was refused by what; only here a key becomes text.
-    fn note_refusals(&self, rules: &Rules, subject: &Subject<'_>, lookups: &[Lookup], admitted: bool, now_us: u64) {
-        for lookup in lookups.iter().filter(|lookup| !lookup.verdict.admitted) {
+    #[cold]
+    fn note_refusals(&self, rules: &Rules, subject: &Subject<'_>, lookups: &[Lookup<'_>], judged: &[Judged], admitted: bool, now_us: u64) {
+        for judged in judged.iter().filter(|judged| !judged.admitted) {
+            let lookup = &lookups[judged.lookup as usize];
             let active = &rules.rules[lookup.rule as usize];
             if active.rule.dry_run {
                 active.would_refuse.inc();
             } else if !admitted {
                 active.refused.inc();
-                self.note(active, lookup.hash, subject, now_us, lookup.verdict.retry_us);
+                self.note(active, lookup.hash, subject, now_us, judged.retry_us);
             }
         }
     }
 
     /// For the operator's eyes: who is limited. When others are at it, this one is left out.
     pub(crate) fn note(&self, active: &ActiveRule, hash: u64, subject: &Subject<'_>, now_us: u64, retry_us: u64) {
-        let Ok(mut limited) = self.limited.try_lock() else { return };
+        let Ok(mut limited) = self.limited.0.try_lock() else { return };
         let (last_at, until) = (Timestamp::from_micros(now_us as i64), Timestamp::from_micros((now_us + retry_us) as i64));
-        if let Some(known) = limited.get_mut(&(active.id, hash)) {
+        if let Some(known) = limited.get_mut(&hash) {
             known.refused += 1;
             (known.last_at, known.until) = (last_at, until);
             return;
@@ -548,12 +720,12 @@ impl Limiter {
             limited.shrink_to(LIMITED_KEYS);
         }
         let noted = LimitedKey { rule: active.rule.name.clone(), key: active.shown(subject), refused: 1, last_at, until };
-        limited.insert((active.id, hash), noted);
+        limited.insert(hash, noted);
     }
 
     /// Who was refused lately, those refused last first.
     pub fn limited(&self) -> Vec<LimitedKey> {
-        let mut keys: Vec<LimitedKey> = self.limited.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut keys: Vec<LimitedKey> = self.limited.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         keys.sort_by(|a, b| b.last_at.cmp(&a.last_at).then_with(|| b.refused.cmp(&a.refused)));
         keys
     }
@@ -568,6 +740,11 @@ impl Limiter {
         self.table.evictions()
     }
 
+    /// How often a new key was refused because the memory is full of keys that may not be forgotten.
+    pub fn without_room(&self) -> u64 {
+        self.metrics.no_room.get()
+    }
+
     /// Counts a connection from this address as long as the guard lives; none when it holds as many as it may, or is blocked.
     pub fn connection(self: &Arc<Self>, ip: IpAddr) -> Option<OpenConnection> {
         let rules = self.rules.load();
@@ -577,7 +754,7 @@ impl Limiter {
             return None;
         }
         let most = rules.file.connections_per_ip.unwrap_or(u32::MAX);
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
         let open = connections.entry(ip).or_insert(0);
         if *open >= most {
             drop(connections);
@@ -587,14 +764,11 @@ impl Limiter {
         *open += 1;
         Some(OpenConnection { limiter: self.clone(), ip })
     }
+}
 
-    /// The key's hash; none when a part of it is not known.
-    #[inline]
-    pub(crate) fn hash(&self, active: &ActiveRule, subject: &Subject<'_>) -> Option<u64> {
-        let mut hasher = SipHasher13::new_with_keys(self.seed.0 ^ active.id, self.seed.1);
-        feed(&mut hasher, active, subject)?;
-        Some(hasher.finish())
-    }
+fn policy(name: &str, quota: &Quota) -> String {
+    let (most, window_us) = quota.allowance();
+    format!("\"{name}\";q={most};w={}", window_us.div_ceil(1_000_000))
 }
 
 /// Everything that makes a key what it is; none when a part of it is not known.
@@ -633,6 +807,14 @@ impl Rules {
         &self.file
     }
 
+    /// A level's quota as the header `RateLimit-Policy` has it: `"name";q=...;w=...`.
+    pub fn policy(&self, level: &Level<'_>) -> Cow<'_, str> {
+        match self.rules.get(level.rule as usize) {
+            Some(active) if *level.quota == active.rule.quotas.base => Cow::Borrowed(&active.policy),
+            _ => Cow::Owned(policy(self.name(level.rule), level.quota)),
+        }
+    }
+
     /// The name of a rule.
     pub fn name(&self, rule: u16) -> &str {
         self.rules.get(rule as usize).map_or("", |active| &active.rule.name)
@@ -640,14 +822,22 @@ impl Rules {
 }
 
 impl ActiveRule {
+    /// The key's hash; none when a part of it is not known.
+    #[inline]
+    pub(crate) fn hash(&self, subject: &Subject<'_>) -> Option<u64> {
+        let mut hasher = self.hasher;
+        feed(&mut hasher, self, subject)?;
+        Some(hasher.finish())
+    }
+
     /// A state of an earlier version in today's measure. One of a version that is forgotten begins anew.
     #[inline]
-    fn current(&self, version: u8, state: State, lookup: &Lookup, subject: &Subject<'_>, now_us: u64) -> State {
+    fn current(&self, version: u8, state: State, quota: &Quota, subject: &Subject<'_>, now_us: u64) -> State {
         if version == self.version {
             return state;
         }
         let old = self.past.iter().rev().find(|(number, _)| *number == version);
-        old.and_then(|(_, quotas)| quotas.of(subject.tenant)).map_or_else(State::default, |old| lookup.quota.rescaled(old, state, now_us))
+        old.and_then(|(_, quotas)| quotas.of(subject.tenant)).map_or_else(State::default, |old| quota.rescaled(old, state, now_us))
     }
 
     /// The key as an operator reads it.
@@ -690,7 +880,7 @@ pub struct OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let mut connections = self.limiter.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.limiter.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = connections.get_mut(&self.ip) {
             *open -= 1;
             if *open == 0 {

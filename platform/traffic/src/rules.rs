@@ -2,6 +2,7 @@
 
 use crate::address::{Network, Networks};
 use crate::algorithm::{Algorithm, Quota};
+use crate::lease::MAX_LEASE;
 use kernel::{Error, Result, TenantId};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -104,6 +105,18 @@ impl Quotas {
     }
 }
 
+impl Quotas {
+    /// A node's part of them, where there are so many.
+    pub(crate) fn shared_by(&self, nodes: u32) -> Quotas {
+        let part = |number: u32| (number / nodes.max(1)).max(1);
+        let of = |quota: &Quota| Quota::new(quota.algorithm(), part(quota.limit()), quota.per_us(), part(quota.burst())).unwrap_or(*quota);
+        if nodes <= 1 {
+            return self.clone();
+        }
+        Quotas { base: of(&self.base), tenants: self.tenants.iter().map(|(id, own)| (*id, own.as_ref().map(of))).collect() }
+    }
+}
+
 /// A rule as the file has it, checked.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -113,6 +126,8 @@ pub struct Rule {
     pub(crate) cost: u32,
     pub(crate) dry_run: bool,
     pub(crate) when_away: WhenAway,
+    /// The most tokens of one key that a node holds; 0: each decision is made in Redis.
+    pub(crate) lease: u32,
     routes: Vec<Box<str>>,
     methods: Vec<Box<str>>,
     tenants: Vec<TenantId>,
@@ -124,9 +139,16 @@ pub struct Rule {
     except_ips: Networks,
     headers: Vec<(Box<str>, Box<str>)>,
     service: Option<Box<str>>,
+    /// Only for addresses that hold so many connections open.
+    pub(crate) connections: u32,
 }
 
 impl Rule {
+    /// Whether it has to know the country.
+    pub(crate) fn asks_country(&self) -> bool {
+        !self.countries.is_empty() || self.key.contains(&KeyPart::Country)
+    }
+
     /// Its name, by which its state is kept when the rules change.
     pub fn name(&self) -> &str {
         &self.name
@@ -153,6 +175,19 @@ impl Rule {
             && self.api_keys.is_empty()
             && self.plans.is_empty()
             && self.service.is_none()
+    }
+
+    /// Whether it is about every request, as far as it is no service's.
+    pub(crate) fn is_unconditional(&self) -> bool {
+        let lists = [&self.routes, &self.methods, &self.plans, &self.countries];
+        lists.iter().all(|list| list.is_empty())
+            && self.service.is_none()
+            && self.tenants.is_empty()
+            && self.users.is_empty()
+            && self.api_keys.is_empty()
+            && self.ips.is_empty()
+            && self.except_ips.is_empty()
+            && self.headers.is_empty()
     }
 
     /// Whether it is about this request. Its key may still be unknown.
@@ -256,6 +291,7 @@ struct RawRule {
     dry_run: bool,
     #[serde(default)]
     when_away: WhenAway,
+    lease: Option<Spanned<i64>>,
     #[serde(default, rename = "override")]
     overrides: Vec<Spanned<RawOverride>>,
 }
@@ -282,6 +318,7 @@ struct RawMatch {
     #[serde(default)]
     header: HashMap<String, String>,
     service: Option<String>,
+    connections: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -353,6 +390,20 @@ fn check_rule(raw: RawRule, span: &Place) -> Checked<Rule> {
         Ok(())
     };
     can_pass(&base, raw.cost.as_ref().map_or(raw.limit.span(), Spanned::span))?;
+    let lease = match &raw.lease {
+        Some(lease) if matches!(raw.algorithm, Algorithm::LeakyBucket | Algorithm::SlidingLog) => {
+            return Err((lease.span(), "a leaky_bucket and a sliding_log have no lease: they are about the very moment".to_owned()));
+        }
+        Some(lease) => {
+            let most = base.most().min(MAX_LEASE);
+            let tokens = number(lease, cost, "a lease")?;
+            if tokens > most {
+                return Err((lease.span(), format!("a lease is at most {most}: what passes at once, and no more than {MAX_LEASE}")));
+            }
+            tokens
+        }
+        None => 0,
+    };
     if raw.overrides.len() > MAX_OVERRIDES {
         return Err((span.clone(), format!("a rule has at most {MAX_OVERRIDES} overrides")));
     }
@@ -396,6 +447,7 @@ fn check_rule(raw: RawRule, span: &Place) -> Checked<Rule> {
         cost,
         dry_run: raw.dry_run,
         when_away: raw.when_away,
+        lease,
         routes: boxed(&raw.matches.route),
         methods: boxed(&raw.matches.method),
         tenants: raw.matches.tenant.iter().map(tenant).collect::<Checked<_>>()?,
@@ -407,6 +459,7 @@ fn check_rule(raw: RawRule, span: &Place) -> Checked<Rule> {
         except_ips: networks(&raw.except_ip)?,
         headers: raw.matches.header.into_iter().map(|(name, value)| (name.to_ascii_lowercase().into(), value.into())).collect(),
         service: raw.matches.service.map(Into::into),
+        connections: raw.matches.connections.as_ref().map(|least| number(least, 1, "the number of connections")).transpose()?.unwrap_or(0),
     })
 }
 
@@ -544,6 +597,10 @@ mod tests {
             (GOOD.replace("[\"ip\"]", "[\"address\"]"), 3, "a key is made of ip, user"),
             (format!("{GOOD}\n{GOOD}"), 8, "there are two rules called \"a\""),
             ("block = [\n  \"192.0.2.0/24\",\n  \"192.0.2.1/24\",\n]".to_owned(), 3, "is not an address or a network"),
+            (with("match = { connections = 0 }"), 7, "the number of connections is a whole number from 1"),
+            (with("lease = 11"), 7, "a lease is at most 10"),
+            (with("lease = 0"), 7, "a lease is a whole number from 1"),
+            (GOOD.replace("token_bucket", "sliding_log") + "lease = 5", 7, "have no lease"),
             ("[connections]\nper_ip = 0".to_owned(), 2, "the number of connections"),
             ("rule = [".to_owned(), 1, ""),
         ] {

@@ -1,7 +1,7 @@
 //! Each algorithm against a model that was written from its definition and nothing else: random arrivals on a simulated clock, with every
 //! decision compared.
 
-use brandos_traffic::{Algorithm, Limiter, LimiterConfig, Log, Quota, RuleFile, State, Subject};
+use brandos_traffic::{Algorithm, Limiter, LimiterConfig, Log, Quota, RuleFile, State, Subject, Take};
 use kernel::{Clock as _, ManualClock, Rng as _, SeededRng, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -321,7 +321,8 @@ fn several_rules_decide_all_or_none() {
             tenant: Some(kernel::TenantId::from_i64(1 + tenant as i64)),
             ..Subject::default()
         };
-        let decision = limiter.check(&subject);
+        let rules = limiter.rules();
+        let decision = limiter.decide(&rules, &subject, Take::All);
         assert_eq!(decision.admitted(), admits, "request {n}: ip {ask_ip}, user {ask_user}, tenant {ask_tenant}; {decision:?}");
     }
     assert!(refused_by.iter().all(|count| *count > 100), "each rule refuses now and then: {refused_by:?}");

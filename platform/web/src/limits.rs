@@ -11,7 +11,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use kernel::{ActorKind, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 use traffic::{Decision, Limiter, Networks, Outcome, Rules, Subject, Take};
@@ -123,7 +122,7 @@ impl<'a> Asking<'a> {
 }
 
 /// How long to wait, or why not at all.
-fn verdict(rules: &Rules, decision: &Decision) -> Result<Duration> {
+fn verdict(rules: &Rules, decision: &Decision<'_>) -> Result<Duration> {
     match decision.outcome {
         Outcome::Admitted => Ok(Duration::from_micros(decision.delay_us)),
         Outcome::Limited { rule, retry_us } => {
@@ -148,7 +147,7 @@ fn seconds(us: u64) -> String {
 }
 
 /// The header trio that everybody knows, about the tightest rule; and the IETF's fields, about all of them.
-fn told(rules: &Rules, decision: &Decision) -> Option<Told> {
+fn told(rules: &Rules, decision: &Decision<'_>) -> Option<Told> {
     let tightest = decision.tightest()?;
     let (left, reset_us) = decision.left(tightest);
     let (most, _) = tightest.quota.allowance();
@@ -156,9 +155,10 @@ fn told(rules: &Rules, decision: &Decision) -> Option<Told> {
     let reset_at = (decision.now_us() + reset_us).div_ceil(1_000_000);
     let mut policies = String::with_capacity(32 * decision.levels.len());
     for level in &decision.levels {
-        let (most, window_us) = level.quota.allowance();
-        let comma = if policies.is_empty() { "" } else { ", " };
-        let _ = write!(policies, "{comma}\"{}\";q={most};w={}", rules.name(level.rule), window_us.div_ceil(1_000_000));
+        if !policies.is_empty() {
+            policies.push_str(", ");
+        }
+        policies.push_str(&rules.policy(level));
     }
     let text = |text: String| HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok();
     Some(Told(vec![
@@ -355,7 +355,8 @@ async fn decide(State(app): State<App>, caller: Caller, Body(question): Body<Que
     let limiter: &Limiter = app.limits().ok_or_else(unknown)?;
     let rules = limiter.rules();
     let decision = limiter.decide_shared(&rules, &subject, Take::All).await;
-    if decision.levels.is_empty() && decision.admitted() {
+    // No level says anything either when all of them are on trial, or open while the shared state is away.
+    if decision.levels.is_empty() && decision.admitted() && !limiter.knows(&rules, &subject) {
         return Err(unknown().into());
     }
     let retry_after_ms = match decision.outcome {
@@ -363,7 +364,7 @@ async fn decide(State(app): State<App>, caller: Caller, Body(question): Body<Que
         Outcome::Limited { retry_us, .. } => Some(retry_us.div_ceil(1000)),
         Outcome::Away { .. } => Some(2_000),
     };
-    let level = |level: &traffic::Level| {
+    let level = |level: &traffic::Level<'_>| {
         let ((limit, window_us), (remaining, reset_us)) = (level.quota.allowance(), decision.left(level));
         let rule = rules.name(level.rule).to_owned();
         AnswerLevel { rule, limit, window_ms: window_us / 1000, remaining, reset_ms: reset_us.div_ceil(1000) }

@@ -30,12 +30,14 @@ fn passing(limiter: &Limiter, subject: &Subject<'_>, most: u32) -> u32 {
 #[test]
 fn a_refusal_says_how_much_is_left_and_when_to_come_again() {
     let (limiter, clock) = limiter(&rule("ip", "\"ip\"", "token_bucket", 10, "1s", "burst = 5"), LimiterConfig::default());
-    let decision = limiter.check(&from_ip(1));
+    let rules = limiter.rules();
+    let decision = limiter.decide(&rules, &from_ip(1), Take::All);
     let level = decision.tightest().unwrap();
     assert_eq!((limiter.rules().name(level.rule), decision.left(level)), ("ip", (4, 100_000)));
     assert_eq!(level.quota.allowance(), (5, 500_000));
     assert_eq!(passing(&limiter, &from_ip(1), 10), 4);
-    let decision = limiter.check(&from_ip(1));
+    let rules = limiter.rules();
+    let decision = limiter.decide(&rules, &from_ip(1), Take::All);
     assert_eq!(decision.outcome, Outcome::Limited { rule: 0, retry_us: 100_000 });
     assert_eq!(decision.left(decision.tightest().unwrap()), (0, 500_000));
     assert_eq!(passing(&limiter, &from_ip(2), 10), 5, "another address has its own");
@@ -136,23 +138,82 @@ fn a_clock_set_back_locks_nobody_out_for_longer_than_a_window() {
 }
 
 /// Ten times as many hostile keys as there is room for, over and over: a key at its limit stays at its limit, and memory does not grow.
+/// `BRANDOS_TEST_FLOOD=100000000` for as many keys of each algorithm, best with `--release`.
 #[test]
 fn a_flood_of_keys_resets_nobodys_limit() {
+    let flood = std::env::var("BRANDOS_TEST_FLOOD").ok().and_then(|number| number.parse().ok()).unwrap_or(50_000);
     for algorithm in ["token_bucket", "fixed_window", "sliding_counter"] {
-        let config = LimiterConfig { keys: 5_000, log_keys: 64 };
+        let config = LimiterConfig { keys: 4_998, log_keys: 64 };
         let (limiter, _) = limiter(&rule("a", "\"ip\"", algorithm, 20, "1h", ""), config);
-        let guilty: Vec<u32> = (1..=100).collect();
+        // A fifth of the places, so that many sets have nothing else.
+        let guilty: Vec<u32> = (1..=1_000).collect();
         for n in &guilty {
-            assert_eq!(passing(&limiter, &from_ip(*n), 30), 20);
+            assert_eq!(passing(&limiter, &from_ip(*n), 30), 20, "{algorithm} {n}");
         }
-        for n in 0..50_000 {
+        for n in 0..flood {
             limiter.check(&from_ip(1_000_000 + n));
         }
         let escaped: u32 = guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum();
         assert_eq!(escaped, 0, "{algorithm}");
-        assert!(limiter.evictions() > 40_000, "{algorithm}: there was a flood");
-        assert!(limiter.live_keys() <= 5_000, "{algorithm}");
+        assert_eq!(limiter.without_room(), 0, "{algorithm}: nobody was refused for want of room");
+        assert!(limiter.evictions() > u64::from(flood) * 4 / 5, "{algorithm}: there was a flood");
+        assert!(limiter.live_keys() <= MOST_LIVE, "{algorithm}");
         assert!(limiter.limited().len() <= LIMITED_KEYS);
+    }
+}
+
+#[test]
+fn keys_that_their_set_has_no_place_for_are_counted_as_exactly() {
+    let config = LimiterConfig { keys: 3, log_keys: 1 };
+    let (limiter, clock) = limiter(&rule("a", "\"ip\"", "token_bucket", 20, "1h", ""), config);
+    let pass = |limiter: &Limiter| (1..=20).map(|n| passing(limiter, &from_ip(n), 30)).collect::<Vec<_>>();
+    assert_eq!(pass(&limiter), [20; 20]);
+    assert_eq!((pass(&limiter), limiter.live_keys()), (vec![0; 20], 20));
+    clock.advance_ms(30 * 60_000);
+    assert_eq!(pass(&limiter), [10; 20]);
+    clock.advance_ms(45 * 60_000);
+    assert_eq!(pass(&limiter), [15; 20]);
+    // One goes on while the others' time ends: it is back in the set, as it was.
+    clock.advance_ms(30 * 60_000);
+    assert_eq!(passing(&limiter, &from_ip(7), 30), 10);
+    clock.advance_ms(31 * 60_000);
+    assert_eq!(limiter.live_keys(), 1);
+    assert_eq!(passing(&limiter, &from_ip(7), 30), 10);
+    assert_eq!((passing(&limiter, &from_ip(7), 30), limiter.live_keys()), (0, 1));
+    assert_eq!((limiter.evictions(), limiter.without_room()), (0, 0));
+}
+
+/// Places of 4,998 keys, and the rooms of their 1,666 sets.
+const MOST_LIVE: u64 = 4_998 + 7 * 96;
+
+/// Each of the hostile keys uses more than half of its quota. What passes is bounded by the memory, whoever asks: when that is full, another
+/// key is refused, and no key that was at its limit passes. When their time is over everything is as before.
+#[test]
+fn when_the_memory_is_full_new_keys_are_refused_and_old_ones_stay_limited() {
+    for algorithm in ["token_bucket", "fixed_window", "sliding_counter"] {
+        let config = LimiterConfig { keys: 4_998, log_keys: 64 };
+        let (limiter, clock) = limiter(&rule("a", "\"ip\"", algorithm, 20, "1h", ""), config);
+        let guilty: Vec<u32> = (1..=100).collect();
+        for n in &guilty {
+            assert_eq!(passing(&limiter, &from_ip(*n), 20), 20);
+        }
+        let passed: u32 = (0..10_000).map(|n| passing(&limiter, &from_ip(1_000_000 + n), 15)).sum();
+        assert!(u64::from(passed) <= MOST_LIVE * 15, "{algorithm}: {passed}");
+        assert!(u64::from(passed) >= 4_998 * 15 * 9 / 10, "{algorithm}: {passed}, and most of the memory is used");
+        let refused = limiter.without_room();
+        assert!(refused > 10_000, "{algorithm}: {refused}");
+        let escaped: u32 = guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum();
+        assert_eq!(escaped, 0, "{algorithm}");
+        assert_eq!((limiter.evictions(), limiter.live_keys() <= MOST_LIVE), (0, true), "{algorithm}");
+        let rules = limiter.rules();
+        let decision =
+            (0..100).map(|n| limiter.decide(&rules, &from_ip(9_000_000 + n), Take::All)).find(|decision| !decision.admitted()).unwrap();
+        let level = decision.tightest().unwrap();
+        assert_eq!((decision.left(level).0, limiter.rules().name(level.rule)), (0, "a"), "{algorithm}");
+        let Outcome::Limited { retry_us, .. } = decision.outcome else { panic!("{algorithm}") };
+        assert!((1..=7_200_000_000).contains(&retry_us), "{algorithm}: {retry_us}");
+        clock.advance_ms(2 * 3_600_000);
+        assert_eq!(guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum::<u32>(), 2_000, "{algorithm}");
     }
 }
 
@@ -167,7 +228,14 @@ fn logs_are_bounded_too() {
         limiter.check(&from_ip(1_000_000 + n));
     }
     assert_eq!((1..=10).map(|n| passing(&limiter, &from_ip(n), 30)).sum::<u32>(), 0);
-    assert!(limiter.live_keys() <= 64);
+    assert_eq!((limiter.live_keys(), limiter.without_room()), (64, 0));
+    // Full of logs that are used up: no other key passes, and none of these again.
+    for n in 0..1_000 {
+        passing(&limiter, &from_ip(2_000_000 + n), 30);
+    }
+    assert!(limiter.without_room() > 0);
+    assert_eq!((1..=10).map(|n| passing(&limiter, &from_ip(n), 30)).sum::<u32>(), 0);
+    assert_eq!(limiter.live_keys(), 64);
 }
 
 #[test]
@@ -188,7 +256,7 @@ fn blocked_addresses_and_too_many_connections() {
     let text = "block = [\"192.0.2.0/24\"]\n[connections]\nper_ip = 2\n";
     let (limiter, _) = limiter(text, LimiterConfig::default());
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-    assert_eq!(limiter.check(&Subject { ip: Some(ip("192.0.2.77")), ..Subject::default() }).outcome, Outcome::Blocked);
+    assert_eq!(limiter.check(&Subject { ip: Some(ip("192.0.2.77")), ..Subject::default() }), Outcome::Blocked);
     assert!(limiter.connection(ip("192.0.2.77")).is_none());
     let first = limiter.connection(ip("2001:db8::1"));
     let second = limiter.connection(ip("2001:db8::2"));
@@ -198,7 +266,30 @@ fn blocked_addresses_and_too_many_connections() {
     drop(second);
     assert!(limiter.connection(ip("2001:db8::3")).is_some());
     drop(first);
-    assert!(limiter.connections.lock().unwrap().is_empty(), "nothing is kept of closed ones");
+    assert!(limiter.connections.0.lock().unwrap().is_empty(), "nothing is kept of closed ones");
+}
+
+#[test]
+fn rules_know_countries_and_open_connections() {
+    let text = rule("abroad", "\"country\"", "fixed_window", 2, "1h", "match = { country = [\"DE\", \"FR\"] }")
+        + &rule("crowd", "\"ip\"", "fixed_window", 3, "1h", "match = { connections = 2 }");
+    let (limiter, _) = limiter(&text, LimiterConfig::default());
+    let from = |ip: &str| Subject { ip: Some(ip.parse().unwrap()), ..Subject::default() };
+    assert_eq!(passing(&limiter, &from("192.0.2.9"), 9), 9, "no file, no country");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countries.mmdb");
+    std::fs::write(&path, crate::country::tests::file_of([192, 0, 2, 0], 24, "DE")).unwrap();
+    limiter.know_countries(Countries::read(&path).unwrap());
+    assert_eq!(passing(&limiter, &from("192.0.2.9"), 9), 2);
+    assert_eq!(passing(&limiter, &from("192.0.2.10"), 9), 0, "the whole country has two");
+    assert_eq!(passing(&limiter, &from("198.51.100.1"), 9), 9, "another country, or none");
+    let crowd = from("198.51.100.2");
+    let first = limiter.connection(crowd.ip.unwrap());
+    assert_eq!(passing(&limiter, &crowd, 9), 9);
+    let second = limiter.connection(crowd.ip.unwrap());
+    assert_eq!(passing(&limiter, &crowd, 9), 3);
+    drop((first, second));
+    assert_eq!(passing(&limiter, &crowd, 9), 9);
 }
 
 /// Two threads on the same keys admit together exactly what one would.

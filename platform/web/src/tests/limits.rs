@@ -150,6 +150,11 @@ async fn other_programs_ask_for_decisions() {
     let metrics = bench.get("/metrics", &[]).await;
     let text = String::from_utf8(metrics.body).unwrap();
     assert!(text.contains("limits_refused_total{rule=\"checkout\"} 1"), "{text}");
+    // A service is known also while the state that nodes share is away and nothing is counted.
+    bench.web.app().limits().unwrap().share(traffic::SharedConfig::new("redis://127.0.0.1:1/")).await.unwrap();
+    let open = ask(acme, json!({ "service": "checkout", "name": "customer-1" })).await;
+    assert_eq!((open.status, &open.json["allowed"], &open.json["limits"]), (200, &json!(true), &json!([])));
+    ask("Bearer 7:acme:limits.decide", json!({ "service": "nothing" })).await.is_problem(404, "limits.unknown_service", "");
 }
 
 #[tokio::test]
