@@ -4,7 +4,7 @@ use crate::address::owner;
 use crate::algorithm::{Algorithm, Quota, State, Verdict};
 use crate::country::Countries;
 use crate::hash::KeyHasher;
-use crate::rules::{KeyPart, Quotas, Rule, RuleFile, Subject};
+use crate::rules::{KeyPart, Quotas, Rule, RuleFile, Subject, WhenAway};
 use crate::shared::{Shared, SharedMetrics};
 use crate::table::{Apart, Held, NO_PLACE, Place, SPILLED, Table, Victim};
 use arc_swap::ArcSwap;
@@ -317,7 +317,11 @@ impl Limiter {
             "Connections closed because their address holds too many",
             metrics.connections_refused.clone(),
         );
-        registry.register("limits_no_room", "New keys refused because the memory is full of keys at their limit", metrics.no_room.clone());
+        registry.register(
+            "limits_no_room",
+            "New keys that were not counted because the memory is full of keys at their limit",
+            metrics.no_room.clone(),
+        );
         registry.register("limits_rule_changes", "Times that the rules were replaced", metrics.rule_changes.clone());
         registry.register("limits_shared_up", "1 while the shared state answers", metrics.shared.up.clone());
         registry.register("limits_shared_away", "Decisions made without the shared state", metrics.shared.away.clone());
@@ -604,10 +608,15 @@ impl Limiter {
             for judged in judged.iter_mut().filter(|judged| judged.admitted && judged.slot >= SPILLED) {
                 let lookup = &lookups[judged.lookup as usize];
                 let (set, taken) = &mut held[judged.held as usize];
-                if self.find_slot(lookup, judged, set, taken, now_us) || rules.rules[lookup.rule as usize].rule.dry_run {
+                if self.find_slot(lookup, judged, set, taken, now_us) {
                     continue;
                 }
                 self.metrics.no_room.inc();
+                // As on a Redis that is full. Otherwise whoever fills the memory would shut everybody else out.
+                let rule = &rules.rules[lookup.rule as usize].rule;
+                if rule.dry_run || rule.when_away == WhenAway::Open {
+                    continue;
+                }
                 all_admit = false;
                 judged.admitted = false;
                 judged.retry_us = set.first_ends(now_us);
@@ -740,7 +749,7 @@ impl Limiter {
         self.table.evictions()
     }
 
-    /// How often a new key was refused because the memory is full of keys that may not be forgotten.
+    /// How often a new key was not counted because the memory is full of keys that may not be forgotten.
     pub fn without_room(&self) -> u64 {
         self.metrics.no_room.get()
     }

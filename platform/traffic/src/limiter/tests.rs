@@ -187,12 +187,12 @@ fn keys_that_their_set_has_no_place_for_are_counted_as_exactly() {
 const MOST_LIVE: u64 = 4_998 + 7 * 96;
 
 /// Each of the hostile keys uses more than half of its quota. What passes is bounded by the memory, whoever asks: when that is full, another
-/// key is refused, and no key that was at its limit passes. When their time is over everything is as before.
+/// key is refused where the rule is closed, and no key that was at its limit passes. When their time is over everything is as before.
 #[test]
 fn when_the_memory_is_full_new_keys_are_refused_and_old_ones_stay_limited() {
     for algorithm in ["token_bucket", "fixed_window", "sliding_counter"] {
         let config = LimiterConfig { keys: 4_998, log_keys: 64 };
-        let (limiter, clock) = limiter(&rule("a", "\"ip\"", algorithm, 20, "1h", ""), config);
+        let (limiter, clock) = limiter(&rule("a", "\"ip\"", algorithm, 20, "1h", "when_away = \"closed\""), config);
         let guilty: Vec<u32> = (1..=100).collect();
         for n in &guilty {
             assert_eq!(passing(&limiter, &from_ip(*n), 20), 20);
@@ -215,6 +215,17 @@ fn when_the_memory_is_full_new_keys_are_refused_and_old_ones_stay_limited() {
         clock.advance_ms(2 * 3_600_000);
         assert_eq!(guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum::<u32>(), 2_000, "{algorithm}");
     }
+}
+
+/// Where a rule is open, whoever fills the memory shuts nobody out, and is not let in again either.
+#[test]
+fn when_the_memory_is_full_an_open_rule_lets_new_keys_pass() {
+    let (limiter, _) = limiter(&rule("a", "\"ip\"", "token_bucket", 20, "1h", ""), LimiterConfig { keys: 300, log_keys: 64 });
+    let guilty: Vec<u32> = (0..1_000).filter(|n| passing(&limiter, &from_ip(*n), 30) == 20).collect();
+    assert!((300..400).contains(&guilty.len()), "{}", guilty.len());
+    assert_eq!(guilty.iter().map(|n| passing(&limiter, &from_ip(*n), 30)).sum::<u32>(), 0);
+    assert_eq!(passing(&limiter, &from_ip(2_000_000), 30), 30, "there is no room to count it in");
+    assert!(limiter.without_room() > 0);
 }
 
 #[test]
