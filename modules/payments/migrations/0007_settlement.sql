@@ -32,7 +32,6 @@ CREATE INDEX payments_breaks_awaiting ON payments_breaks (tenant_id, provider_id
 
 -- Top-ups of wallets are no merchant's: their captures wait for no settlement.
 UPDATE payments_intents SET merchant = 'module:wallets' WHERE merchant = 'wallets' AND external_ref LIKE 'trf\_%' ESCAPE '\';
-DELETE FROM payments_merchant_operations WHERE merchant = 'wallets' AND EXISTS (
-  SELECT 1 FROM payments_operations o JOIN payments_intents i ON i.tenant_id = o.tenant_id AND i.intent_id = o.intent_id
-  WHERE o.tenant_id = payments_merchant_operations.tenant_id AND o.operation_id = payments_merchant_operations.operation_id
-    AND i.merchant = 'module:wallets');
+DELETE FROM payments_merchant_operations WHERE merchant = 'wallets' AND (tenant_id, operation_id) IN (
+  SELECT o.tenant_id, o.operation_id FROM payments_operations o
+  JOIN payments_intents i ON i.tenant_id = o.tenant_id AND i.intent_id = o.intent_id WHERE i.merchant = 'module:wallets');

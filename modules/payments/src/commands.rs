@@ -560,8 +560,13 @@ fn contested(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge) -> Result<()
     if charge.lost_minor > 0 {
         let operations: Vec<Operation> = tx.all(sql::OPERATIONS, (intent.intent_id,))?;
         let booked: i64 = operations.iter().filter(|known| known.cause == Cause::Dispute).map(|known| known.amount_minor).sum();
-        // More than was left to give back becomes a contradiction further on.
-        let lost_minor = (charge.lost_minor - booked).min(intent.amounts().refundable());
+        let due_minor = charge.lost_minor - booked;
+        let lost_minor = due_minor.min(intent.amounts().refundable());
+        if due_minor > lost_minor {
+            // It is gone twice, or a refund that is under way has it: whether that happens nobody knows yet.
+            let detail = format!("a dispute took {due_minor} minor units, of which {lost_minor} were left to give back");
+            open_task(tx, intent, "contradiction", &detail, Cause::Callback)?;
+        }
         if lost_minor > 0 {
             return lost(tx, intent, lost_minor, !charge.disputed);
         }

@@ -285,7 +285,8 @@ async fn call(request: &Request) -> Told {
 async fn ask(request: &Request) -> Told {
     match asked(request).await {
         Ok((asked, adapter)) => {
-            let since = asked.asked_at.unwrap_or(request.first_called_at);
+            // Of one that an earlier program has begun nobody knows when: long ago. It is looked for among all, and never asked anew.
+            let since = asked.asked_at.unwrap_or(Timestamp::from_micros(0));
             adapter.resolve(&asked.order, since, request.store().clock().now()).await
         }
         Err(why) => Told::Unknown { why },

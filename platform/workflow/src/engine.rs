@@ -506,9 +506,11 @@ impl Machine<'_, '_> {
 
     fn resolve(&mut self, heard: Heard) -> Result<Go> {
         let resolve = self.action()?.resolve;
+        let done = matches!(heard, Heard::Done(_));
         let next = resolve(self.tx, &mut self.saga, heard)?;
-        // Whatever it would go on with: it was told what happened, and that is all. What it can make nothing of, a person has to.
-        if self.saga.cancel && !self.saga.undoing && !matches!(next, Next::Finish | Next::Park(_)) {
+        // Whatever it would go on with: it was told what happened, and that is all. What was done and it can make nothing of, a person has to.
+        let stands = matches!(next, Next::Finish) || done && matches!(next, Next::Park(_));
+        if self.saga.cancel && !self.saga.undoing && !stands {
             return self.undo("it was cancelled".to_owned());
         }
         Ok(Go::Follow(next))

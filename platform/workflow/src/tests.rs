@@ -61,6 +61,11 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{}/{name}{query}", &base[..end])
 }
 
+/// Nobody is refused because the machine is slow.
+fn patient(config: StoreConfig) -> StoreConfig {
+    StoreConfig { queue_wait_ms: 0, ..config }
+}
+
 impl Fixture {
     /// One for each engine that is there.
     async fn each() -> Vec<Fixture> {
@@ -82,7 +87,7 @@ impl Fixture {
 
     fn sqlite() -> Fixture {
         let (folder, clock) = (tempfile::tempdir().expect("a folder"), Fixture::clock());
-        let config = StoreConfig::sqlite(folder.path().join("test.db"));
+        let config = patient(StoreConfig::sqlite(folder.path().join("test.db")));
         let store = Store::open(config, &[migrations(), MODULE], Fixture::environment(&clock, 1)).expect("the store opens");
         Fixture { other: store.clone(), store, clock, folder: Some(folder), database: None }
     }
@@ -93,7 +98,7 @@ impl Fixture {
         admin(url, &format!("CREATE DATABASE {name}")).await;
         let (clock, database) = (Fixture::clock(), with_database(url, &name));
         let open = |node| {
-            let config = StoreConfig::postgres(database.clone());
+            let config = patient(StoreConfig::postgres(database.clone()));
             Store::open(config, &[migrations(), MODULE], Fixture::environment(&clock, node)).expect("the store opens")
         };
         Fixture { store: open(1), other: open(2), clock, folder: None, database: Some((url.to_owned(), name)) }

@@ -26,6 +26,8 @@ const FEE: &str = "fee";
 /// Parts of the chart of accounts.
 pub(crate) const MERCHANT: &str = "merchant";
 pub(crate) const RESERVE: &str = "reserve";
+/// What is on its way to merchants, by currency.
+const PAYOUTS: &str = "payments:payouts";
 
 /// The code of a merchant's account.
 pub(crate) fn code(part: &str, merchant_id: MerchantId, currency: Currency) -> String {
@@ -182,7 +184,9 @@ fn open(
     owner: Option<String>,
 ) -> Result<AccountId> {
     let name = format!("{name} {currency}");
-    let new = NewAccount { code, name, account_type, currency, owner, may_go_negative: true, negative_limit_minor: None, managed: true };
+    // What has been paid out is the tenant's to book on: its bank says what became of it.
+    let managed = !code.starts_with(PAYOUTS);
+    let new = NewAccount { code, name, account_type, currency, owner, may_go_negative: true, negative_limit_minor: None, managed };
     Ok(ensure_account(tx, &new)?.account_id)
 }
 
@@ -227,7 +231,7 @@ fn settle_one(tx: &mut Tx<'_>, batch_id: BatchId, currency: Currency, part: &Par
     let mut balance_minor = balance(tx, account)?.posted_minor;
     let payout_minor = if balance_minor >= merchant.terms.payout_from_minor { balance_minor } else { 0 };
     if payout_minor > 0 {
-        let payouts = open(tx, format!("payments:payouts:{currency}"), "Payouts under way", AccountType::Liability, currency, None)?;
+        let payouts = open(tx, format!("{PAYOUTS}:{currency}"), "Payouts under way", AccountType::Liability, currency, None)?;
         post(tx, &Request::transfer(account, payouts, payout_minor).key(&format!("{batch_id}:{id}:payout")))?;
         balance_minor -= payout_minor;
     }

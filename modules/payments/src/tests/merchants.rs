@@ -41,10 +41,15 @@ testkit::both_engines! {
             let found = accounts["data"].as_array().expect("accounts").iter().find(|account| account["code"].as_str().is_some_and(|c| c.starts_with(code)));
             found.expect("an account")["account_id"].clone()
         };
-        for credited in ["payments:merchant:", "payments:reserve:", "payments:payouts:"] {
+        for credited in ["payments:merchant:", "payments:reserve:", "payments:platform_fees:"] {
             let body = json!({ "debit_account_id": of("payments:fees_borne:"), "credit_account_id": of(credited), "amount_minor": 1 });
             world.acme.post("/api/v1/ledger/transfers").json(&body).send().await.expect_problem(409, "ledger.account_managed");
         }
+        // What the bank has executed is booked by whoever hears it from the bank.
+        let open = json!({ "code": "bank:EUR", "type": "asset", "currency": "EUR", "may_go_negative": true });
+        let bank = world.acme.post("/api/v1/ledger/accounts").json(&open).send().await.expect(201).json["account_id"].clone();
+        let body = json!({ "debit_account_id": of("payments:payouts:"), "credit_account_id": bank, "amount_minor": 17_270 });
+        world.acme.post("/api/v1/ledger/transfers").json(&body).send().await.expect(201);
         let nothing = world.acme.post("/api/v1/payments/settlement-batches").json(&json!({ "currency": "EUR" })).send().await;
         nothing.expect_problem(409, "payments.nothing_to_settle");
 
