@@ -40,6 +40,18 @@ const RULES: &str = r#"
     per = "1s"
 "#;
 
+/// Whoever a draw stands for.
+pub(crate) fn subject(draw: &[u32; 4]) -> Subject<'static> {
+    Subject {
+        ip: Some(Ipv4Addr::from_bits(draw[0]).into()),
+        user: Some(i64::from(draw[1])),
+        api_key: Some(i64::from(draw[2])),
+        tenant: Some(TenantId::from_i64(i64::from(draw[3]) + 1)),
+        cost: 1,
+        ..Subject::default()
+    }
+}
+
 /// `limits`.
 #[derive(Args)]
 pub struct Options {
@@ -76,14 +88,7 @@ pub fn run(options: &Options) {
     let rules = RuleFile::parse("bench", RULES).expect("the rules are valid");
     let limiter = Limiter::new(rules, config, Arc::new(SystemClock), &rng);
     let ours = |draw: &[u32; 4]| {
-        let subject = Subject {
-            ip: Some(Ipv4Addr::from_bits(draw[0]).into()),
-            user: Some(i64::from(draw[1])),
-            api_key: Some(i64::from(draw[2])),
-            tenant: Some(TenantId::from_i64(i64::from(draw[3]) + 1)),
-            cost: 1,
-            ..Subject::default()
-        };
+        let subject = subject(draw);
         limiter.check(&subject).admitted()
     };
     let peer: DefaultKeyedRateLimiter<u32> = RateLimiter::keyed(Quota::per_second(NonZeroU32::new(10_000).expect("above 0")));

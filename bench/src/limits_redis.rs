@@ -1,13 +1,12 @@
 //! Rate limits on Redis: three processes against one server, exactly and with leases, and the same script called bare; and what the limit
 //! lets pass under overload, in every window, also with a server that is killed and started again.
 
-use crate::limits::zipf_draws;
+use crate::limits::{subject, zipf_draws};
 use crate::measure::tell;
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
-use kernel::{Clock, SeededRng, SystemClock, TenantId, Timestamp};
+use kernel::{Clock, SeededRng, SystemClock, Timestamp};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -253,17 +252,6 @@ async fn limiter(rules: &str, keys: u64, clock: Arc<dyn Clock>, url: &str, patie
     let limiter = Arc::new(Limiter::new(file, config, clock, &SeededRng::new(1)));
     limiter.share(SharedConfig { patience_ms, ..SharedConfig::new(url) }).await.expect("the URL is valid");
     limiter
-}
-
-fn subject(draw: &[u32; 4]) -> Subject<'static> {
-    Subject {
-        ip: Some(Ipv4Addr::from_bits(draw[0]).into()),
-        user: Some(i64::from(draw[1])),
-        api_key: Some(i64::from(draw[2])),
-        tenant: Some(TenantId::from_i64(i64::from(draw[3]) + 1)),
-        cost: 1,
-        ..Subject::default()
-    }
 }
 
 /// Loops of decisions, as many at once as keep the connection full.

@@ -527,12 +527,12 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
             workflows::report_operation(tx, intent_id, operation.operation_id, &answer)?;
         }
     }
-    contested(tx, &mut intent, charge)?;
+    let beyond_minor = contested(tx, &mut intent, charge)?;
     failed_refunds(tx, &intent, charge)?;
     // What is asked of a provider is counted before it is asked, so it can't have done more than that by our word.
     let captured = charge.captured_minor > intent.captured_minor + intent.capturing_minor;
     let back_minor = charge.refunded_minor + charge.lost_minor;
-    if captured || back_minor > intent.refunded_minor + intent.refunding_minor {
+    if captured || beyond_minor > 0 || back_minor > intent.refunded_minor + intent.refunding_minor {
         let detail = format!("the provider took {} and gave back {back_minor} minor units, more than was asked", charge.captured_minor);
         open_task(tx, &intent, "contradiction", &detail, Cause::Callback)?;
     }
@@ -552,8 +552,10 @@ pub(crate) fn observe(tx: &mut Tx<'_>, observed: &Observe) -> Result<()> {
     Ok(())
 }
 
-/// What the customer contests, and what became of that. What was lost is booked as a refund that nobody asked for, once.
-fn contested(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge) -> Result<()> {
+/// What the customer contests, and what became of that. What was lost is booked as a refund that nobody asked for, once. Gives what was
+/// lost beyond what is left to give back: it is gone twice, or a refund that is under way has it, and nobody knows yet whether that happens.
+fn contested(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge) -> Result<i64> {
+    let mut beyond_minor = 0;
     if charge.disputed && intent.state != State::Disputed {
         hear(tx, intent, Report::Disputed, Cause::Callback)?;
     }
@@ -562,19 +564,16 @@ fn contested(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge) -> Result<()
         let booked: i64 = operations.iter().filter(|known| known.cause == Cause::Dispute).map(|known| known.amount_minor).sum();
         let due_minor = charge.lost_minor - booked;
         let lost_minor = due_minor.min(intent.amounts().refundable());
-        if due_minor > lost_minor {
-            // It is gone twice, or a refund that is under way has it: whether that happens nobody knows yet.
-            let detail = format!("a dispute took {due_minor} minor units, of which {lost_minor} were left to give back");
-            open_task(tx, intent, "contradiction", &detail, Cause::Callback)?;
-        }
+        beyond_minor = due_minor - lost_minor;
         if lost_minor > 0 {
-            return lost(tx, intent, lost_minor, !charge.disputed);
+            lost(tx, intent, lost_minor, !charge.disputed)?;
+            return Ok(beyond_minor);
         }
     }
     if charge.dispute_won && !charge.disputed && intent.state == State::Disputed {
         hear(tx, intent, Report::DisputeWon, Cause::Callback)?;
     }
-    Ok(())
+    Ok(beyond_minor)
 }
 
 /// The provider has given back `amount_minor` after a dispute; `over` when no other one is open.

@@ -405,6 +405,16 @@ testkit::both_engines! {
         assert_eq!((world.get(&path).await["state"].as_str(), world.tasks().await), (Some("refunded"), vec!["contradiction".to_owned()]));
     }
 
+    /// What a refund that is under way has already is lost to a dispute: nobody knows whether it goes twice.
+    async fn a_dispute_that_is_lost_beside_a_refund_is_told(app: TestApp) {
+        let world = World::with(app, psp_config(), false).await;
+        let path = world.pay("tok_approve+refund:outage", json!({})).await.expect(201).header("location").to_owned();
+        world.ask(&path, "refund", json!({ "wait_ms": 0 })).await.expect(200);
+        let captured = Charge { status: ChargeStatus::Captured, captured_minor: 10_000, open: false, ..charge(&world.books()[0]) };
+        world.observe(Charge { lost_minor: 10_000, ..captured }).await;
+        assert_eq!(world.tasks().await, ["contradiction"]);
+    }
+
     async fn events_about_no_charge_are_taken(app: TestApp) {
         let world = World::with(app, psp_config(), false).await;
         let stripe = FakeStripe::start(&world).await;
