@@ -275,8 +275,7 @@ impl<E: LaneEngine> Lane<E> {
         let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
         // When a group is run again nobody rides: it may have been the rider's fault.
         let rider = if mode == Mode::Bare { self.riders.get() } else { None };
-        let mut group =
-            Group { events: Vec::new(), wrote: false, wakes: false, memory, rider, left: Vec::new(), ridden: Vec::new() };
+        let mut group = Group { events: Vec::new(), wrote: false, wakes: false, memory, rider, left: Vec::new(), ridden: Vec::new() };
         let mut outcomes = Vec::with_capacity(jobs.len());
         while outcomes.len() < jobs.len() {
             let index = outcomes.len();
