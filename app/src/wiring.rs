@@ -23,6 +23,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
     vec![
         identity::module(),
         catalog::module(),
+        inventory::module(),
         orders::module(),
         ledger::module(),
         payments::module(),
