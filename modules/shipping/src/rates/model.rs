@@ -124,7 +124,10 @@ impl NewMethod {
         refusals.text("name", &self.name, 1, 100);
         refusals.text("service", &self.service, 0, 64);
         refusals.number("min_days", self.min_days, 0, 365);
-        refusals.number("max_days", self.max_days, self.min_days.clamp(0, 365), 365);
+        refusals.number("max_days", self.max_days, 0, 365);
+        if self.min_days > self.max_days {
+            refusals.add("min_days", "out_of_range", "not more than max_days");
+        }
         refusals.finish()
     }
 }

@@ -91,7 +91,6 @@ impl Step {
 }
 
 /// What can happen to a shipment.
-#[allow(dead_code, reason = "labels are asked for by the carriers' workflow")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Somebody did this.
@@ -548,7 +547,8 @@ impl store::FromRow for Change {
 pub(crate) fn within(ordered: &BTreeMap<u32, i64>, elsewhere: &BTreeMap<u32, i64>, wanted: &BTreeMap<u32, i64>) -> Result<()> {
     for (line, quantity) in wanted {
         let Some(most) = ordered.get(line) else {
-            return Err(Error::field("parcels", "unknown_line", format!("the order has no line {line} that is shipped")));
+            let unknown = Error::field("parcels", "unknown_line", format!("the order has no line {line} that is shipped"));
+            return Err(unknown.with_field("ordered", "incomplete", format!("line {line} is missing")));
         };
         let left = (most - elsewhere.get(line).copied().unwrap_or(0)).max(0);
         if *quantity > left {
