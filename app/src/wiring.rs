@@ -29,6 +29,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         payments::module(),
         webhooks::module(),
         wallets::module(),
+        shipping::module(),
         crate::flows::module(),
         web::events_module(),
         web::workflows_module(),
