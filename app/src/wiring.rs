@@ -27,6 +27,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         ledger::module(),
         payments::module(),
         webhooks::module(),
+        carts::module(),
         wallets::module(),
         crate::flows::module(),
         web::events_module(),
