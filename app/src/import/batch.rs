@@ -134,6 +134,8 @@ fn document(invoice: &Invoice, currency: Currency, variants: &HashMap<String, Va
         unit_price: line.unit_price,
         discount_minor: 0,
         tax_minor: 0,
+        included_tax_minor: 0,
+        charge: false,
     };
     let first = invoice.lines.first().map_or("", |line| line.description.as_str());
     let (kind, reason) = match invoice.kind {

@@ -1,6 +1,7 @@
-//! For importers and the command line: many documents in one transaction, and counts of what is stored.
+//! For flows, importers and the command line: an order in the transaction of what it comes from, many documents in one transaction, and
+//! counts of what is stored.
 
-use crate::commands::{emit_customer, emit_note, emit_order};
+use crate::commands::{self, CreateOrder, Step, emit_customer, emit_note, emit_order};
 use crate::model::*;
 use crate::sql;
 use crate::write::{self, Registered};
@@ -9,13 +10,60 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use store::{Read, Tx};
 
-pub use crate::model::{DocumentKind, NewLine, OrderHead, State};
+pub use crate::model::{CustomerId, DocumentKind, NewLine, OrderHead, OrderId, State, VariantId};
 pub use crate::write::By;
 
 /// The most documents of one batch.
 pub const MAX_DOCUMENTS: usize = 5_000;
 /// Times of imported documents lie from here (1970) to this long after now, in milliseconds.
 const AHEAD_MS: i64 = 86_400_000;
+
+/// An order that is placed as it is.
+#[derive(Clone, Debug)]
+pub struct NewOrder {
+    /// Its id, which no order has yet.
+    pub order_id: OrderId,
+    /// Who buys, if that is a customer.
+    pub customer_id: Option<CustomerId>,
+    /// Where to: 1 to 64 characters.
+    pub country: String,
+    /// Of every amount.
+    pub currency: Currency,
+    /// Its lines.
+    pub lines: Vec<NewLine>,
+    /// Who places it.
+    pub by: By,
+}
+
+/// Checks and prices lines as those of an order. Errors: `request.invalid` with every field that is wrong.
+pub fn check_lines(currency: Currency, lines: &[NewLine]) -> Result<()> {
+    let mut refusals = Refusals::default();
+    price_lines(DocumentKind::Order, currency, lines, 0, &mut refusals);
+    refusals.finish()
+}
+
+/// Places an order in the transaction of what it comes from. Errors: `request.invalid`.
+pub fn place(tx: &mut Tx<'_>, new: &NewOrder) -> Result<OrderHead> {
+    let mut refusals = Refusals::default();
+    refusals.text("country", &new.country, 1, 64);
+    let lines = price_lines(DocumentKind::Order, new.currency, &new.lines, 0, &mut refusals);
+    refusals.finish()?;
+    let create = CreateOrder {
+        draft: false,
+        external_ref: None,
+        customer_id: new.customer_id,
+        country: new.country.clone(),
+        currency: new.currency,
+        lines,
+        by: new.by.clone(),
+    };
+    commands::create_order(tx, new.order_id, &create)
+}
+
+/// Calls an order off. Errors: `orders.order_not_found`, `orders.not_allowed`, `orders.has_credit_notes`.
+pub fn cancel(tx: &mut Tx<'_>, order_id: OrderId, reason: &str, by: &By) -> Result<OrderHead> {
+    commands::cancel_order(tx, &Step { order_id, if_match: web::IfMatch(None), reason: reason.to_owned(), by: by.clone() })
+}
 
 /// A customer of another system.
 #[derive(Clone, Debug)]

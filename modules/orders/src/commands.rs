@@ -135,22 +135,32 @@ pub(crate) fn create_orders(tx: &mut Tx<'_>, all: &[Member<'_, CreateOrder>]) ->
     let mut taken = write::taken_refs(tx, all.iter().filter_map(|new| new.external_ref.clone()))?;
     let mut decided = Vec::with_capacity(all.len());
     for new in all {
-        decided.push(new_order(tx, new, &customers, &mut taken));
+        decided.push(new_order(tx, tx.new_id(), new, &customers, &mut taken));
     }
-    let accepted = decided.iter().filter(|order| order.is_ok()).count() as i64;
-    if accepted > 0 {
-        let first = write::take_numbers(tx, DocumentKind::Order, accepted)?;
-        for (number, (head, _)) in (first..).zip(decided.iter_mut().flatten()) {
-            head.number = number;
-        }
-        write_new_orders(tx, all, &decided)?;
+    let mut accepted: Vec<(&CreateOrder, &mut OrderHead)> =
+        all.iter().zip(&mut decided).filter_map(|(new, order)| Some((&**new, &mut order.as_mut().ok()?.0))).collect();
+    write_new_orders(tx, &mut accepted)?;
+    for (new, (head, sales)) in all.iter().zip(&decided).filter_map(|(new, order)| Some((new, order.as_ref().ok()?))) {
+        let kind = if new.draft { "order.drafted" } else { "order.placed" };
+        tx.emit_for(new, order_event(kind, head, sales, None));
     }
     Ok(decided.into_iter().map(|order| order.map(|(head, _)| head)).collect())
+}
+
+/// Writes an order down under an id of the caller's. Errors: as those of [`create_orders`].
+pub(crate) fn create_order(tx: &mut Tx<'_>, order_id: OrderId, new: &CreateOrder) -> Result<OrderHead> {
+    let customers = known_customers(tx, new.customer_id.into_iter())?;
+    let mut taken = write::taken_refs(tx, new.external_ref.clone().into_iter())?;
+    let (mut head, sales) = new_order(tx, order_id, new, &customers, &mut taken)?;
+    write_new_orders(tx, &mut [(new, &mut head)])?;
+    emit_order(tx, if new.draft { "order.drafted" } else { "order.placed" }, &head, &sales, None);
+    Ok(head)
 }
 
 /// The head of a new order, still without its number, and what it adds to the daily sales.
 fn new_order(
     tx: &Tx<'_>,
+    order_id: OrderId,
     new: &CreateOrder,
     customers: &HashSet<CustomerId>,
     taken: &mut HashSet<String>,
@@ -160,7 +170,7 @@ fn new_order(
     }
     let now = tx.now();
     let mut head = OrderHead {
-        order_id: tx.new_id(),
+        order_id,
         number: 0,
         state: if new.draft { State::Draft } else { State::Placed },
         version: 1,
@@ -190,23 +200,25 @@ fn new_order(
     Ok((head, sales))
 }
 
-/// Writes the accepted ones of a set, each with its command.
-fn write_new_orders(tx: &mut Tx<'_>, all: &[Member<'_, CreateOrder>], decided: &[Result<(OrderHead, Vec<Sales>)>]) -> Result<()> {
-    let accepted = || all.iter().zip(decided).filter_map(|(new, order)| order.as_ref().ok().map(|(head, sales)| (new, head, sales)));
-    let heads: Vec<&OrderHead> = accepted().map(|(_, head, _)| head).collect();
-    let set = write::set_based(tx) && heads.len() > 1;
+/// Numbers new orders and writes them.
+fn write_new_orders(tx: &mut Tx<'_>, new: &mut [(&CreateOrder, &mut OrderHead)]) -> Result<()> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let first = write::take_numbers(tx, DocumentKind::Order, new.len() as i64)?;
+    for (number, (_, head)) in (first..).zip(&mut *new) {
+        head.number = number;
+    }
+    let new: Vec<(&CreateOrder, &OrderHead)> = new.iter().map(|(new, head)| (*new, &**head)).collect();
+    let set = write::set_based(tx) && new.len() > 1;
+    let heads: Vec<&OrderHead> = new.iter().map(|(_, head)| *head).collect();
     write::orders(tx, set, &heads)?;
-    let lines: Vec<(i64, &[Line])> = accepted().map(|(new, head, _)| (head.order_id.as_i64(), &new.lines[..])).collect();
+    let lines: Vec<(i64, &[Line])> = new.iter().map(|(new, head)| (head.order_id.as_i64(), &new.lines[..])).collect();
     write::lines_of(tx, write::set_based(tx), 1, &lines)?;
     let registered: Vec<Registered<'_>> = heads.iter().map(|head| Registered::order(head)).collect();
     write::register_all(tx, set, &registered)?;
-    let changes: Vec<(&OrderHead, &By)> = accepted().map(|(new, head, _)| (head, &new.by)).collect();
-    write::first_changes(tx, set, "created", &changes)?;
-    for (new, head, sales) in accepted() {
-        let kind = if new.draft { "order.drafted" } else { "order.placed" };
-        tx.emit_for(new, order_event(kind, head, sales, None));
-    }
-    Ok(())
+    let changes: Vec<(&OrderHead, &By)> = new.iter().map(|(new, head)| (*head, &new.by)).collect();
+    write::first_changes(tx, set, "created", &changes)
 }
 
 /// What a change adds to the daily sales; nothing as long as the order is not placed.

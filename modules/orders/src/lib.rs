@@ -23,7 +23,10 @@ use web::{EventInfo, InScope, Module, PermissionInfo, Statement};
 
 pub use model::{AddressId, AdjustmentId, CreditNoteId, CustomerId, DocumentKind, OrderId, State};
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "included_tax", sql: include_str!("../migrations/0002_included_tax.sql") },
+];
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "orders.read", description: "See orders, credit notes and adjustments." },

@@ -216,8 +216,10 @@ pub enum LineKind {
     Adjustment,
     /// A line of a credit note.
     Credit,
+    /// What is paid besides the goods, such as shipping: nothing of it is sent.
+    Charge,
 }
-stored_as_text!(LineKind { Sale = "sale", Adjustment = "adjustment", Credit = "credit" });
+stored_as_text!(LineKind { Sale = "sale", Adjustment = "adjustment", Credit = "credit", Charge = "charge" });
 
 /// A line as it is asked for. What it says is kept as given: a later change of the catalog does not touch it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -250,6 +252,13 @@ pub struct NewLine {
     #[serde(default)]
     #[schema(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
     pub tax_minor: i64,
+    /// Tax that the price contains already, in minor units: shown, not added.
+    #[serde(default)]
+    #[schema(minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
+    pub included_tax_minor: i64,
+    /// On an order: it is paid besides the goods, such as shipping, and nothing of it is sent. Its quantity is above zero.
+    #[serde(default)]
+    pub charge: bool,
 }
 
 /// A line as it is stored and shown.
@@ -275,6 +284,9 @@ pub struct Line {
     pub discount_minor: i64,
     /// Added, in minor units.
     pub tax_minor: i64,
+    /// Tax that the price contains already, in minor units: part of the total as it is.
+    #[serde(default)]
+    pub included_tax_minor: i64,
     /// `extended` rounded to minor units, a half away from zero, less the discount, plus the tax.
     pub total_minor: i64,
 }
@@ -389,6 +401,9 @@ pub fn price_lines(kind: DocumentKind, currency: Currency, given: &[NewLine], la
                 if line.discount_minor.abs_diff(0) > rounded.abs_diff(0) {
                     refusals.add(at("discount_minor"), "too_large", "more than quantity times unit_price");
                 }
+                if line.included_tax_minor.abs_diff(0) > (rounded - line.discount_minor).abs_diff(0) {
+                    refusals.add(at("included_tax_minor"), "too_large", "more than the line comes to without added tax");
+                }
                 lines.push(line);
             }
             Err(_) => refusals.add(at("quantity"), "too_large", "quantity times unit_price is larger than can be represented"),
@@ -425,7 +440,8 @@ fn check_line(kind: DocumentKind, new: &NewLine, at: &impl Fn(&str) -> String, r
     } else if kind != DocumentKind::Adjustment && new.unit_price.micros() < 0 {
         refusals.add(at("unit_price"), "out_of_range", "not below zero; record an adjustment instead");
     }
-    for (field, amount) in [("discount_minor", new.discount_minor), ("tax_minor", new.tax_minor)] {
+    let amounts = [("discount_minor", new.discount_minor), ("tax_minor", new.tax_minor), ("included_tax_minor", new.included_tax_minor)];
+    for (field, amount) in amounts {
         if amount.abs_diff(0) > MAX_AMOUNT_MINOR.unsigned_abs() {
             refusals.add(at(field), "out_of_range", format!("between -{MAX_AMOUNT_MINOR} and {MAX_AMOUNT_MINOR}"));
         }
@@ -434,8 +450,13 @@ fn check_line(kind: DocumentKind, new: &NewLine, at: &impl Fn(&str) -> String, r
     if new.discount_minor != 0 && new.discount_minor.signum() != sign {
         refusals.add(at("discount_minor"), "wrong_sign", "a discount has the sign of quantity times unit_price");
     }
-    if kind != DocumentKind::Adjustment && new.tax_minor != 0 && new.tax_minor.signum() != new.quantity.signum() {
-        refusals.add(at("tax_minor"), "wrong_sign", "a tax has the sign of the quantity");
+    for (field, tax) in &amounts[1..] {
+        if kind != DocumentKind::Adjustment && *tax != 0 && tax.signum() != new.quantity.signum() {
+            refusals.add(at(field), "wrong_sign", "a tax has the sign of the quantity");
+        }
+    }
+    if new.charge && (kind != DocumentKind::Order || new.quantity < 0) {
+        refusals.add(at("charge"), "not_allowed", "only a line of an order, of a quantity above zero, is a charge");
     }
 }
 
@@ -447,6 +468,7 @@ fn price_line(kind: DocumentKind, currency: Currency, line: u32, new: &NewLine) 
     Ok(Line {
         line,
         kind: match kind {
+            DocumentKind::Order if new.charge => LineKind::Charge,
             DocumentKind::Order if new.quantity > 0 => LineKind::Sale,
             DocumentKind::CreditNote => LineKind::Credit,
             DocumentKind::Order | DocumentKind::Adjustment => LineKind::Adjustment,
@@ -459,6 +481,7 @@ fn price_line(kind: DocumentKind, currency: Currency, line: u32, new: &NewLine) 
         extended: UnitPrice::from_micros(new.unit_price.extended_micros(new.quantity)?),
         discount_minor: new.discount_minor,
         tax_minor: new.tax_minor,
+        included_tax_minor: new.included_tax_minor,
         total_minor,
     })
 }
@@ -655,7 +678,8 @@ impl store::FromRow for Line {
             extended: row.get(7)?,
             discount_minor: row.get(8)?,
             tax_minor: row.get(9)?,
-            total_minor: row.get(10)?,
+            included_tax_minor: row.get(10)?,
+            total_minor: row.get(11)?,
         })
     }
 }

@@ -38,20 +38,21 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 
 pub(crate) const INSERT_LINE: &str = "
 INSERT INTO orders_lines (tenant_id, document_id, version, line, kind, sku, variant_id, description, quantity, unit_price_micros,
-  extended_micros, discount_minor, tax_minor, total_minor)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+  extended_micros, discount_minor, tax_minor, included_tax_minor, total_minor)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// Lines of several documents, all of version `$2`.
 pub(crate) const INSERT_LINE_SET: Sql = Sql::per_engine(
     INSERT_LINE,
     "
 INSERT INTO orders_lines (tenant_id, document_id, version, line, kind, sku, variant_id, description, quantity, unit_price_micros,
-  extended_micros, discount_minor, tax_minor, total_minor)
+  extended_micros, discount_minor, tax_minor, included_tax_minor, total_minor)
 SELECT CAST($1 AS BIGINT), document_id, CAST($2 AS BIGINT), line, kind, sku, NULLIF(variant_id, 0), description, quantity, unit_price_micros,
-  extended_micros, discount_minor, tax_minor, total_minor
+  extended_micros, discount_minor, tax_minor, included_tax_minor, total_minor
 FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-  $13::bigint[], $14::bigint[])
-  AS t(document_id, line, kind, sku, variant_id, description, quantity, unit_price_micros, extended_micros, discount_minor, tax_minor, total_minor)",
+  $13::bigint[], $14::bigint[], $15::bigint[])
+  AS t(document_id, line, kind, sku, variant_id, description, quantity, unit_price_micros, extended_micros, discount_minor, tax_minor,
+    included_tax_minor, total_minor)",
 );
 
 pub(crate) const INSERT_NUMBER: &str = "INSERT INTO orders_numbers (tenant_id, kind, number, document_id) VALUES ($1, $2, $3, $4)";
@@ -122,7 +123,8 @@ SELECT order_id, number, state, version, lines_version, external_ref, customer_i
 FROM orders_orders WHERE tenant_id = $1 AND customer_id = $4 AND order_id < $2 ORDER BY order_id DESC LIMIT $3";
 
 pub(crate) const LINES: &str = "
-SELECT line, kind, sku, variant_id, description, quantity, unit_price_micros, extended_micros, discount_minor, tax_minor, total_minor
+SELECT line, kind, sku, variant_id, description, quantity, unit_price_micros, extended_micros, discount_minor, tax_minor,
+  included_tax_minor, total_minor
 FROM orders_lines WHERE tenant_id = $1 AND document_id = $2 AND version = $3 ORDER BY line LIMIT 2000";
 
 /// The version that wrote the lines which version `$3` of a document has.

@@ -219,6 +219,7 @@ pub(crate) fn lines_of(tx: &mut Tx<'_>, set: bool, version: i64, documents: &[(i
                 line.extended,
                 line.discount_minor,
                 line.tax_minor,
+                line.included_tax_minor,
                 line.total_minor,
             ),
         )?;
@@ -242,6 +243,7 @@ fn line_set(tx: &mut Tx<'_>, version: i64, rows: &[(i64, &Line)]) -> Result<()> 
             ints(rows, |(_, l)| l.extended.micros()),
             ints(rows, |(_, l)| l.discount_minor),
             ints(rows, |(_, l)| l.tax_minor),
+            ints(rows, |(_, l)| l.included_tax_minor),
             ints(rows, |(_, l)| l.total_minor),
         ),
     )

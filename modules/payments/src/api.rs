@@ -1,15 +1,15 @@
 //! For other modules and the application: a payment made in the transaction of what it is for, what was paid for an order, and what
 //! customers have paid in all.
 
-use crate::commands::{self, NewIntent, PayWith};
-use crate::model::{self, CaptureMode, MethodId, MethodKind, ProviderId};
+use crate::commands::{self, NewIntent, Operate, PayWith};
+use crate::model::{self, MethodId, MethodKind, OperationKind, ProviderId};
 use crate::{card, queries, sql};
 use kernel::{Currency, Error, Result};
 use ledger::AccountId;
 use std::collections::BTreeMap;
 use store::{FromRow, Read, Row, Tx};
 
-pub use crate::model::{IntentId, State, Status};
+pub use crate::model::{CaptureMode, IntentId, State, Status};
 pub use crate::queries::IntentView;
 
 /// The most payments of one order that are looked at.
@@ -95,7 +95,27 @@ pub enum Means {
     Stored(MethodId),
 }
 
-/// A payment that is authorised and captured at once.
+/// What a payment is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A module whose money it becomes, which takes it from clearing itself: routing sees the merchant `module:` and this name, and no
+    /// batch settles it. Captured at once.
+    Module {
+        /// The module's name.
+        name: &'static str,
+        /// What the module calls it: unique among the tenant's payments.
+        external_ref: String,
+    },
+    /// An order of the tenant's own shop.
+    Order {
+        /// The order's id.
+        order_id: String,
+        /// When what is authorised is taken.
+        capture: CaptureMode,
+    },
+}
+
+/// A payment that a provider is asked for at once.
 #[derive(Clone, Debug)]
 pub struct NewPayment {
     /// Between one minor unit and [`model::MAX_AMOUNT_MINOR`].
@@ -104,11 +124,8 @@ pub struct NewPayment {
     pub currency: Currency,
     /// Two capital letters, or empty: for routing.
     pub country: String,
-    /// The module whose money it becomes, which takes it from clearing itself: routing sees the merchant `module:` and this name, and
-    /// no batch settles it.
-    pub module: &'static str,
-    /// Unique among the tenant's payments.
-    pub external_ref: String,
+    /// What it is for.
+    pub purpose: Purpose,
     /// What it is paid with.
     pub means: Means,
     /// Whose a stored method has to be, as the tenant names customers: one of these; none for anybody's.
@@ -143,19 +160,43 @@ pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
             PayWith::Stored(*method_id)
         }
     };
+    let (merchant, external_ref, order_id, capture_mode) = match &new.purpose {
+        Purpose::Module { name, external_ref } => (format!("module:{name}"), Some(external_ref.clone()), None, CaptureMode::Automatic),
+        Purpose::Order { order_id, capture } => (String::new(), None, Some(order_id.clone()), *capture),
+    };
     let intent = NewIntent {
         amount_minor: new.amount_minor,
         currency: new.currency,
         method: MethodKind::Card,
-        capture_mode: CaptureMode::Automatic,
+        capture_mode,
         country: new.country.clone(),
-        merchant: format!("module:{}", new.module),
-        order_id: None,
-        external_ref: Some(new.external_ref.clone()),
+        merchant,
+        order_id,
+        external_ref,
         pay_with: Some(pay_with),
         confirm: true,
     };
     Ok(commands::create(tx, &intent)?.intent_id)
+}
+
+/// Takes what is authorised, or a part of it: without `last` more may be taken later. Errors: `payments.intent_not_found`,
+/// `payments.not_allowed`, `payments.capture_exceeds`, `payments.capture_under_way`, `payments.void_under_way`.
+pub fn capture(tx: &mut Tx<'_>, intent_id: IntentId, amount_minor: Option<i64>, last: bool) -> Result<()> {
+    let operate = Operate { intent_id, kind: OperationKind::Capture, amount_minor, last, reason: String::new() };
+    commands::operate(tx, &operate).map(drop)
+}
+
+/// Gives back what was taken, or a part of it. Errors: `payments.intent_not_found`, `payments.not_allowed`, `payments.refund_exceeds`.
+pub fn refund(tx: &mut Tx<'_>, intent_id: IntentId, amount_minor: Option<i64>, reason: &str) -> Result<()> {
+    let operate = Operate { intent_id, kind: OperationKind::Refund, amount_minor, last: false, reason: reason.to_owned() };
+    commands::operate(tx, &operate).map(drop)
+}
+
+/// Lets go of what was authorised and not taken. Quietly nothing when that has happened. Errors: `payments.intent_not_found`,
+/// `payments.not_allowed` when something was taken.
+pub fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
+    let operate = Operate { intent_id, kind: OperationKind::Void, amount_minor: None, last: true, reason: reason.to_owned() };
+    commands::operate(tx, &operate).map(drop)
 }
 
 /// Where a payment stands: its public status, and where the customer has to confirm it. Errors: `payments.intent_not_found`.

@@ -7,7 +7,7 @@ use crate::moves::{self, Ask, Reach};
 use crate::{error, queries, sql, workflows};
 use kernel::{Currency, Error, Result};
 use ledger::{AccountId, Request};
-use payments::api::{Means, NewPayment};
+use payments::api::{Means, NewPayment, Purpose};
 use payments::{IntentId, ProviderId};
 use serde::{Deserialize, Serialize};
 use store::{NewEvent, Tx};
@@ -113,8 +113,7 @@ pub(crate) fn top_up(tx: &mut Tx<'_>, new: &TopUp) -> Result<TopUpBegun> {
         amount_minor: new.amount_minor,
         currency: new.currency,
         country: new.country.clone(),
-        module: "wallets",
-        external_ref: transfer.transfer_id.to_string(),
+        purpose: Purpose::Module { name: "wallets", external_ref: transfer.transfer_id.to_string() },
         means: new.means.clone(),
         customers,
     };

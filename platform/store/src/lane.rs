@@ -10,6 +10,7 @@ use crate::job::Job;
 use crate::metrics::LaneMetrics;
 use crate::observe::Observers;
 use crate::queue::Queue;
+use crate::rider::Riders;
 use crate::tx::{Emitted, Group, Memory, Read, Session, Tx};
 use kernel::{Clock, Error, ErrorKind, IdGenerator, Result, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -135,6 +136,7 @@ pub(crate) struct Lane<E> {
     pub memory: Memory,
     pub forward: Forward,
     pub observers: Observers,
+    pub riders: Riders,
     pub metrics: LaneMetrics,
 }
 
@@ -271,7 +273,9 @@ impl<E: LaneEngine> Lane<E> {
         }
         let mut stored = facts.stored;
         let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
-        let mut group = Group { events: Vec::new(), wrote: false, wakes: false, memory };
+        // When a group is run again nobody rides: it may have been the rider's fault.
+        let rider = if mode == Mode::Bare { self.riders.get() } else { None };
+        let mut group = Group { events: Vec::new(), wrote: false, wakes: false, memory, rider, left: Vec::new(), ridden: Vec::new() };
         let mut outcomes = Vec::with_capacity(jobs.len());
         while outcomes.len() < jobs.len() {
             let index = outcomes.len();
@@ -351,6 +355,11 @@ impl<E: LaneEngine> Lane<E> {
                 if wakes {
                     self.woken.send_replace(());
                 }
+                if let Some(rider) = group.rider
+                    && !group.ridden.is_empty()
+                {
+                    rider.committed(self.shard, group.ridden);
+                }
                 Ran::Committed(outcomes)
             }
             Committed::No(error) => {
@@ -407,8 +416,10 @@ impl<E: LaneEngine> Lane<E> {
         self.engine.enter(scope)?;
         let correlation = first.call().correlation.clone();
         let read = Read::new(&mut self.engine, scope, now);
+        group.left.clear();
         let mut tx = Tx { read, group, ids: &self.ids, correlation };
-        let result = catch_unwind(AssertUnwindSafe(|| first.run_set(&mut tx, others)))
+        let run = || first.run_set(&mut tx, others).and_then(|outcomes| tx.ride().map(|()| outcomes));
+        let result = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|panic| Err(Error::internal(format!("a command panicked: {}", panic_text(&*panic)))));
         // A swallowed statement error does not save the command.
         let poison = tx.read.poison.take();

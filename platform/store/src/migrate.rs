@@ -342,8 +342,9 @@ async fn ensure_roles(client: &tokio_postgres::Client) -> Result<()> {
             let mut tries = 0;
             while let Err(error) = client.batch_execute(&statement).await {
                 tries += 1;
-                // "tuple concurrently updated" is how PostgreSQL says that another session granted at the same moment.
-                let raced = error.code() == Some(&SqlState::INTERNAL_ERROR) && tries < 10;
+                // "tuple concurrently updated", or a key that is there already, is how PostgreSQL says that another session granted at the same moment.
+                let raced = matches!(error.code(), Some(code) if [SqlState::INTERNAL_ERROR, SqlState::UNIQUE_VIOLATION].contains(code))
+                    && tries < 10;
                 if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
                     let what = format!(
                         "the database's user may not make or use the role {role}; as an administrator run: \

@@ -11,6 +11,7 @@ use crate::observe::{Change, Observer, Observers};
 use crate::queue::{Bounds, Queue};
 use crate::reader::{PEEK_MS, READ_MS, ReadEngine as _, Readers, read_once};
 use crate::replica::{CommitPosition, MAX_REPLICAS, Mark, ReplicaConnection, Replicas, SYSTEM, WRITTEN, Wal};
+use crate::rider::{Rider, Riders};
 use crate::sql::Sql;
 use crate::tx::{Read, Tx};
 use crate::value::{FromRow, Row};
@@ -151,6 +152,7 @@ struct Inner {
     directory: RwLock<HashMap<TenantId, u16>>,
     environment: Environment,
     observers: Observers,
+    riders: Riders,
     metrics: StoreMetrics,
 }
 
@@ -260,13 +262,13 @@ impl Store {
             Some(inner) => inner.forward(job, departure),
             None => job.finish(Err(Error::unavailable("store.closed", "the store is shutting down"))),
         });
-        let observers = Observers::default();
+        let (observers, riders) = (Observers::default(), Riders::default());
         let mut shards = Vec::new();
         for (number, shard) in config.shards.iter().enumerate() {
             let number = u16::try_from(number).map_err(|_| Error::invalid("store.too_many_shards", "at most 65,535 shards"))?;
-            shards.push(open_shard(number, shard, &config, migrations, &environment, &metrics, &forward, &observers)?);
+            shards.push(open_shard(number, shard, &config, migrations, &environment, &metrics, &forward, &observers, &riders)?);
         }
-        let inner = Arc::new(Inner { shards, directory: RwLock::default(), environment, observers, metrics });
+        let inner = Arc::new(Inner { shards, directory: RwLock::default(), environment, observers, riders, metrics });
         // The cell was made above and is set once.
         let _ = weak.set(Arc::downgrade(&inner));
         let store = Store { inner };
@@ -574,6 +576,11 @@ impl Store {
         running.map_or_else(|| watch::channel(()).1, |lane| lane.woken.clone())
     }
 
+    /// Who goes on, from now on, with what commands leave in this process; the last one that was set, for as long as it lives.
+    pub fn set_rider(&self, rider: Weak<dyn Rider>) {
+        self.inner.riders.set(rider);
+    }
+
     /// The clock of this store's environment.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.environment.clock
@@ -650,6 +657,7 @@ fn open_shard(
     metrics: &StoreMetrics,
     forward: &Forward,
     observers: &Observers,
+    riders: &Riders,
 ) -> Result<Shard> {
     let now = environment.clock.now();
     let readers = Arc::new(Readers::new());
@@ -666,7 +674,7 @@ fn open_shard(
             let engine = sqlite::SqliteLane::open(path, prepared.tenant_tables.clone(), shared.clone(), environment.clock.clone())?;
             sequences = prepared.sequences;
             let last = sequences.first().copied().unwrap_or(0);
-            lanes.push(start_lane(number, 0, engine, last, config, environment, metrics, forward, observers, &mut threads)?);
+            lanes.push(start_lane(number, 0, engine, last, config, environment, metrics, forward, observers, riders, &mut threads)?);
             for reader in 0..config.readers.max(1) {
                 let engine = sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?;
                 let queue = readers.clone();
@@ -685,7 +693,19 @@ fn open_shard(
             let marks: Vec<Mark> = sequences.iter().filter(|_| !replica_urls.is_empty()).map(|_| Mark::default()).collect();
             for (lane, last) in sequences.iter().copied().enumerate() {
                 let engine = postgres::PostgresLane::open(url, *prepared, marks.get(lane).cloned())?;
-                lanes.push(start_lane(number, lane as u16, engine, last, config, environment, metrics, forward, observers, &mut threads)?);
+                lanes.push(start_lane(
+                    number,
+                    lane as u16,
+                    engine,
+                    last,
+                    config,
+                    environment,
+                    metrics,
+                    forward,
+                    observers,
+                    riders,
+                    &mut threads,
+                )?);
             }
             for reader in 0..config.readers.max(1) {
                 let engine = postgres::Connection::open(url, *prepared)?;
@@ -737,6 +757,7 @@ fn start_lane(
     metrics: &StoreMetrics,
     forward: &Forward,
     observers: &Observers,
+    riders: &Riders,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<LaneHandle> {
     let bounds = Bounds {
@@ -760,6 +781,7 @@ fn start_lane(
         memory: crate::tx::Memory::default(),
         forward: forward.clone(),
         observers: observers.clone(),
+        riders: riders.clone(),
         metrics: metrics.lane(shard, number),
     };
     spawn(threads, format!("lane-{shard}-{number}"), move || lane.run())?;

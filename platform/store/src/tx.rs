@@ -2,12 +2,14 @@
 
 use crate::event::NewEvent;
 use crate::job::Member;
+use crate::rider::{Left, Rider};
 use crate::sql::{Sql, uses_tenant};
 use crate::store::Engine;
 use crate::value::{ArgList, Args, FromRow, Row, Value};
 use kernel::{Error, Id, IdGenerator, Result, Scope, TenantId, Timestamp};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Why a write that had to change exactly one row is refused when it did not.
 pub(crate) type Refusal = Box<dyn FnOnce() -> Error + Send>;
@@ -168,12 +170,21 @@ pub(crate) struct Group {
     pub wakes: bool,
     /// What commands keep for the groups after this one.
     pub memory: Memory,
+    /// Who goes on with what is left. None while a group is run again: then what was begun is gone on with later.
+    pub rider: Option<Arc<dyn Rider>>,
+    /// What the command that runs has left for the rider.
+    pub left: Vec<Left>,
+    /// What the rider is given back after the commit.
+    pub ridden: Vec<Left>,
 }
+
+/// How often a rider is asked in one command: what it goes on with may leave more.
+const RIDES: usize = 8;
 
 pub(crate) struct Emitted {
     pub tenant: Option<TenantId>,
     pub event: NewEvent,
-    pub correlation: Option<std::sync::Arc<str>>,
+    pub correlation: Option<Arc<str>>,
 }
 
 /// A command's view of its transaction: everything that [`Read`] does, and writes.
@@ -181,7 +192,7 @@ pub struct Tx<'a> {
     pub(crate) read: Read<'a>,
     pub(crate) group: &'a mut Group,
     pub(crate) ids: &'a IdGenerator,
-    pub(crate) correlation: Option<std::sync::Arc<str>>,
+    pub(crate) correlation: Option<Arc<str>>,
 }
 
 impl<'a> std::ops::Deref for Tx<'a> {
@@ -261,6 +272,32 @@ impl Tx<'_> {
         self.group.wakes = true;
     }
 
+    /// Leaves something for the store's [`Rider`], which goes on with it at the end of this command, in the same transaction. Answers
+    /// whether somebody rides; otherwise whoever leaves it has to see that it is found later, as by [`Tx::wake`].
+    pub fn leave<T: Any + Send>(&mut self, thing: T) -> bool {
+        let rides = self.group.rider.is_some();
+        if rides {
+            self.group.left.push(Box::new(thing));
+        }
+        rides
+    }
+
+    /// Has the rider go on with what was left in this scope.
+    pub(crate) fn ride(&mut self) -> Result<()> {
+        for _ in 0..RIDES {
+            if self.group.left.is_empty() {
+                return Ok(());
+            }
+            let left = std::mem::take(&mut self.group.left);
+            let Some(rider) = self.group.rider.clone() else { break };
+            let ridden = rider.ride(self, left)?;
+            self.group.ridden.extend(ridden);
+        }
+        self.group.left.clear();
+        self.wake();
+        Ok(())
+    }
+
     /// A fresh id.
     pub fn new_id<E>(&self) -> Id<E> {
         self.ids.next()
@@ -274,7 +311,7 @@ impl Tx<'_> {
         }
         self.read.session.enter(Scope::Tenant(tenant))?;
         self.read.scope = Scope::Tenant(tenant);
-        let result = inner(self);
+        let result = inner(self).and_then(|done| self.ride().map(|()| done));
         self.read.scope = Scope::Platform;
         self.read.session.enter(Scope::Platform)?;
         result
@@ -284,7 +321,7 @@ impl Tx<'_> {
     /// Waits for the writes sent before it. Errors: only what makes the transaction unusable; the inner result otherwise.
     pub fn attempt<T>(&mut self, inner: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<Result<T>> {
         self.read.session.settle()?;
-        let events = self.group.events.len();
+        let (events, left) = (self.group.events.len(), self.group.left.len());
         self.read.session.control("SAVEPOINT attempt")?;
         let mut result = inner(self);
         if let Err(error) = self.read.session.settle() {
@@ -292,6 +329,7 @@ impl Tx<'_> {
         }
         if result.is_err() {
             self.group.events.truncate(events);
+            self.group.left.truncate(left);
             self.read.poison = None;
             self.group.memory = Memory::default();
             self.read.session.control("ROLLBACK TO SAVEPOINT attempt")?;

@@ -1,5 +1,6 @@
 //! What commands of modules and people do to sagas, in their own transactions. In the scope, and so on the lane, of the saga's owner.
 
+use crate::ride::Begun;
 use crate::saga::{MAX_KEY, Phase, Saga, SagaId, Status, to_json};
 use crate::scope::keyed;
 use crate::{Kind, Outcome, sql};
@@ -44,8 +45,9 @@ fn key_fits(text: &str, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts a saga, which runs once this transaction is committed: exactly one for each tenant, kind and business key. Repeated, it does
-/// nothing. Errors: `workflow.invalid_key`, `workflow.too_large`.
+/// Starts a saga: exactly one for each tenant, kind and business key. Repeated, it does nothing. Where this process runs sagas, what its
+/// first steps do in SQL is done at the end of this command, in its transaction, and its first call goes out when that is committed;
+/// otherwise all of it comes later. Errors: `workflow.invalid_key`, `workflow.too_large`.
 pub fn start(tx: &mut Tx<'_>, kind: Kind, key: &str, state: &impl Serialize) -> Result<()> {
     insert(tx, kind, key, state, None)
 }
@@ -65,9 +67,16 @@ fn insert(tx: &mut Tx<'_>, kind: Kind, key: &str, state: &impl Serialize, at: Op
     let row = (id, kind.name, key, kind.version, status.as_str(), later.unwrap_or(now), now, state);
     tx.exec(sql::START, &keyed(tx.scope(), &row)[..])?;
     if later.is_none() {
-        tx.wake();
+        due_now(tx, id, 0);
     }
     Ok(())
+}
+
+/// A saga that is due now is gone on with at the end of this command, or found soon.
+fn due_now(tx: &mut Tx<'_>, id: SagaId, token: i64) {
+    if !tx.leave(Begun { id, token }) {
+        tx.wake();
+    }
 }
 
 /// What has to be known of a saga to tell it something.
@@ -77,6 +86,7 @@ struct Addressee {
     phase: Phase,
     undoing: bool,
     owner: i64,
+    token: i64,
     call_key: String,
     awaits: String,
     signals: i64,
@@ -91,10 +101,11 @@ impl FromRow for Addressee {
             phase: Phase::parse(&row.get::<String>(2)?)?,
             undoing: row.get(3)?,
             owner: row.get(4)?,
-            call_key: row.get(5)?,
-            awaits: row.get(6)?,
-            signals: row.get(7)?,
-            known: row.get(8)?,
+            token: row.get(5)?,
+            call_key: row.get(6)?,
+            awaits: row.get(7)?,
+            signals: row.get(8)?,
+            known: row.get(9)?,
         })
     }
 }
@@ -152,7 +163,7 @@ fn tell(tx: &mut Tx<'_>, kind: Kind, key: &str, name: &str, payload: &impl Seria
     if awaited && saga.owner == 0 {
         let status = if saga.undoing { Status::Compensating } else { Status::Running };
         tx.exec(sql::WAKE, &keyed(scope, &(saga.id, now, status.as_str()))[..])?;
-        tx.wake();
+        due_now(tx, saga.id, saga.token);
     }
     Ok(Signalled::Kept)
 }

@@ -107,6 +107,8 @@ pub(crate) enum Work {
 pub(crate) struct Looked {
     pub work: Work,
     pub told: Vec<Told>,
+    /// The name of its kind; empty when it was not looked at.
+    pub kind: &'static str,
 }
 
 /// What is counted and logged after the commit.
@@ -155,7 +157,7 @@ struct Machine<'m, 'a> {
 
 /// One look. Errors: `workflow.lease_lost`, and whatever the steps' functions return; then nothing is written.
 pub(crate) fn look(tx: &mut Tx<'_>, look: &Look) -> Result<Looked> {
-    let rest = || Ok(Looked { work: Work::Rest, told: Vec::new() });
+    let rest = || Ok(Looked { work: Work::Rest, told: Vec::new(), kind: "" });
     let claiming = matches!(look.input, Input::Claim | Input::Failed { leased: false, .. });
     let scope = tx.scope();
     let found: Option<Saga> = tx.opt(sql::LOAD, &keyed(scope, &(look.id,))[..])?;
@@ -192,7 +194,7 @@ pub(crate) fn look(tx: &mut Tx<'_>, look: &Look) -> Result<Looked> {
     if matches!(look.input, Input::Outcome(_)) && look.dies() {
         return Err(lease_lost());
     }
-    Ok(Looked { work, told })
+    Ok(Looked { work, told, kind: workflow.kind.name })
 }
 
 fn save(tx: &mut Tx<'_>, saga: &Saga, token: i64) -> Result<()> {

@@ -8,7 +8,8 @@
 //! Must never know: what any step does.
 //!
 //! In reading order: [`Workflow`] says what runs, [`Saga`] what it sees of itself; [`start`], [`signal`], [`report`] are for commands;
-//! `engine` is what happens in a transaction, `runner` what happens between them, `turns` whose turn it is.
+//! `engine` is what happens in a transaction, `runner` what happens between them, `ride` how a saga takes its first step in the transaction
+//! that starts it, `turns` whose turn it is.
 
 mod commands;
 mod config;
@@ -17,6 +18,7 @@ mod metrics;
 mod parts;
 mod probe;
 mod queries;
+mod ride;
 mod runner;
 mod saga;
 mod scope;

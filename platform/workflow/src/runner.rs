@@ -5,6 +5,7 @@ use crate::engine::{self, Called, Input, LEASE_LOST, Look, Looked, STEPS, Told, 
 use crate::metrics::Metrics;
 use crate::parts::{Parts, Request};
 use crate::probe::{Fate, Point};
+use crate::ride::{Ridden, Rides};
 use crate::saga::{SagaId, Status};
 use crate::scope::{call_for, keyed, shard_of, tenant_of};
 use crate::turns::{Due, Turns};
@@ -14,10 +15,10 @@ use futures_util::FutureExt as _;
 use kernel::{Error, ErrorKind, Result, Rng, Timestamp};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use store::{Store, Tx};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Tenants, and sagas of each, that are looked for besides the earliest when more is due than one look shows.
@@ -33,15 +34,17 @@ const DRAINED_EVERY: Duration = Duration::from_millis(2);
 #[derive(Clone)]
 pub struct Runner {
     shared: Arc<Shared>,
+    /// By what the store knows it.
+    rides: Arc<Rides>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     store: Store,
     workflows: Arc<Vec<Workflow>>,
     /// The kinds and versions that this program knows, as `name/version`: what others know is left to them.
     known: Vec<String>,
     parts: Arc<Parts>,
-    config: RunnerConfig,
+    pub(crate) config: RunnerConfig,
     rng: Arc<dyn Rng>,
     /// This process, in leases.
     owner: i64,
@@ -49,8 +52,13 @@ struct Shared {
     stop: watch::Sender<bool>,
     /// One for each shard: look at once.
     looks: Vec<Notify>,
+    /// One for each shard: sagas that go on after the commit in which they took a step. As many as have a seat.
+    pub(crate) follow: Vec<mpsc::UnboundedSender<Ridden>>,
+    following: Mutex<Vec<Option<mpsc::UnboundedReceiver<Ridden>>>>,
     under_way: AtomicUsize,
-    finished: AtomicU64,
+    /// Seats that are taken.
+    pub(crate) riding: AtomicUsize,
+    pub(crate) finished: AtomicU64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -78,6 +86,8 @@ impl Runner {
             }
             tasks.push(tokio::spawn(drive(shared.clone(), shard)));
         }
+        let rides: Weak<Rides> = Arc::downgrade(&runner.rides);
+        shared.store.set_rider(rides);
         tasks.push(tokio::spawn(refresh_metrics(shared.clone())));
         *runner.tasks() = tasks;
         Ok(runner)
@@ -89,6 +99,7 @@ impl Runner {
         workflow::check(&workflows)?;
         let known = workflows.iter().flat_map(|w| w.versions.iter().map(move |(number, _)| format!("{}/{number}", w.kind.name))).collect();
         let looks = (0..store.shards()).map(|_| Notify::new()).collect();
+        let (follow, following) = (0..store.shards()).map(|_| mpsc::unbounded_channel()).map(|(to, from)| (to, Some(from))).unzip();
         let shared = Shared {
             workflows: Arc::new(workflows),
             known,
@@ -99,12 +110,16 @@ impl Runner {
             metrics: Metrics::default(),
             stop: watch::Sender::new(false),
             looks,
+            follow,
+            following: Mutex::new(following),
             under_way: AtomicUsize::new(0),
+            riding: AtomicUsize::new(0),
             finished: AtomicU64::new(0),
             tasks: Mutex::default(),
             store,
         };
-        Ok(Runner { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        Ok(Runner { rides: Arc::new(Rides(shared.clone())), shared })
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
@@ -168,7 +183,7 @@ impl Runner {
 }
 
 impl Shared {
-    fn stopping(&self) -> bool {
+    pub(crate) fn stopping(&self) -> bool {
         *self.stop.borrow()
     }
 
@@ -225,7 +240,7 @@ impl Shared {
                 return Ok(None);
             }
         }
-        let idle = self.under_way.load(Ordering::SeqCst) == 0;
+        let idle = self.under_way.load(Ordering::SeqCst) == 0 && self.riding.load(Ordering::SeqCst) == 0;
         Ok((idle && finished == self.finished.load(Ordering::SeqCst)).then_some(finished))
     }
 
@@ -233,20 +248,20 @@ impl Shared {
         self.config.probe.as_ref().is_some_and(|probe| probe(point, id) == Fate::Die)
     }
 
-    /// Runs one saga for as long as it has something to do.
+    /// Runs one saga that is due, for as long as it has something to do.
     async fn run(&self, shard: u16, due: &Due) {
-        let (mut token, mut input) = (due.token, Input::Claim);
+        if let Some(work) = self.look(shard, due, due.token, Input::Claim).await {
+            self.go_on(shard, due, work).await;
+        }
+    }
+
+    /// Does what follows a look, and what follows that.
+    async fn go_on(&self, shard: u16, due: &Due, mut work: Work) {
         loop {
-            let written = matches!(input, Input::Outcome(_));
-            let Some(work) = self.look(shard, due, token, input).await else { return };
-            if written && self.probe(Point::AfterCommit, due.id) {
-                return;
-            }
-            match work {
+            let (token, input) = match work {
                 Work::Rest => return,
-                Work::More(next) => (token, input) = (next, Input::More),
-                Work::Call(next, called) => {
-                    token = next;
+                Work::More(token) => (token, Input::More),
+                Work::Call(token, called) => {
                     if self.probe(Point::BeforeCall, due.id) {
                         return;
                     }
@@ -254,9 +269,33 @@ impl Shared {
                     if self.probe(Point::AfterCall, due.id) {
                         return;
                     }
-                    input = Input::Outcome(outcome);
+                    (token, Input::Outcome(outcome))
                 }
+            };
+            let written = matches!(input, Input::Outcome(_));
+            let Some(next) = self.look(shard, due, token, input).await else { return };
+            if written && self.probe(Point::AfterCommit, due.id) {
+                return;
             }
+            work = next;
+        }
+    }
+
+    /// One look at a saga, as a command.
+    pub(crate) fn look_at(&self, id: SagaId, token: i64, steps: u32, input: Input) -> Look {
+        Look {
+            workflows: self.workflows.clone(),
+            id,
+            token,
+            owner: self.owner,
+            lease_ms: self.config.lease_ms,
+            keep_ended_ms: self.config.keep_ended_ms,
+            seed: self.rng.below(u64::MAX),
+            stopping: self.stopping(),
+            steps,
+            input,
+            probe: self.config.probe.clone(),
+            fate: Arc::default(),
         }
     }
 
@@ -266,22 +305,9 @@ impl Shared {
         let claimed = matches!(input, Input::Claim);
         let (mut steps, mut rest_ms) = (STEPS, REST_MS.0);
         loop {
-            let look = Look {
-                workflows: self.workflows.clone(),
-                id: due.id,
-                token,
-                owner: self.owner,
-                lease_ms: self.config.lease_ms,
-                keep_ended_ms: self.config.keep_ended_ms,
-                seed: self.rng.below(u64::MAX),
-                stopping: self.stopping(),
-                steps,
-                input: input.clone(),
-                probe: self.config.probe.clone(),
-                fate: Arc::default(),
-            };
+            let look = self.look_at(due.id, token, steps, input.clone());
             let error = match self.store.write(self.call_of(shard, due), engine::look, look).await {
-                Ok(Looked { work, told }) => {
+                Ok(Looked { work, told, .. }) => {
                     self.report(due, told);
                     return Some(work);
                 }
@@ -435,13 +461,33 @@ async fn wake(shared: Arc<Shared>, shard: u16, lane: u16) {
     }
 }
 
+/// Goes on with a saga whose first step is committed, and says what there is to tell of that.
+fn follow(shared: &Arc<Shared>, shard: u16, ridden: Ridden, tasks: &mut JoinSet<Option<(i64, SagaId)>>) {
+    let Ridden { due, work, told, seat } = ridden;
+    shared.report(&due, told);
+    if matches!(work, Work::Rest) {
+        return;
+    }
+    let shared = shared.clone();
+    tasks.spawn(async move {
+        let _seat = seat;
+        if AssertUnwindSafe(shared.go_on(shard, &due, work)).catch_unwind().await.is_err() {
+            tracing::error!(saga = %due.id, kind = due.kind, "running a saga panicked");
+        }
+        None
+    });
+}
+
 /// Runs what is due on one shard until the runner stops.
 async fn drive(shared: Arc<Shared>, shard: u16) {
     let config = &shared.config;
     let (poll, window) = (Duration::from_millis(config.poll_ms.max(1)), config.window.max(1));
     let mut stop = shared.stop.subscribe();
     let mut turns = Turns::new(config.concurrency);
-    let mut tasks: JoinSet<(i64, SagaId)> = JoinSet::new();
+    // Of what was found due: whose it was.
+    let mut tasks: JoinSet<Option<(i64, SagaId)>> = JoinSet::new();
+    let following = shared.following.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(shard)].take();
+    let Some(mut following) = following else { return };
     // Whether to look, whether the last look showed that there is more, and the tenant after which it goes on.
     let (mut look, mut more, mut after) = (true, false, -1);
     while !shared.stopping() {
@@ -469,21 +515,26 @@ async fn drive(shared: Arc<Shared>, shard: u16) {
                 }
                 shared.finished.fetch_add(1, Ordering::SeqCst);
                 shared.under_way.fetch_sub(1, Ordering::SeqCst);
-                (due.tenant, due.id)
+                Some((due.tenant, due.id))
             });
         }
         // What is due and could not begin is all under way elsewhere: it is looked for later.
         more &= began || !tasks.is_empty();
         tokio::select! {
             Some(done) = tasks.join_next() => {
-                if let Ok((tenant, id)) = done {
+                if let Ok(Some((tenant, id))) = done {
                     turns.done(tenant, id);
                 }
             }
+            Some(ridden) = following.recv() => follow(&shared, shard, ridden, &mut tasks),
             () = shared.looks[usize::from(shard)].notified() => look = true,
             () = tokio::time::sleep(poll) => look = true,
             _ = stop.wait_for(|stop| *stop) => {}
         }
+    }
+    following.close();
+    while let Some(ridden) = following.recv().await {
+        follow(&shared, shard, ridden, &mut tasks);
     }
     let ending = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(Duration::from_millis(config.stop_ms), ending).await.is_err() {

@@ -36,7 +36,7 @@ pub(crate) const DELETE: &str = "DELETE FROM workflow_sagas WHERE tenant_id = $1
 pub(crate) const DELETE_SIGNALS: &str = "DELETE FROM workflow_signals WHERE tenant_id = $1 AND saga_id = $2";
 
 /// `$2` the kind, `$3` the business key, `$4` the name of a signal: what has to be known to tell a saga something.
-pub(crate) const ADDRESSEE: &str = "SELECT s.saga_id, s.status, s.phase, s.undoing, s.owner, s.call_key, s.awaits,
+pub(crate) const ADDRESSEE: &str = "SELECT s.saga_id, s.status, s.phase, s.undoing, s.owner, s.token, s.call_key, s.awaits,
       (SELECT COUNT(*) FROM workflow_signals g WHERE g.tenant_id = $1 AND g.saga_id = s.saga_id),
       (SELECT COUNT(*) FROM workflow_signals h WHERE h.tenant_id = $1 AND h.saga_id = s.saga_id AND h.name = $4)
     FROM workflow_sagas s WHERE s.tenant_id = $1 AND s.kind = $2 AND s.business_key = $3";

@@ -3,6 +3,7 @@
 mod crashes;
 mod paths;
 mod random;
+mod ride;
 mod timers;
 mod two_nodes;
 

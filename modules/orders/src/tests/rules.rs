@@ -23,6 +23,8 @@ fn line(sku: &str, quantity: i64, unit_price: &str) -> NewLine {
         unit_price: price(unit_price),
         discount_minor: 0,
         tax_minor: 0,
+        included_tax_minor: 0,
+        charge: false,
     }
 }
 
@@ -253,4 +255,30 @@ fn an_order_fits_its_event() {
     let long = self::priced(&long);
     let sales = sales_difference(at, currency("EUR"), None, Some(("Germany", &long)));
     assert_eq!(fits_event(&sales).expect_err("too large for an event").field_errors()[0].field, "lines");
+}
+
+/// What is paid besides the goods is part of the total, and nothing of it is sent; tax that a price contains is not added.
+#[test]
+fn charges_and_included_taxes() {
+    let currency = "EUR".parse().expect("a currency");
+    let priced = |lines: &[NewLine]| {
+        let mut refusals = Refusals::default();
+        let lines = price_lines(DocumentKind::Order, currency, lines, 0, &mut refusals);
+        refusals.finish().map(|()| lines)
+    };
+    let goods = NewLine { included_tax_minor: 190, ..line("A", 1, "11.90") };
+    let shipping = NewLine { charge: true, included_tax_minor: 78, ..line("SHIPPING", 1, "4.90") };
+    let lines = priced(&[goods.clone(), shipping.clone()]).expect("it is valid");
+    assert_eq!((lines[0].kind, lines[1].kind), (LineKind::Sale, LineKind::Charge));
+    assert_eq!(Totals::of(&lines).total_minor, 1_190 + 490);
+    assert_eq!(remaining(&lines, &BTreeMap::new()), BTreeMap::from([(1, 1)]));
+    for (wrong, field) in [
+        (NewLine { included_tax_minor: 1_191, ..goods.clone() }, "lines[0].included_tax_minor"),
+        (NewLine { included_tax_minor: -1, ..goods.clone() }, "lines[0].included_tax_minor"),
+        (NewLine { discount_minor: 1_001, ..goods }, "lines[0].included_tax_minor"),
+        (NewLine { quantity: -1, included_tax_minor: -78, ..shipping }, "lines[0].charge"),
+    ] {
+        let refused = priced(&[wrong]).expect_err("it is refused");
+        assert_eq!(refused.field_errors()[0].field, field);
+    }
 }

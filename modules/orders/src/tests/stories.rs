@@ -382,6 +382,8 @@ fn batch() -> ImportBatch {
         unit_price: price.parse().expect("a price"),
         discount_minor: 0,
         tax_minor: 0,
+        included_tax_minor: 0,
+        charge: false,
     };
     let document = |kind, external_ref: &str, lines| ImportDocument {
         kind,
