@@ -28,6 +28,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         ledger::module(),
         payments::module(),
         webhooks::module(),
+        carts::module(),
         wallets::module(),
         shipping::module(),
         crate::flows::module(),

@@ -13,6 +13,7 @@ mod import;
 mod model;
 mod queries;
 mod routes;
+mod shop;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use web::{Audit, AuditCheck, Module, PermissionInfo};
 pub mod api {
     pub use crate::model::{Price, ProductId, VariantId, VariantOption};
     pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, variant_snapshot, variant_snapshots, variants_by_sku};
+    pub use crate::shop::{MAX_SEARCH, ShopProduct, ShopVariant, shop_product, shop_products};
     pub use crate::upsert::{
         Change, MAX_BATCH, MAX_OBSERVATIONS, Observation, RowOutcome, UpsertBatch, UpsertRow, VariantRef, observe_prices, upsert_by_sku,
         upsert_variants,

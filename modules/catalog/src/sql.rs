@@ -46,6 +46,10 @@ pub(crate) const PRODUCT_BY_SKU: &str =
 FROM catalog_variants v JOIN catalog_products p ON p.tenant_id = $1 AND p.product_id = v.product_id
 WHERE v.tenant_id = $1 AND v.sku = $2 AND p.status = COALESCE(CAST($3 AS TEXT), p.status) AND p.updated_at >= $4";
 
+/// Products that are for sale, the newest first. Arguments: before this id, a pattern of small letters, limit.
+pub(crate) const SHOP_PRODUCTS: &str = "SELECT product_id FROM catalog_products
+WHERE tenant_id = $1 AND product_id < $2 AND status = 'active' AND LOWER(title) LIKE $3 ESCAPE '!' ORDER BY product_id DESC LIMIT $4";
+
 /// One variant.
 pub(crate) const VARIANT: &str = "SELECT variant_id, product_id, sku, title, options, barcode, status, version, created_at, updated_at
 FROM catalog_variants WHERE tenant_id = $1 AND variant_id = $2";
@@ -203,12 +207,13 @@ WHERE o.tenant_id = $1 GROUP BY o.currency";
 
 /// All of them, for tests that prepare each on both engines.
 pub(crate) fn statements() -> Vec<Statement> {
-    let all: [(&'static str, Sql); 33] = [
+    let all: [(&'static str, Sql); 34] = [
         ("PRODUCT", PRODUCT.into()),
         ("PRODUCT_BY_EXTERNAL_ID", PRODUCT_BY_EXTERNAL_ID.into()),
         ("PRODUCTS", PRODUCTS.into()),
         ("PRODUCTS_BY_CHANGE", PRODUCTS_BY_CHANGE.into()),
         ("PRODUCT_BY_SKU", PRODUCT_BY_SKU.into()),
+        ("SHOP_PRODUCTS", SHOP_PRODUCTS.into()),
         ("VARIANT", VARIANT.into()),
         ("VARIANT_BY_SKU", VARIANT_BY_SKU.into()),
         ("VARIANTS_OF_PRODUCT", VARIANTS_OF_PRODUCT.into()),

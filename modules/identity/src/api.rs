@@ -1,7 +1,7 @@
 //! What the command line, the application and other modules may ask of this module. The functions that change something may be called
 //! by any process: they raise the epochs that running servers look at.
 
-use crate::commands::{self, ChangeMember, ChangeTenant, Join, Joining, NewApiKey, NewUser, SetPassword};
+use crate::commands::{self, ChangeMember, ChangeTenant, Join, Joining, NewApiKey, NewPublishableKey, NewUser, SetPassword};
 use crate::model::{self, ApiKeyId, Known, Settings, TenantStatus, UserId, UserStatus};
 use crate::queries::MemberRow;
 use crate::{password, queries, token};
@@ -193,6 +193,20 @@ pub async fn create_api_key(
     let new = NewApiKey { by, known: known.clone(), id, name, key_hash: token::hash(&text), permissions, expires_at };
     store.write(tenant, commands::create_api_key, new).await?;
     Ok((id, text))
+}
+
+/// Makes a publishable key for pages of these origins, or of any, and gives its id and its text, which is no secret.
+/// Errors: `request.invalid`, `identity.too_many`.
+pub async fn create_publishable_key(
+    store: &Store,
+    by: By,
+    tenant: TenantId,
+    name: String,
+    origins: Vec<String>,
+) -> Result<(ApiKeyId, String)> {
+    let id: ApiKeyId = store.ids().next();
+    let made = store.write(tenant, commands::create_publishable_key, NewPublishableKey { by, id, name, origins }).await?;
+    Ok((id, made.prefix))
 }
 
 /// Up to `limit` API keys with ids below `before` (all: `i64::MAX`), newest first, revoked ones too.

@@ -202,7 +202,8 @@ impl Auth {
                 return Ok(entry.identity.clone());
             }
         }
-        let entry = match token::parse_api_key(text) {
+        let named = token::parse_api_key(text).or_else(|| token::parse_publishable_key(text));
+        let entry = match named {
             Some((tenant, id)) => self.load_api_key(store, tenant, id, key).await?,
             None => self.load_session(store, text).await?,
         };
@@ -238,7 +239,7 @@ impl Auth {
         };
         let actor = Actor { kind: ActorKind::User, id: access.user.as_i64() };
         let plan = access.plan.map(|plan| plan.word());
-        let identity = Identity { actor, tenant: access.tenant, permissions, platform: access.tenant.is_none(), plan };
+        let identity = Identity { actor, tenant: access.tenant, permissions, platform: access.tenant.is_none(), plan, publishable: None };
         Ok(Entry { identity, stamps, loaded_at: now, ends_at })
     }
 
@@ -265,10 +266,12 @@ impl Auth {
             });
         }
         let actor = Actor { kind: ActorKind::ApiKey, id: id.as_i64() };
-        let permissions = Arc::new(access.permissions.into_iter().collect());
-        let plan = Some(home.plan.word());
+        let publishable = access.publishable.map(Arc::from);
+        let permissions: PermissionSet =
+            if publishable.is_some() { [web::STOREFRONT].into_iter().collect() } else { access.permissions.into_iter().collect() };
+        let (permissions, plan) = (Arc::new(permissions), Some(home.plan.word()));
         Ok(Entry {
-            identity: Identity { actor, tenant: Some(tenant), permissions, platform: false, plan },
+            identity: Identity { actor, tenant: Some(tenant), permissions, platform: false, plan, publishable },
             stamps,
             loaded_at: now,
             ends_at,

@@ -668,6 +668,42 @@ pub(crate) fn create_api_key(tx: &mut Tx<'_>, new: &NewApiKey) -> Result<queries
         expires_at: new.expires_at,
         revoked_at: None,
         last_used_at: None,
+        publishable: false,
+        origins: Vec::new(),
+    })
+}
+
+/// A publishable key to be made.
+pub(crate) struct NewPublishableKey {
+    pub(crate) by: By,
+    pub(crate) id: ApiKeyId,
+    pub(crate) name: String,
+    pub(crate) origins: Vec<String>,
+}
+
+/// Errors: `request.invalid`, `identity.too_many`.
+pub(crate) fn create_publishable_key(tx: &mut Tx<'_>, new: &NewPublishableKey) -> Result<queries::ApiKeyInfo> {
+    let name = model::check_name("name", &new.name, 100)?;
+    model::check_origins(&new.origins)?;
+    let (tenant, now) = (tx.tenant()?, tx.now());
+    if queries::count(tx, sql::API_KEYS_LIVE, ())? >= MAX_API_KEYS {
+        return Err(too_many("API keys that are not revoked", MAX_API_KEYS));
+    }
+    let text = token::publishable_key(tenant, new.id);
+    let origins = json!(new.origins);
+    tx.exec(sql::PUBLISHABLE_KEY_INSERT, (new.id, &name, &token::hash(&text), now, origins.to_string()))?;
+    audit(tx, &new.by, "publishable_key.create", &new.id.to_string(), None, Some(json!({"name": name, "origins": origins})))?;
+    Ok(queries::ApiKeyInfo {
+        id: new.id,
+        prefix: text,
+        name,
+        permissions: Vec::new(),
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        publishable: true,
+        origins: new.origins.clone(),
     })
 }
 

@@ -28,8 +28,10 @@ use web::{Audit, AuditCheck, Module};
 
 /// The module, as the application puts it together. Its handlers need an [`Auth`] as a part.
 pub fn module() -> Module {
-    const STEPS: &[store::Migration] =
-        &[store::Migration { number: 1, name: "identity", sql: include_str!("../migrations/0001_identity.sql") }];
+    const STEPS: &[store::Migration] = &[
+        store::Migration { number: 1, name: "identity", sql: include_str!("../migrations/0001_identity.sql") },
+        store::Migration { number: 2, name: "publishable_keys", sql: include_str!("../migrations/0002_publishable_keys.sql") },
+    ];
     Module {
         permissions: routes::PERMISSIONS,
         routes: routes::routes(),

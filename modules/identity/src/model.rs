@@ -489,6 +489,30 @@ pub fn left_to_wait_ms(failures: i64, last_attempt: Timestamp, now: Timestamp) -
     if passed < 0 { 0 } else { (wait_ms(failures) - passed).max(0) }
 }
 
+// ---- publishable keys ------------------------------------------------------------------------------------------------
+
+/// The most origins of a publishable key.
+pub const MAX_ORIGINS: usize = 20;
+
+/// Origins as browsers send them: scheme, host and perhaps a port, nothing else. Errors: `request.invalid`.
+pub fn check_origins(origins: &[String]) -> Result<()> {
+    if origins.len() > MAX_ORIGINS {
+        return Err(Error::field("origins", "too_many", format!("at most {MAX_ORIGINS} origins")));
+    }
+    for (i, origin) in origins.iter().enumerate() {
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or_default();
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
+        if host.is_empty() || origin.len() > 253 || !host.bytes().all(plain) {
+            let detail = "an origin such as https://shop.example, in small letters and without a path";
+            return Err(Error::field(format!("origins[{i}]"), "not_an_origin", detail));
+        }
+        if origins[..i].contains(origin) {
+            return Err(Error::field(format!("origins[{i}]"), "duplicate", "each origin is given once"));
+        }
+    }
+    Ok(())
+}
+
 // ---- audit ----------------------------------------------------------------------------------------------------------
 
 /// The most bytes of JSON kept on either side of a change.

@@ -398,7 +398,7 @@ pub(crate) fn invitations(read: &mut Read<'_>, before: i64, limit: u32) -> Resul
 pub struct ApiKeyInfo {
     /// Its id.
     pub id: ApiKeyId,
-    /// What the key's text begins with; the rest is secret.
+    /// What the key's text begins with; the rest is secret. Of a publishable key, which is none, it is all of it.
     #[schema(example = "bos_live_00000000001abcdefghijk")]
     pub prefix: String,
     /// Its name for people.
@@ -413,14 +413,24 @@ pub struct ApiKeyInfo {
     pub revoked_at: Option<Timestamp>,
     /// When it was used last, to the hour.
     pub last_used_at: Option<Timestamp>,
+    /// Whether it is no secret and opens the storefront alone.
+    pub publishable: bool,
+    /// Of a publishable key: the origins whose pages may use it; none for any.
+    pub origins: Vec<String>,
 }
 
-type ApiKeyRow = (ApiKeyId, String, String, Timestamp, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>);
+type ApiKeyRow = (ApiKeyId, String, String, Timestamp, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>, bool, String);
+
+fn origins(json: &str) -> Result<Vec<String>> {
+    serde_json::from_str(json).map_err(|e| Error::internal("the origins of a key are not of their form").caused_by(e))
+}
 
 fn api_key_info(tenant: TenantId, row: ApiKeyRow, known: &Known) -> Result<ApiKeyInfo> {
-    let (id, name, names, created_at, expires_at, revoked_at, last_used_at) = row;
+    let (id, name, names, created_at, expires_at, revoked_at, last_used_at, publishable, allowed) = row;
     let permissions = owned(&permissions(&names, known)?);
-    Ok(ApiKeyInfo { id, prefix: token::api_key_prefix(tenant, id), name, permissions, created_at, expires_at, revoked_at, last_used_at })
+    let prefix = if publishable { token::publishable_key(tenant, id) } else { token::api_key_prefix(tenant, id) };
+    let origins = origins(&allowed)?;
+    Ok(ApiKeyInfo { id, prefix, name, permissions, created_at, expires_at, revoked_at, last_used_at, publishable, origins })
 }
 
 pub(crate) fn api_key(read: &mut Read<'_>, id: ApiKeyId, known: &Known) -> Result<Option<ApiKeyInfo>> {
@@ -441,14 +451,20 @@ pub(crate) struct ApiKeyAccess {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
     pub(crate) last_used_at: Option<Timestamp>,
+    /// Of a publishable key: the origins whose pages may use it.
+    pub(crate) publishable: Option<Vec<String>>,
 }
 
 pub(crate) fn api_key_access(read: &mut Read<'_>, id: ApiKeyId, known: &Known) -> Result<Option<ApiKeyAccess>> {
-    type Columns = (Hash, String, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>);
-    let Some((key_hash, names, expires_at, revoked_at, last_used_at)) = read.opt::<Columns>(sql::API_KEY_ACCESS, (id,))? else {
+    type Columns = (Hash, String, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>, bool, String);
+    let Some((key_hash, names, expires_at, revoked_at, last_used_at, publishable, allowed)) =
+        read.opt::<Columns>(sql::API_KEY_ACCESS, (id,))?
+    else {
         return Ok(None);
     };
-    Ok(Some(ApiKeyAccess { key_hash, permissions: permissions(&names, known)?, expires_at, revoked_at, last_used_at }))
+    let permissions = permissions(&names, known)?;
+    let publishable = publishable.then(|| origins(&allowed)).transpose()?;
+    Ok(Some(ApiKeyAccess { key_hash, permissions, expires_at, revoked_at, last_used_at, publishable }))
 }
 
 // ---- audit trails ---------------------------------------------------------------------------------------------------

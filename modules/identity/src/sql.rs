@@ -197,20 +197,25 @@ statements! {
         );
 
         API_KEY_ACCESS = both(
-            "SELECT key_hash, permissions, expires_at, revoked_at, last_used_at FROM identity_api_keys WHERE tenant_id = $1 AND key_id = $2",
+            "SELECT key_hash, permissions, expires_at, revoked_at, last_used_at, publishable, origins
+             FROM identity_api_keys WHERE tenant_id = $1 AND key_id = $2",
         );
         API_KEY = both(
-            "SELECT key_id, name, permissions, created_at, expires_at, revoked_at, last_used_at
+            "SELECT key_id, name, permissions, created_at, expires_at, revoked_at, last_used_at, publishable, origins
              FROM identity_api_keys WHERE tenant_id = $1 AND key_id = $2",
         );
         API_KEYS_PAGE = both(
-            "SELECT key_id, name, permissions, created_at, expires_at, revoked_at, last_used_at
+            "SELECT key_id, name, permissions, created_at, expires_at, revoked_at, last_used_at, publishable, origins
              FROM identity_api_keys WHERE tenant_id = $1 AND key_id < $2 ORDER BY key_id DESC LIMIT $3",
         );
         API_KEYS_LIVE = both("SELECT COUNT(*) FROM identity_api_keys WHERE tenant_id = $1 AND revoked_at IS NULL");
         API_KEY_INSERT = both(
             "INSERT INTO identity_api_keys (tenant_id, key_id, name, key_hash, permissions, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        );
+        PUBLISHABLE_KEY_INSERT = both(
+            "INSERT INTO identity_api_keys (tenant_id, key_id, name, key_hash, permissions, created_at, expires_at, publishable, origins)
+             VALUES ($1, $2, $3, $4, '[]', $5, NULL, TRUE, $6)",
         );
         API_KEY_REVOKE = both("UPDATE identity_api_keys SET revoked_at = $3 WHERE tenant_id = $1 AND key_id = $2 AND revoked_at IS NULL");
         API_KEY_USED = both("UPDATE identity_api_keys SET last_used_at = $3 WHERE tenant_id = $1 AND key_id = $2");

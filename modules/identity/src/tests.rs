@@ -7,13 +7,21 @@ use kernel::{Rng, SeededRng, TenantId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use testkit::{Client, Engine, Setup, TestApp, both_engines};
-use web::{Authenticator as _, Credential};
+use web::{Access, Authenticator as _, Credential, Module, Route};
 
 const PASSWORD: &str = "correct horse battery";
 
 fn setup() -> Setup {
     let auth = Auth::unstarted();
-    Setup::new(vec![crate::module()]).authenticator(Arc::new(auth.clone())).customise(|builder| builder.part(auth))
+    Setup::new(vec![crate::module(), shop()]).authenticator(Arc::new(auth.clone())).customise(|builder| builder.part(auth))
+}
+
+#[utoipa::path(get, path = "/api/v1/storefront/shelf", responses((status = 200)))]
+async fn shelf() {}
+
+/// A module with a route of the storefront.
+fn shop() -> Module {
+    Module { routes: vec![Route::new(Access::Storefront, utoipa_axum::routes!(shelf))], ..Module::new("shop", &[]) }
 }
 
 fn known() -> Known {
@@ -389,6 +397,62 @@ both_engines! {
         api::revoke_api_key(world.app.store(), By::SYSTEM, &world.known, world.acme, id).await.unwrap();
         world.app.clock().advance_ms(crate::auth::SQLITE_EPOCH_AGE_MS);
         cli.get("/api/v1/members").send().await.expect_problem(401, "identity.api_key_ended");
+    }
+
+    async fn publishable_keys(app: TestApp) {
+        let world = World::new(app).await;
+        let (owner, bolt) = (world.client("owner@acme.example").await, world.client("owner@bolt.example").await);
+        let make = |body: Value| owner.post("/api/v1/publishable-keys").json(&body);
+        let made = make(json!({"name": "Shop", "origins": ["https://shop.example"]})).key("k").send().await.expect(201);
+        let text = made.text("key");
+        assert!(text.starts_with("pk_") && text == made.text("prefix"));
+        assert_eq!((&made.json["publishable"], &made.json["permissions"]), (&json!(true), &json!([])));
+        assert_eq!(make(json!({"name": "Shop", "origins": ["https://shop.example"]})).key("k").send().await.expect(201).json, made.json);
+
+        let key = world.app.with_token(text.clone());
+        let shelf = |client: &Client| client.get("/api/v1/storefront/shelf");
+        shelf(&key).send().await.expect(200);
+        shelf(&key).header("origin", "https://shop.example").send().await.expect(200);
+        shelf(&key).header("origin", "https://evil.example").send().await.expect_problem(403, "request.origin_not_allowed");
+        shelf(&key).tenant("bolt").send().await.expect_problem(400, "request.tenant_mismatch");
+        // It opens nothing else.
+        for path in ["/api/v1/settings", "/api/v1/members", "/api/v1/api-keys", "/api/v1/me", "/api/v1/platform/tenants"] {
+            key.get(path).send().await.expect_problem(403, "request.forbidden");
+        }
+        key.post("/api/v1/publishable-keys").json(&json!({"name": "More"})).send().await.expect_problem(403, "request.forbidden");
+
+        // A text that is not of the form, of another tenant, or of no key at all, is nobody's; and so is a secret key's id.
+        let secret = owner.post("/api/v1/api-keys").json(&json!({"name": "S", "permissions": ["identity.settings.read"]})).send().await.expect(201);
+        let ids = |tenant: TenantId, key: &str| format!("pk_{}{}", &tenant.to_string()[4..], &key[4..]);
+        assert_eq!(ids(world.acme, &made.text("id")), text);
+        for wrong in [format!("{text}0"), format!("{text}_"), ids(world.bolt, &made.text("id")), ids(world.acme, &secret.text("id")), "pk_".to_owned()] {
+            shelf(&world.app.with_token(wrong)).send().await.expect_problem(401, "identity.invalid_token");
+        }
+        // A secret key opens the storefront only with its permission.
+        shelf(&world.app.with_token(secret.text("key"))).send().await.expect_problem(403, "request.forbidden");
+
+        let twenty_one: Vec<String> = (0..21).map(|i| format!("https://s{i}.example")).collect();
+        for (origins, field) in [
+            (json!(["shop.example"]), "origins[0]"),
+            (json!(["https://shop.example/"]), "origins[0]"),
+            (json!(["https://Shop.example"]), "origins[0]"),
+            (json!(["https://a.example", "https://a.example"]), "origins[1]"),
+            (json!(twenty_one), "origins"),
+        ] {
+            assert!(make(json!({"name": "No", "origins": origins})).send().await.expect(400).names_field(field), "{origins}");
+        }
+        let any = make(json!({"name": "Any"})).send().await.expect(201);
+        shelf(&world.app.with_token(any.text("key"))).header("origin", "https://evil.example").send().await.expect(200);
+
+        // Listed and ended as any other key.
+        let list = owner.get("/api/v1/api-keys").send().await.expect(200).json;
+        assert_eq!((list["data"].as_array().unwrap().len(), &list["data"][2]["prefix"]), (3, &json!(text)));
+        let path = format!("/api/v1/api-keys/{}", made.text("id"));
+        bolt.delete(path.clone()).send().await.expect_problem(404, "identity.api_key_not_found");
+        owner.delete(path).send().await.expect(204);
+        shelf(&key).send().await.expect_problem(401, "identity.api_key_ended");
+        let actions = world.actions(&owner, "/api/v1/audit-log").await;
+        assert_eq!(actions[..4], ["api_key.revoke", "publishable_key.create", "api_key.create", "publishable_key.create"]);
     }
 
     async fn settings_and_flags_are_versioned_and_audited(app: TestApp) {

@@ -13,6 +13,8 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 
 /// Every API key begins with this, so that secret scanners and people know one when they see it.
 pub const API_KEY_PREFIX: &str = "bos_live_";
+/// Every publishable key begins with this. It is no secret.
+pub const PUBLISHABLE_PREFIX: &str = "pk_";
 const INVITATION_PREFIX: &str = "bos_inv_";
 const REFRESH_PREFIX: &str = "bos_ref_";
 /// No credential is longer than this, in bytes.
@@ -69,6 +71,18 @@ pub fn parse_api_key(text: &str) -> Option<(TenantId, ApiKeyId)> {
     let (tenant, rest) = take_id(text.strip_prefix(API_KEY_PREFIX)?)?;
     let (key, rest) = take_id(rest)?;
     is_secret(rest.strip_prefix('_')?, 1).then_some((tenant, key))
+}
+
+/// The text of a publishable key: `pk_`, tenant, key. There is nothing secret in it; that it stands is what the store says.
+pub fn publishable_key(tenant: TenantId, key: ApiKeyId) -> String {
+    format!("{PUBLISHABLE_PREFIX}{}{}", digits(tenant), digits(key))
+}
+
+/// Which tenant and key the text of a publishable key names; none if it is not of the form.
+pub fn parse_publishable_key(text: &str) -> Option<(TenantId, ApiKeyId)> {
+    let (tenant, rest) = take_id(text.strip_prefix(PUBLISHABLE_PREFIX)?)?;
+    let (key, rest) = take_id(rest)?;
+    rest.is_empty().then_some((tenant, key))
 }
 
 /// The text of an invitation's token.

@@ -41,6 +41,9 @@ pub struct Identity {
     pub platform: bool,
     /// The tenant's plan, for limits by plan.
     pub plan: Option<&'static str>,
+    /// Of a publishable key, which is no secret: the origins whose pages may use it, none for any. It opens routes of the storefront and
+    /// nothing else, and whoever holds it is limited as anybody is who shows nothing.
+    pub publishable: Option<Arc<[String]>>,
 }
 
 /// A set of permissions.

@@ -7,7 +7,7 @@ use crate::caller::Caller;
 use crate::extract::{IDEMPOTENCY_KEY, too_large};
 use crate::limits::{self, Asking, Peer, Told};
 use crate::metrics::RouteMetrics;
-use crate::module::{Access, Module, Route};
+use crate::module::{Access, Module, Route, STOREFRONT, STOREFRONT_PATH};
 use crate::problem::{Problem, finish, render};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
@@ -147,7 +147,7 @@ impl Web {
             }
         }
         if request.method() == Method::OPTIONS
-            && !self.0.app.config().cors_origins.is_empty()
+            && (!self.0.app.config().cors_origins.is_empty() || is_storefront(request.uri().path()))
             && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
         {
             return Some(StatusCode::NO_CONTENT.into_response());
@@ -245,6 +245,7 @@ struct WayBack {
     origin: Option<HeaderValue>,
     preflight: bool,
     gzip: bool,
+    storefront: bool,
 }
 
 impl WayBack {
@@ -255,6 +256,7 @@ impl WayBack {
             if_none_match: headers.get(IF_NONE_MATCH).filter(|_| reads).cloned(),
             origin: headers.get(ORIGIN).cloned(),
             preflight: request.method() == Method::OPTIONS,
+            storefront: is_storefront(request.uri().path()),
             gzip: request.method() != Method::HEAD && headers.get(ACCEPT_ENCODING).is_some_and(takes_gzip),
         }
     }
@@ -273,7 +275,7 @@ impl WayBack {
             response = compressed(response).await;
         }
         if let Some(origin) = self.origin {
-            allow_origin(response.headers_mut(), &app.config().cors_origins, origin, self.preflight);
+            allow_origin(response.headers_mut(), &app.config().cors_origins, origin, self.preflight, self.storefront);
         }
         response
     }
@@ -320,18 +322,25 @@ async fn compressed(mut response: Response) -> Response {
     response
 }
 
-fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue, preflight: bool) {
-    if allowed.is_empty() {
+/// Pages of every origin may ask the storefront: a browser adds nothing by which a caller is known. Which of them may use its key a tenant
+/// says with the key.
+fn is_storefront(path: &str) -> bool {
+    let after_tenant = || path.strip_prefix(TENANT_PATH)?.split_once('/').map(|(_, rest)| rest.starts_with("storefront/"));
+    path.starts_with(STOREFRONT_PATH) || after_tenant().unwrap_or(false)
+}
+
+fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue, preflight: bool, storefront: bool) {
+    if allowed.is_empty() && !storefront {
         return;
     }
     headers.append(VARY, HeaderValue::from_static("origin"));
-    if !allowed.iter().any(|a| a == "*" || a.as_bytes() == origin.as_bytes()) {
+    if !storefront && !allowed.iter().any(|a| a == "*" || a.as_bytes() == origin.as_bytes()) {
         return;
     }
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     if preflight {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
-        let names = "authorization, brandos-position, content-type, idempotency-key, if-match, if-none-match, last-event-id, x-request-id, x-tenant-id";
+        let names = "authorization, brandos-position, cart-token, content-type, idempotency-key, if-match, if-none-match, last-event-id, x-request-id, x-tenant-id";
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     } else {
@@ -477,7 +486,7 @@ fn make_room(app: &App, rules: &Rules, method: &Method) -> Result<Slot> {
 
 /// The tenant in which a request writes, and what its caller had seen before.
 fn seen(rules: &Rules, parts: &Parts) -> Option<(TenantId, Option<CommitPosition>)> {
-    if !matches!(rules.access, Access::Tenant(_)) || parts.method == Method::GET || parts.method == Method::HEAD {
+    if !matches!(rules.access, Access::Tenant(_) | Access::Storefront) || parts.method == Method::GET || parts.method == Method::HEAD {
         return None;
     }
     let caller = parts.extensions.get::<Caller>()?;
@@ -530,7 +539,8 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<To
         },
     };
     if let Some(asking) = &asking {
-        asking.take(identity.as_ref(), told).await?;
+        // All shoppers of a shop show the same publishable key: each is limited by its address, as if it showed none.
+        asking.take(identity.as_ref().filter(|identity| identity.publishable.is_none()), told).await?;
     }
     let caller = parts.extensions.get_mut::<Caller>().ok_or_else(|| Error::internal("a handler was called around the edge"))?;
     caller.tenant = named;
@@ -539,6 +549,9 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<To
     caller.body_limit_bytes = rules.body_limit_bytes;
     caller.on_platform = matches!(rules.access, Access::Platform(_));
     let Some(identity) = identity else { return Ok(()) };
+    if let Some(origins) = &identity.publishable {
+        may_use(origins, rules.access, &parts.headers)?;
+    }
     if let (Some(own), Some(named)) = (identity.tenant, named)
         && own != named
     {
@@ -554,12 +567,28 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<To
             caller.tenant()?;
             permission
         }
+        Access::Storefront => {
+            caller.tenant()?;
+            STOREFRONT
+        }
         Access::Platform(permission) => permission,
     };
     if !caller.has(permission) {
         return Err(Error::forbidden("request.forbidden", format!("this needs the permission {permission}")));
     }
     Ok(())
+}
+
+/// Whether a publishable key may be used here and from there. Errors: `request.forbidden`, `request.origin_not_allowed`.
+fn may_use(origins: &[String], access: Access, headers: &HeaderMap) -> Result<()> {
+    if access != Access::Storefront {
+        return Err(Error::forbidden("request.forbidden", "a publishable key opens the storefront and nothing else"));
+    }
+    let listed = |origin: &HeaderValue| origins.is_empty() || origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
+    match headers.get(ORIGIN) {
+        Some(origin) if !listed(origin) => Err(Error::forbidden("request.origin_not_allowed", "this key is for pages of other origins")),
+        _ => Ok(()),
+    }
 }
 
 /// What the caller has seen, if it says so.

@@ -36,7 +36,7 @@ pub use extract::{Body, IfMatch, Keyed, Paging, PagingParams, Params, Query, Raw
 pub use health::{Dependency, Mode, health_module};
 pub use limits::{Peer, limits_module};
 pub use module::{
-    Access, Audit, AuditCheck, AuditOutcome, EventInfo, InScope, Module, PermissionInfo, Route, RouteInfo, Statement, routes,
+    Access, Audit, AuditCheck, AuditOutcome, EventInfo, InScope, Module, PermissionInfo, Route, RouteInfo, STOREFRONT, Statement, routes,
 };
 pub use openapi::openapi;
 pub use problem::{Problem, Result, precondition_failed, status};

@@ -130,9 +130,18 @@ pub enum Access {
     SignedIn,
     /// Whoever has this permission in the request's tenant.
     Tenant(&'static str),
+    /// Whoever has a publishable key of the request's tenant, or the permission [`STOREFRONT`] there. The path lies under
+    /// `/api/v1/storefront/`, where pages of every origin may ask, since nobody is known by anything that a browser adds by itself.
+    Storefront,
     /// Whoever has this permission on the platform.
     Platform(&'static str),
 }
+
+/// The permission of routes of the storefront, for callers with another credential than a publishable key. A module with such routes
+/// lists it.
+pub const STOREFRONT: &str = "storefront.use";
+/// Where they are.
+pub(crate) const STOREFRONT_PATH: &str = "/api/v1/storefront/";
 
 /// A path with its handlers, who may call it and how large its bodies may be.
 pub struct Route {
@@ -221,6 +230,9 @@ pub(crate) fn check(modules: &[Module]) -> kernel::Result<()> {
             let [path] = paths[..] else { return wrong(module, format!("a route has the paths {paths:?} instead of one")) };
             if path.strip_prefix("/api/v1/tenants/{").and_then(|rest| rest.split_once('}')).is_some_and(|(_, rest)| rest.len() > 1) {
                 return wrong(module, format!("{path} is taken by the path form of the tenant"));
+            }
+            if (route.access == Access::Storefront) != path.starts_with(STOREFRONT_PATH) {
+                return wrong(module, format!("{path} is not where its access says: those of the storefront lie under {STOREFRONT_PATH}"));
             }
             // Two templates that differ only in a parameter's name would be the same place under two names.
             let shape: String = path.split('/').map(|part| if part.starts_with('{') { "/{}" } else { part }).collect::<Vec<_>>().join("/");

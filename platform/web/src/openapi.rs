@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document: what the handlers declare, and what the edge adds to every operation.
 
-use crate::module::{Access, Module, Route};
+use crate::module::{Access, Module, Route, STOREFRONT};
 use crate::problem::{ProblemBody, ProblemField};
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -104,7 +104,7 @@ pub fn openapi(modules: &[Module]) -> Value {
                 },
             },
             "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer", "description": "An access token, or an API key." },
+                "bearer": { "type": "http", "scheme": "bearer", "description": "An access token, or an API key; on routes of the storefront also a publishable key (`pk_...`)." },
             },
         },
         "x-permissions": permissions,
@@ -134,13 +134,14 @@ fn problem_response(words: &str) -> Value {
 fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method) {
     let Some(fields) = operation.as_object_mut() else { return };
     fields.entry("tags").or_insert_with(|| json!([module]));
+    let in_tenant = matches!(route.access, Access::Tenant(_) | Access::Storefront);
     let has_body = fields.contains_key("requestBody");
     let parameters = fields.entry("parameters").or_insert_with(|| json!([]));
     if let Some(parameters) = parameters.as_array_mut() {
-        if matches!(route.access, Access::Tenant(_) | Access::SignedIn) {
+        if matches!(route.access, Access::Tenant(_) | Access::Storefront | Access::SignedIn) {
             parameters.push(json!({ "$ref": "#/components/parameters/TenantId" }));
         }
-        if matches!(route.access, Access::Tenant(_)) {
+        if in_tenant {
             parameters.push(json!({ "$ref": "#/components/parameters/Position" }));
         }
         let declared = parameters.iter().any(|p| p["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("idempotency-key")));
@@ -157,7 +158,7 @@ fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method)
                 fields.insert("description".to_owned(), json!(words.unwrap_or(status)));
             }
             // What the edge tells where there are replicas.
-            if matches!(route.access, Access::Tenant(_))
+            if in_tenant
                 && *method != Method::GET
                 && status.starts_with('2')
                 && let Some(fields) = response.as_object_mut()
@@ -189,11 +190,15 @@ fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method)
         Access::Public => ("public", None),
         Access::SignedIn => ("signed_in", None),
         Access::Tenant(permission) => ("tenant", Some(permission)),
+        Access::Storefront => ("tenant", Some(STOREFRONT)),
         Access::Platform(permission) => ("platform", Some(permission)),
     };
     fields.insert("x-access".to_owned(), json!(access));
     if let Some(permission) = permission {
         fields.insert("x-permission".to_owned(), json!(permission));
+    }
+    if route.access == Access::Storefront {
+        fields.insert("x-publishable-key".to_owned(), json!(true));
     }
     fields.insert("security".to_owned(), if access == "public" { json!([]) } else { json!([{ "bearer": [] }]) });
 }

@@ -20,6 +20,7 @@ use utoipa_axum::routes;
 
 mod away;
 mod limits;
+mod storefront;
 
 const ACME: TenantId = TenantId::from_i64(1001);
 const GLOBEX: TenantId = TenantId::from_i64(1002);
@@ -132,6 +133,11 @@ async fn me(caller: Caller) -> Json<Value> {
     Json(json!({ "actor": caller.actor.id, "tenant": caller.tenant }))
 }
 
+#[utoipa::path(get, path = "/api/v1/storefront/shelf", responses((status = 200)))]
+async fn shelf(caller: Caller) -> Json<Value> {
+    Json(json!({ "tenant": caller.tenant }))
+}
+
 const THINGS: &str = "CREATE TABLE things_things (tenant_id BIGINT NOT NULL, thing_id BIGINT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (tenant_id, thing_id));";
 
 fn things() -> Module {
@@ -147,6 +153,7 @@ fn things() -> Module {
             Route::new(Access::Public, routes!(upload)).body_limit(100),
             Route::new(Access::Platform("platform.report"), routes!(report)),
             Route::new(Access::SignedIn, routes!(me)),
+            Route::new(Access::Storefront, routes!(shelf)),
         ],
         ..Module::new("things", &[Migration { number: 1, name: "first", sql: THINGS }])
     }
@@ -174,6 +181,12 @@ impl Authenticator for Fake {
                 permissions: Arc::new(permissions.split(',').collect()),
                 plan: None,
                 platform: tenant == "platform",
+                // A publishable key for pages of one origin, or of any.
+                publishable: match user {
+                    "pk" => Some(["https://shop.example".to_owned()].into()),
+                    "pk-any" => Some([].into()),
+                    _ => None,
+                },
             }),
             _ => Err(Error::unauthenticated("identity.invalid_token", "unknown token")),
         };

@@ -49,6 +49,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Tenant("identity.api_keys.read"), routes!(tenant::list_api_keys)),
         Route::new(Tenant("identity.api_keys.write"), routes!(tenant::create_api_key)).keyed(),
         Route::new(Tenant("identity.api_keys.write"), routes!(tenant::revoke_api_key)),
+        Route::new(Tenant("identity.api_keys.write"), routes!(tenant::create_publishable_key)).keyed(),
         Route::new(Tenant("identity.audit.read"), routes!(tenant::audit_log)),
         Route::new(Platform("platform.tenants.read"), routes!(platform::list_tenants)),
         Route::new(Platform("platform.tenants.write"), routes!(platform::create_tenant)).keyed(),

@@ -3,7 +3,7 @@
 use super::by;
 use crate::api;
 use crate::auth::Auth;
-use crate::commands::{self, ChangeMember, Invite, NewApiKey, PutRole};
+use crate::commands::{self, ChangeMember, Invite, NewApiKey, NewPublishableKey, PutRole};
 use crate::model::{self, ApiKeyId, InvitationId, Settings, UserId};
 use crate::queries::{self, ApiKeyInfo, AuditRecord, InvitationInfo, Member, Role};
 use crate::token;
@@ -324,6 +324,47 @@ pub(crate) async fn create_api_key(State(app): State<App>, caller: Caller, new: 
     let once = app.submit(&caller, new.key, commands::create_api_key, key).await?;
     let made = KeyMade { key: (!once.replayed).then_some(text), api_key: once.value };
     Ok(Created(format!("/api/v1/api-keys/{}", made.api_key.id), made))
+}
+
+/// A publishable key to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPublishable {
+    /// For people.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// The origins whose pages may use it, such as `https://shop.example`; any when there are none.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    origins: Vec<String>,
+}
+
+/// A new publishable key.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PublishableMade {
+    /// The key.
+    #[serde(flatten)]
+    api_key: ApiKeyInfo,
+    /// The credential: no secret, so it is shown in lists too.
+    #[schema(example = "pk_...")]
+    key: String,
+}
+
+/// Makes a publishable key: one that is no secret, is carried by a shop's page, and opens the storefront alone. It is listed and revoked as
+/// any other key.
+#[utoipa::path(post, path = "/api/v1/publishable-keys", tag = "identity", request_body = NewPublishable, responses(
+    (status = 201, body = PublishableMade),
+    (status = 409, description = "Too many keys, or the idempotency key was used for something else."),
+))]
+pub(crate) async fn create_publishable_key(
+    State(app): State<App>,
+    caller: Caller,
+    new: Keyed<NewPublishable>,
+) -> Result<Created<PublishableMade>> {
+    let NewPublishable { name, origins } = new.body;
+    let made = NewPublishableKey { by: by(&caller), id: app.store().ids().next(), name, origins };
+    let api_key = app.submit(&caller, new.key, commands::create_publishable_key, made).await?.value;
+    Ok(Created(format!("/api/v1/api-keys/{}", api_key.id), PublishableMade { key: api_key.prefix.clone(), api_key }))
 }
 
 /// The API keys, newest first, without their secrets.

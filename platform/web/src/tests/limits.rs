@@ -167,3 +167,19 @@ async fn a_queue_delays() {
     assert!(begun.elapsed() >= Duration::from_millis(50), "it waited for its turn");
     bench.from("192.0.2.1", "/api/v1/probe", &[]).await.is_problem(429, "limits.exceeded", "");
 }
+
+#[tokio::test]
+async fn shoppers_with_the_same_key_are_limited_each_by_its_address() {
+    let (bench, _clock) = limited(RULES, &[]);
+    let pk = ("authorization", "Bearer pk-any:acme:storefront.use");
+    for shopper in 1..=20 {
+        let answer = bench.from(&format!("192.0.2.{shopper}"), "/api/v1/storefront/shelf", &[pk]).await;
+        assert_eq!(answer.status, 200, "more than any user may ask: {}", answer.json);
+        assert!(!answer.header("ratelimit-policy").contains("user"), "{}", answer.header("ratelimit-policy"));
+    }
+    for _ in 0..4 {
+        assert_eq!(bench.from("192.0.2.1", "/api/v1/storefront/shelf", &[pk]).await.status, 200);
+    }
+    bench.from("192.0.2.1", "/api/v1/storefront/shelf", &[pk]).await.is_problem(429, "limits.exceeded", "");
+    assert_eq!(bench.from("192.0.2.2", "/api/v1/storefront/shelf", &[pk]).await.status, 200);
+}

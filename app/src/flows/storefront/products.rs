@@ -1,0 +1,156 @@
+//! What is for sale, as shoppers see it.
+
+use super::shown::Shown;
+use axum::extract::State;
+use catalog::api::{self as catalog_api, MAX_SEARCH, ProductId, ShopProduct, ShopVariant, VariantId, VariantOption};
+use identity::api as identity_api;
+use kernel::{Currency, Error, Page, UnitPrice};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use web::{App, Caller, Paging, PagingParams, Params, Query, Result};
+
+/// For how long a product's page may be kept, in seconds. A cart tells today's price in any case.
+const PRODUCTS_S: u32 = 30;
+/// The same of what hardly ever changes.
+const SHOP_S: u32 = 300;
+const LIST: &str = "storefront.products";
+
+/// The shop.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Shop {
+    /// Of prices and carts, unless another one is asked for.
+    currency: Currency,
+    /// BCP 47 language tag of its texts.
+    #[schema(example = "en-GB")]
+    locale: String,
+    /// Where customers write to.
+    support_email: Option<String>,
+}
+
+/// What a page has to know of the shop before it shows anything.
+#[utoipa::path(get, path = "/api/v1/storefront/shop", tag = "storefront", responses((status = 200, body = Shop)))]
+pub(super) async fn get_shop(State(app): State<App>, caller: Caller) -> Result<Shown<Shop>> {
+    let settings = app.peek(&caller, identity_api::settings).await?;
+    let shop = Shop { currency: settings.default_currency, locale: settings.locale, support_email: settings.support_email };
+    Ok(Shown { body: shop, max_age_s: SHOP_S })
+}
+
+/// Which products, and in which currency their prices are.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ShopQuery {
+    /// Of the prices; the shop's own unless said.
+    currency: Option<Currency>,
+    /// Only products with this text in their title; small and capital letters are alike.
+    #[param(min_length = 1, max_length = 100)]
+    q: Option<String>,
+}
+
+/// In which currency prices are.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CurrencyQuery {
+    /// Of the prices; the shop's own unless said.
+    currency: Option<Currency>,
+}
+
+/// A product in a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShopProductSummary {
+    product_id: ProductId,
+    title: String,
+    /// How many variants are for sale.
+    variant_count: usize,
+    currency: Currency,
+    /// The lowest price of one unit among its variants; null when none has a price in this currency.
+    from_price: Option<UnitPrice>,
+}
+
+/// A product with its variants.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShopProductView {
+    product_id: ProductId,
+    title: String,
+    description: String,
+    currency: Currency,
+    /// Those that are for sale.
+    #[schema(max_items = 100)]
+    variants: Vec<ShopVariantView>,
+}
+
+/// A variant.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShopVariantView {
+    variant_id: VariantId,
+    sku: String,
+    title: String,
+    /// What tells it from its siblings.
+    options: Vec<VariantOption>,
+    /// The list price of one unit; null when it is not sold in this currency. Promotions show in the cart.
+    unit_price: Option<UnitPrice>,
+}
+
+/// The currency that was asked for, or the tenant's own.
+pub(super) async fn currency_of(app: &App, caller: &Caller, asked: Option<Currency>) -> kernel::Result<Currency> {
+    match asked {
+        Some(currency) => Ok(currency),
+        None => Ok(app.peek(caller, identity_api::settings).await?.default_currency),
+    }
+}
+
+fn summary(product: ShopProduct, currency: Currency) -> ShopProductSummary {
+    ShopProductSummary {
+        product_id: product.product_id,
+        title: product.title,
+        variant_count: product.variants.len(),
+        currency,
+        from_price: product.variants.iter().filter_map(|variant| variant.price_in(currency)).min(),
+    }
+}
+
+/// Products that are for sale, the newest first.
+#[utoipa::path(get, path = "/api/v1/storefront/products", tag = "storefront", params(ShopQuery, PagingParams),
+    responses((status = 200, body = Page<ShopProductSummary>), (status = 304, description = "It is still what `If-None-Match` names")))]
+pub(super) async fn list_shop_products(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<ShopQuery>,
+    paging: Paging<ProductId>,
+) -> Result<Shown<Page<ShopProductSummary>>> {
+    let text = query.q.unwrap_or_default();
+    if text.chars().count() > MAX_SEARCH {
+        return Err(Error::field("q", "too_long", format!("at most {MAX_SEARCH} characters")).into());
+    }
+    let request = paging.request(LIST)?;
+    let currency = currency_of(&app, &caller, query.currency).await?;
+    let found = app.read(&caller, move |read| catalog_api::shop_products(read, &text, request.after, request.limit + 1)).await?;
+    let page = paging.page(LIST, found, |id| *id)?;
+    let mut data = Vec::with_capacity(page.data.len());
+    for id in page.data {
+        // One that was taken off sale since is left out.
+        data.extend(catalog_api::shop_product(&app, &caller, id).await?.map(|product| summary(product, currency)));
+    }
+    Ok(Shown { body: Page { data, next_cursor: page.next_cursor }, max_age_s: PRODUCTS_S })
+}
+
+/// A product that is for sale, with its variants that are.
+#[utoipa::path(get, path = "/api/v1/storefront/products/{product_id}", tag = "storefront", params(("product_id" = ProductId, Path), CurrencyQuery),
+    responses((status = 200, body = ShopProductView), (status = 304, description = "It is still what `If-None-Match` names")))]
+pub(super) async fn get_shop_product(
+    State(app): State<App>,
+    caller: Caller,
+    Params(id): Params<ProductId>,
+    Query(query): Query<CurrencyQuery>,
+) -> Result<Shown<ShopProductView>> {
+    let currency = currency_of(&app, &caller, query.currency).await?;
+    let no_product = || Error::not_found("storefront.product_not_found", "there is no such product, or it is not for sale");
+    let ShopProduct { product_id, title, description, variants } =
+        catalog_api::shop_product(&app, &caller, id).await?.ok_or_else(no_product)?;
+    let view = |variant: ShopVariant| {
+        let unit_price = variant.price_in(currency);
+        let ShopVariant { variant_id, sku, title, options, prices: _ } = variant;
+        ShopVariantView { variant_id, sku, title, options, unit_price }
+    };
+    let body = ShopProductView { product_id, title, description, currency, variants: variants.into_iter().map(view).collect() };
+    Ok(Shown { body, max_age_s: PRODUCTS_S })
+}

@@ -1,0 +1,95 @@
+//! What a shop shows of the catalog: products that are for sale, with their variants that are, and nothing else of them.
+
+use crate::cache::Products;
+use crate::model::{Price, ProductDetail, ProductId, ProductStatus, VariantId, VariantOption, VariantStatus};
+use crate::{queries, sql};
+use kernel::{Currency, Result, UnitPrice};
+use store::Read;
+use web::{App, Caller};
+
+/// The longest text that products are searched for, in characters.
+pub const MAX_SEARCH: usize = 100;
+
+/// A product that is for sale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShopProduct {
+    /// Its id.
+    pub product_id: ProductId,
+    /// Its title.
+    pub title: String,
+    /// What it is, for a person.
+    pub description: String,
+    /// Its variants that are for sale, in the order in which they were added; perhaps none.
+    pub variants: Vec<ShopVariant>,
+}
+
+/// A variant that is for sale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShopVariant {
+    /// Its id.
+    pub variant_id: VariantId,
+    /// Its SKU.
+    pub sku: String,
+    /// Its title.
+    pub title: String,
+    /// What tells it from its siblings.
+    pub options: Vec<VariantOption>,
+    /// One list price a currency, by currency.
+    pub prices: Vec<Price>,
+}
+
+impl ShopVariant {
+    /// The list price in `currency`, if there is one.
+    pub fn price_in(&self, currency: Currency) -> Option<UnitPrice> {
+        self.prices.iter().find(|p| p.currency == currency).map(|p| p.price)
+    }
+}
+
+/// What a shop shows of a product; nothing of a draft or of what was archived.
+fn shown(detail: &ProductDetail) -> Option<ShopProduct> {
+    if detail.product.status != ProductStatus::Active {
+        return None;
+    }
+    let for_sale = detail.variants.iter().filter(|variant| variant.status == VariantStatus::Active);
+    let variant = |v: &crate::model::Variant| ShopVariant {
+        variant_id: v.variant_id,
+        sku: v.sku.clone(),
+        title: v.title.clone(),
+        options: v.options.clone(),
+        prices: v.prices.clone(),
+    };
+    Some(ShopProduct {
+        product_id: detail.product.product_id,
+        title: detail.product.title.clone(),
+        description: detail.product.description.clone(),
+        variants: for_sale.map(variant).collect(),
+    })
+}
+
+/// A product of the caller's tenant, out of the cache; none when there is no such product, or it is not for sale.
+pub async fn shop_product(app: &App, caller: &Caller, id: ProductId) -> Result<Option<ShopProduct>> {
+    let key = (caller.tenant()?, id);
+    let found = app.cached(caller, &app.part::<Products>().0, key, move |read| queries::product(read, id)).await?;
+    Ok(found.and_then(|detail| shown(&detail)))
+}
+
+/// The ids of products that are for sale, the newest first, up to `limit`: those before `before`, and with `text` somewhere in their
+/// title, if it is not empty. Of letters beyond ASCII it tells small from capital ones, on SQLite.
+pub fn shop_products(read: &mut Read<'_>, text: &str, before: Option<ProductId>, limit: u32) -> Result<Vec<ProductId>> {
+    let before = before.unwrap_or(ProductId::from_i64(i64::MAX));
+    let rows: Vec<(ProductId,)> = read.all(sql::SHOP_PRODUCTS, (before, like(text), limit))?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// A pattern that finds `text` anywhere; its own wildcards mean themselves.
+pub(crate) fn like(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in text.to_lowercase().chars() {
+        if matches!(c, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
