@@ -74,7 +74,12 @@ impl CheckoutView {
 /// A checkout. Errors: `checkout.checkout_not_found`.
 pub(super) fn of(read: &mut Read<'_>, checkout_id: CheckoutId) -> Result<CheckoutView> {
     let checkout = load(read, checkout_id)?;
-    shown(read, checkout.ok_or_else(|| Error::not_found("checkout.checkout_not_found", "there is no such checkout"))?)
+    shown(read, checkout.ok_or_else(not_found)?)
+}
+
+/// What is answered for a checkout that there is not, and for one that the caller may not see.
+pub(super) fn not_found() -> Error {
+    Error::not_found("checkout.checkout_not_found", "there is no such checkout")
 }
 
 /// The same of one that was read.
