@@ -28,6 +28,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         payments::module(),
         webhooks::module(),
         wallets::module(),
+        pricing::module(),
         crate::flows::module(),
         web::events_module(),
         web::workflows_module(),
