@@ -32,6 +32,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         carts::module(),
         wallets::module(),
         shipping::module(),
+        pricing::module(),
         crate::flows::module(),
         crate::flows::checkout::module(),
         web::events_module(),
