@@ -1,6 +1,7 @@
 //! What a checkout is, and what becomes of it: pure data and decisions.
 
-use carts::api::{CartId, Destination};
+use carts::CartId;
+use carts::api::Destination;
 use kernel::{Currency, Error, FieldError, Id, Result, Timestamp};
 use orders::api::{CustomerId, NewLine, OrderId};
 use payments::api::{CaptureMode, IntentId};

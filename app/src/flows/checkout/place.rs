@@ -83,7 +83,7 @@ fn place_loaded(tx: &mut Tx<'_>, checkout: &Checkout, by: &By) -> Result<()> {
         pricing_api::keep(tx, &checkout.checkout_id.to_string())?;
     }
     if let Some((cart_id, _)) = checkout.cart {
-        carts_api::ordered(tx, cart_id, carts_api::OrderId::from_i64(checkout.checkout_id.as_i64()))?;
+        carts_api::ordered(tx, cart_id, carts::OrderId::from_i64(checkout.checkout_id.as_i64()))?;
     }
     end(tx, checkout, State::Completed, "", &reference)
 }
