@@ -2,6 +2,7 @@
 
 mod cache;
 mod http;
+mod inventory_bench;
 mod ledger_bench;
 mod limits;
 mod limits_http;
@@ -30,6 +31,8 @@ enum Bench {
     Store(store_bench::Options),
     /// The ledger alone, in process: single transfers, batches, hot accounts, and a row-lock ledger as the peer.
     Ledger(ledger_bench::Options),
+    /// Reservations of one hot item in process: an optimistic, a pessimistic and a grouped way.
+    Inventory(inventory_bench::Options),
     /// The order path of a running server over HTTP.
     Http(http::Options),
     /// Reconciliation in process: a settlement file with twelve kinds of differences against as many payments.
@@ -57,6 +60,7 @@ fn main() {
     match Options::parse().bench {
         Bench::Store(options) => runtime.block_on(store_bench::run(options)),
         Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
+        Bench::Inventory(options) => runtime.block_on(inventory_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Reconcile(options) => runtime.block_on(reconcile_bench::run(options)),
         Bench::Wallets(options) => runtime.block_on(wallets::run(options)),

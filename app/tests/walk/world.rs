@@ -4,6 +4,7 @@ use crate::client::{Answer, Client, Request};
 use crate::common::{HEADER, Sandbox, Server};
 use crate::document::{Document, Operation, Place, Things};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 /// In each text of tenant A, and nowhere else.
 pub const MARK: &str = "zqamark";
@@ -268,6 +269,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     shipping(mark, &mut send, &mut note);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
+    let variant = tenant.things.ids["var"].clone();
+    inventory(mark, &variant, &mut send, &mut tenant.things.ids);
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));
     send("PUT", "/api/v1/settings", json!({ "legal_name": text("legal"), "support_email": format!("{mark}@walk.example") }));
     send("PUT", "/api/v1/flags", json!({ "flags": { mark: true } }));
@@ -352,4 +355,41 @@ fn wallets(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: 
         note("wsc", &send("POST", "/api/v1/wallet-schedules", schedule)["schedule_id"]);
     }
     pay_code
+}
+
+/// Stock with everything that it can have, and two of what is listed.
+fn inventory(mark: &str, variant: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, ids: &mut HashMap<String, String>) {
+    let mut note = |prefix: &str, value: &Value| {
+        ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned());
+    };
+    let text = |what: &str| format!("{mark} {what}");
+    let at = |path: &str| format!("/api/v1/inventory/{path}");
+    let mut place = |n: &str| {
+        let address = json!({ "line1": text("line1"), "city": text("city"), "postal_code": mark, "country": text("land") });
+        let place =
+            json!({ "kind": "warehouse", "name": text(n), "address": address, "coordinates": { "latitude": 53.5, "longitude": 10 } });
+        send("POST", &at("locations"), place)["location_id"].clone()
+    };
+    let (shelf, place) = (place("shelf"), place("hall"));
+    note("shelf", &shelf);
+    note("loc", &place);
+    for n in ["r", "s"] {
+        let item = json!({ "sku": format!("{mark}-{n}"), "name": text("item") });
+        let item = send("POST", &at("items"), item)["item_id"].clone();
+        note("itm", &item);
+        let line = |quantity: i64| json!({ "kind": "received", "item_id": item, "location_id": place, "quantity": quantity });
+        let delivery = json!({ "reference": text("delivery"), "note": text("note"), "lines": [line(900), line(100)] });
+        send("POST", &at("movements"), delivery);
+        for variant in [variant, "var_00000000001"] {
+            send("PUT", &at("components"), json!({ "variant_id": variant, "components": [{ "item_id": item, "quantity": 1 }] }));
+        }
+        let line = json!({ "variant_id": variant, "quantity": 2 });
+        let wanted = json!({ "reference": format!("{mark}-{n}"), "lines": [line, line] });
+        send("POST", &at("reservations"), wanted);
+        let goods = json!({ "from_location_id": place, "to_location_id": shelf, "note": text("van"), "lines": [{ "item_id": item, "quantity": 3 }] });
+        note("stf", &send("POST", &at("transfers"), goods)["transfer_id"]);
+        let count = send("POST", &at("counts"), json!({ "location_id": place, "note": text("count") }))["count_id"].clone();
+        note("stc", &count);
+        send("PUT", &at(&format!("counts/{}/lines", count.as_str().unwrap())), json!({ "lines": [{ "item_id": item, "counted": 990 }] }));
+    }
 }
