@@ -10,6 +10,7 @@ mod limits_redis;
 mod measure;
 mod overload;
 mod peers;
+mod pricing;
 mod reconcile_bench;
 mod store_bench;
 mod tenants;
@@ -37,6 +38,8 @@ enum Bench {
     Http(http::Options),
     /// Reconciliation in process: a settlement file with twelve kinds of differences against as many payments.
     Reconcile(reconcile_bench::Options),
+    /// Pricing in process: the pure core, and carts that take uses of one hot coupon.
+    Pricing(pricing::Options),
     /// Transfers between wallets of a running server over HTTP, with keys, limits and scores.
     Wallets(wallets::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
@@ -63,6 +66,7 @@ fn main() {
         Bench::Inventory(options) => runtime.block_on(inventory_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Reconcile(options) => runtime.block_on(reconcile_bench::run(options)),
+        Bench::Pricing(options) => runtime.block_on(pricing::run(options)),
         Bench::Wallets(options) => runtime.block_on(wallets::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),

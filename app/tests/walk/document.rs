@@ -70,6 +70,8 @@ pub struct Things {
     pub reference: String,
     /// The text of an open pay code.
     pub pay_code: String,
+    /// The code of a coupon.
+    pub coupon: String,
 }
 
 /// The document.
@@ -273,6 +275,14 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "delimiter" => json!(","),
         "day" => json!("2026-01-05"),
         "merchant" => json!(things.reference),
+        "coupon_code" => json!(things.coupon),
+        "coupon_required" => json!(true),
+        "prefix" => json!("WALK-"),
+        "origin_country" => json!("GB"),
+        "effective_from" => json!("2011-01-01"),
+        "rates" => json!({ "standard": 20 }),
+        "exceptions" => json!([{ "name": "some place", "postcode": "AB\\d+", "standard": 0 }]),
+        "items" => json!({ "GB": [{ "effective_from": "2011-01-01", "rates": { "standard": 20 } }] }),
         _ => return None,
     })
 }

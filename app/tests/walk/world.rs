@@ -267,6 +267,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     }
     tenant.things.pay_code = wallets(mark, &mut send, &mut note);
     shipping(mark, &mut send, &mut note);
+    tenant.things.coupon = pricing(mark, &mut send, &mut note);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
     let variant = tenant.things.ids["var"].clone();
@@ -305,6 +306,34 @@ fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note:
         note("smt", &method);
         note("shp", &shipment);
     }
+/// Two of everything that prices have; the code of a coupon.
+fn pricing(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) -> String {
+    let mut coupon = String::new();
+    for (n, country) in [("r", "FR"), ("s", "GB")] {
+        let list =
+            send("POST", "/api/v1/pricing/price-lists", json!({ "name": format!("{mark} list"), "currency": "GBP", "status": "paused" }));
+        note("pls", &list["price_list_id"]);
+        let entries = json!({ "set": [{ "sku": format!("{mark}-1"), "price": "1" }, { "sku": format!("{mark}-2"), "price": "2" }] });
+        send("POST", &format!("/api/v1/pricing/price-lists/{}/entries", list["price_list_id"].as_str().unwrap()), entries);
+        let promotion =
+            json!({ "name": format!("{mark} promotion"), "coupon_required": true, "effect": { "kind": "percent", "percent": 10 } });
+        let promotion = send("POST", "/api/v1/pricing/promotions", promotion)["promotion_id"].clone();
+        note("prm", &promotion);
+        coupon = format!("{}-{n}", mark.to_uppercase());
+        for code in [&coupon, &format!("{coupon}-2")] {
+            send("POST", "/api/v1/pricing/coupons", json!({ "code": code, "promotion_id": promotion }));
+        }
+        for sale in ["1", "2"] {
+            let sale = json!({ "reference": format!("{mark}-sale-{sale}"), "customer": mark });
+            send("POST", &format!("/api/v1/pricing/coupons/{coupon}/redemptions"), sale);
+        }
+        let exception = json!({ "name": mark, "postcode": "ZZ", "standard": 0 });
+        let periods = json!([{ "effective_from": "2020-01-01", "rates": { "standard": 20 }, "exceptions": [exception] }]);
+        send("PUT", &format!("/api/v1/pricing/tax/rates/{country}"), json!({ "periods": periods }));
+    }
+    let settings = json!({ "origin_country": "GB", "registrations": [{ "country": "FR", "number": mark }] });
+    send("PUT", "/api/v1/pricing/tax/settings", settings);
+    coupon
 }
 
 /// Wallets with everything that they can have, and two of what is listed; the text of a pay code.
