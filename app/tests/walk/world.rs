@@ -33,8 +33,8 @@ impl Tenant {
 /// Everything that a walk needs.
 pub struct World {
     pub server: Server,
-    /// The provider that the tenants' payments were made at.
-    _provider: Server,
+    /// The provider that the tenants' payments were made at, and the carrier that sold their labels.
+    _others: [Server; 2],
     pub document: Document,
     pub a: Tenant,
     pub b: Tenant,
@@ -83,17 +83,20 @@ impl World {
             tenants.push((mark, price, Tenant { slug, key: key(""), poor_keys, things }));
         }
         let provider = sandbox.serve(&["sandbox-psp"]);
-        let server = sandbox.serve(&["serve", "--set", "payments.base_urls=http://127.0.0.1"]);
+        let carrier = sandbox.serve(&["sandbox-carrier"]);
+        let server =
+            sandbox.serve(&["serve", "--set", "payments.base_urls=http://127.0.0.1", "--set", "shipping.base_urls=http://127.0.0.1"]);
         let mut client = Client::new(server.serving["url"].as_str().unwrap());
         for (mark, price, tenant) in &mut tenants {
-            fill(&mut client, mark, price, tenant, provider.serving["url"].as_str().unwrap());
+            let urls = [&provider, &carrier].map(|other| other.serving["url"].as_str().unwrap());
+            fill(&mut client, mark, price, tenant, urls);
         }
         let credentials = json!({ "email": "admin@walk.example", "password": admin["password"], "platform": true });
         let tokens = client.send(&Request::new("POST", "/api/v1/auth/sign-in").json(&credentials));
         assert_eq!(tokens.status, 200, "{}", tokens.text());
         let admin = tokens.json()["access_token"].as_str().unwrap().to_owned();
         let (b, a) = (tenants.pop().unwrap().2, tenants.pop().unwrap().2);
-        World { server, _provider: provider, document, a, b, admin }
+        World { server, _others: [provider, carrier], document, a, b, admin }
     }
 
     pub fn client(&self) -> Client {
@@ -148,7 +151,7 @@ pub fn with_query(path: &str, query: &str) -> String {
 }
 
 /// Makes two of everything.
-fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provider_url: &str) {
+fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [provider_url, carrier_url]: [&str; 2]) {
     let mut send = |method: &str, path: &str, body: Value| -> Value {
         let mut request = Request::new(method, path).bearer(&tenant.key);
         if !body.is_null() {
@@ -268,6 +271,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     tenant.things.pay_code = wallets(mark, &mut send, &mut note);
     shipping(mark, &mut send, &mut note);
     tenant.things.coupon = pricing(mark, &mut send, &mut note);
+    shipping(mark, carrier_url, &mut send, &mut note);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
     let variant = tenant.things.ids["var"].clone();
@@ -278,12 +282,12 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
 }
 
 /// Zones with a method and its rates, and shipments on their way.
-fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) {
+fn shipping(mark: &str, carrier_url: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) {
     let text = |what: &str| format!("{mark} {what}");
     for country in ["GB", "FR"] {
         let zone = json!({ "name": text("zone"), "areas": [{ "country": country }] });
         let zone = send("POST", "/api/v1/shipping/zones", zone)["zone_id"].clone();
-        let method = json!({ "name": text("method"), "min_days": 1, "max_days": 2, "service": mark });
+        let method = json!({ "name": text("method"), "min_days": 1, "max_days": 2, "service": "standard" });
         let method = send("POST", "/api/v1/shipping/methods", method)["method_id"].clone();
         for currency in ["GBP", "EUR"] {
             let path = format!("/api/v1/shipping/methods/{}/rates/{}/{currency}", method.as_str().unwrap(), zone.as_str().unwrap());
@@ -298,6 +302,12 @@ fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note:
         send("POST", &format!("{path}/steps"), json!({ "step": "pick", "reason": text("reason") }));
         let numbers = json!([{ "parcel": 1, "tracking_number": format!("{mark}-{country}") }]);
         send("POST", &format!("{path}/steps"), json!({ "step": "pack", "reason": text("reason"), "tracking_numbers": numbers }));
+        let carrier = json!({ "name": text("carrier"), "kind": "sandbox", "base_url": carrier_url, "api_key": "ck_sandbox" });
+        let carrier = send("POST", "/api/v1/shipping/carriers", carrier)["carrier_id"].clone();
+        send("POST", &format!("{path}/labels"), json!({ "carrier_id": carrier }));
+        while send("GET", &path, Value::Null)["state"] == "label_requested" {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         for event in ["a", "b"] {
             let told = json!({ "parcel": 1, "event_ref": format!("{mark}-{event}"), "status": "announced", "occurred_at": "2026-01-05T12:00:00Z", "place": mark });
             send("POST", &format!("{path}/tracking"), told);
@@ -305,6 +315,7 @@ fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note:
         note("zon", &zone);
         note("smt", &method);
         note("shp", &shipment);
+        note("car", &carrier);
     }
 /// Two of everything that prices have; the code of a coupon.
 fn pricing(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) -> String {
