@@ -234,7 +234,7 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "country" => json!("GB"),
         "currency" | "default_currency" => json!("GBP"),
         "flags" => json!({ "some-flag": true }),
-        "discount_minor" | "tax_minor" => json!(0),
+        "discount_minor" | "tax_minor" | "included_tax_minor" => json!(0),
         "password" | "current_password" | "new_password" => json!("correct horse battery"),
         "sku" => json!(things.sku),
         "external_ref" => json!(things.reference),
@@ -265,6 +265,12 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "delimiter" => json!(","),
         "day" => json!("2026-01-05"),
         "merchant" => json!(things.reference),
+        "origins" => json!(["https://shop.example"]),
+        "coupon" => json!("WALK"),
+        "coupons" => json!(["WALK"]),
+        "shipping_method" => json!("post"),
+        // More than anything costs.
+        "seen_price" => json!("99999"),
         _ => return None,
     })
 }
