@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::flows::checkout::Checkouts;
 use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
 use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
@@ -23,13 +24,17 @@ pub(crate) fn modules() -> Vec<web::Module> {
     vec![
         identity::module(),
         catalog::module(),
+        inventory::module(),
         orders::module(),
         ledger::module(),
         payments::module(),
         webhooks::module(),
         carts::module(),
         wallets::module(),
+        shipping::module(),
+        pricing::module(),
         crate::flows::module(),
+        crate::flows::checkout::module(),
         web::events_module(),
         web::workflows_module(),
         web::limits_module(),
@@ -204,6 +209,8 @@ impl Node {
         if !self.config.cache.redis.is_empty() {
             caches.share(CacheRedis { urls: self.config.cache.redis.clone(), ..CacheRedis::new("") }).await?;
         }
+        let checkouts = Checkouts::default();
+        checkouts.follow(&self.store);
         let mut app = web::App::builder(self.store.clone(), Arc::new(auth.clone()));
         if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng).await? {
             app = app.limits(limits);
@@ -223,7 +230,8 @@ impl Node {
             .part(auth)
             .part(outside.payments)
             .part(outside.webhooks)
-            .part(outside.wallets);
+            .part(outside.wallets)
+            .part(checkouts);
         Ok(app.build()?)
     }
 

@@ -188,6 +188,11 @@ impl Behaviour {
         choose(&self.rates.faults, self.draw(kind.name(), key, attempt))
     }
 
+    /// The fault that chance has in store.
+    pub(crate) fn chance(&self, purpose: &str, key: &str, attempt: u32) -> Option<Fault> {
+        choose(&self.rates.faults, self.draw(purpose, key, attempt))
+    }
+
     /// Between 0 and 1, the same for the same seed, purpose, key and attempt, whatever else happens at the same time.
     fn draw(&self, purpose: &str, key: &str, attempt: u32) -> f64 {
         let mut context = digest::Context::new(&digest::SHA256);

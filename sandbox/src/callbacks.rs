@@ -1,6 +1,5 @@
 //! Callbacks: each event signed by the Standard Webhooks specification and delivered until it is taken, or given up.
 
-use crate::books::Charge;
 use bytes::Bytes;
 use client::{Client, ClientConfig, Method, Request, webhook};
 use kernel::{Clock, Result, SystemRng};
@@ -20,10 +19,10 @@ const ATTEMPTS: u32 = 8;
 
 /// The body of a callback.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Told<'a, T> {
     id: &'a str,
     r#type: &'a str,
-    data: &'a Charge,
+    data: &'a T,
 }
 
 /// Where callbacks go.
@@ -76,28 +75,28 @@ impl Callbacks {
     }
 
     /// Delivers it some time, `delay_ms` from now at the earliest.
-    pub(crate) fn send(&self, id: String, kind: &'static str, charge: &Charge, delay_ms: u64) {
+    pub(crate) fn send<T: Serialize + Clone + Send + Sync + 'static>(&self, id: String, kind: &'static str, data: &T, delay_ms: u64) {
         let Ok(place) = self.0.waiting.clone().try_acquire_owned() else {
             self.0.dropped.fetch_add(1, Relaxed);
             return;
         };
-        let (callbacks, charge) = (self.clone(), charge.clone());
+        let (callbacks, data) = (self.clone(), data.clone());
         tokio::spawn(async move {
             if delay_ms > 0 {
                 tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             }
-            callbacks.deliver(&id, kind, &charge).await;
+            callbacks.deliver(&id, kind, &data).await;
             drop(place);
         });
     }
 
     /// Delivers it, trying again with growing pauses. Says whether it was taken.
-    pub(crate) async fn deliver(&self, id: &str, kind: &'static str, charge: &Charge) -> bool {
+    pub(crate) async fn deliver<T: Serialize>(&self, id: &str, kind: &'static str, data: &T) -> bool {
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(Duration::from_millis(self.0.retry_ms << attempt.min(6))).await;
             }
-            if self.attempt(id, kind, charge).await {
+            if self.attempt(id, kind, data).await {
                 return true;
             }
         }
@@ -106,10 +105,10 @@ impl Callbacks {
     }
 
     /// One attempt.
-    pub(crate) async fn attempt(&self, id: &str, kind: &'static str, charge: &Charge) -> bool {
+    pub(crate) async fn attempt<T: Serialize>(&self, id: &str, kind: &'static str, data: &T) -> bool {
         let inner = &self.0;
         let Ok(_running) = inner.running.acquire().await else { return false };
-        let Ok(body) = serde_json::to_vec(&Told { id, r#type: kind, data: charge }) else { return false };
+        let Ok(body) = serde_json::to_vec(&Told { id, r#type: kind, data }) else { return false };
         let now = inner.clock.now();
         let headers = vec![
             ("content-type", "application/json".to_owned()),

@@ -323,6 +323,15 @@ fn kind_of_event(ask: &Ask, charge: &Charge) -> &'static str {
 /// Serves until `stop` is done, then finishes what is in flight, for a few seconds at most.
 /// Errors: `sandbox.cannot_listen` when the listener fails.
 pub async fn serve(sandbox: Sandbox, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    serve_router(sandbox.router(), listener, stop).await
+}
+
+/// The same for whatever has routes.
+pub(crate) async fn serve_router(
+    router: Router,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
     // Answers are written whole; waiting to fill a packet would only delay them.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let (stopping, stopped) = tokio::sync::oneshot::channel();
@@ -331,7 +340,7 @@ pub async fn serve(sandbox: Sandbox, listener: TcpListener, stop: impl Future<Ou
         // The other end is gone only when serving has ended already.
         let _ = stopping.send(());
     };
-    let serving = axum::serve(listener, sandbox.router()).with_graceful_shutdown(stop);
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
     let grace = async move {
         let _ = stopped.await;
         tokio::time::sleep(Duration::from_millis(GRACE_MS)).await;

@@ -1,5 +1,6 @@
 //! What spans modules: each flow puts the APIs of several together, in one read or by events, and none of them knows of it.
 
+pub(crate) mod checkout;
 mod order_payments;
 mod storefront;
 

@@ -264,6 +264,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
         note("whd", &send("POST", &ping, Value::Null)["delivery_id"]);
     }
     tenant.things.pay_code = wallets(mark, &mut send, &mut note);
+    shipping(mark, &mut send, &mut note);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
     // It has a price too, so that it can be put into a cart.
@@ -278,6 +279,37 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));
     send("PUT", "/api/v1/settings", json!({ "legal_name": text("legal"), "support_email": format!("{mark}@walk.example") }));
     send("PUT", "/api/v1/flags", json!({ "flags": { mark: true } }));
+}
+
+/// Zones with a method and its rates, and shipments on their way.
+fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) {
+    let text = |what: &str| format!("{mark} {what}");
+    for country in ["GB", "FR"] {
+        let zone = json!({ "name": text("zone"), "areas": [{ "country": country }] });
+        let zone = send("POST", "/api/v1/shipping/zones", zone)["zone_id"].clone();
+        let method = json!({ "name": text("method"), "min_days": 1, "max_days": 2, "service": mark });
+        let method = send("POST", "/api/v1/shipping/methods", method)["method_id"].clone();
+        for currency in ["GBP", "EUR"] {
+            let path = format!("/api/v1/shipping/methods/{}/rates/{}/{currency}", method.as_str().unwrap(), zone.as_str().unwrap());
+            send("PUT", &path, json!({ "basis": "weight", "tiers": [{ "price_minor": 100 }] }));
+        }
+        let destination = json!({ "recipient": text("recipient"), "line1": text("line1"), "line2": text("line2"), "city": text("city"),
+            "region": text("region"), "postal_code": mark, "country": country, "phone": mark });
+        let parcel = json!({ "weight_g": 500, "lines": [{ "line": 1, "quantity": 1 }] });
+        let shipment = json!({ "order_id": format!("{mark}-order"), "method_id": method, "destination": destination, "note": text("note"), "parcels": [parcel] });
+        let shipment = send("POST", "/api/v1/shipping/shipments", shipment)["shipment_id"].clone();
+        let path = format!("/api/v1/shipping/shipments/{}", shipment.as_str().unwrap());
+        send("POST", &format!("{path}/steps"), json!({ "step": "pick", "reason": text("reason") }));
+        let numbers = json!([{ "parcel": 1, "tracking_number": format!("{mark}-{country}") }]);
+        send("POST", &format!("{path}/steps"), json!({ "step": "pack", "reason": text("reason"), "tracking_numbers": numbers }));
+        for event in ["a", "b"] {
+            let told = json!({ "parcel": 1, "event_ref": format!("{mark}-{event}"), "status": "announced", "occurred_at": "2026-01-05T12:00:00Z", "place": mark });
+            send("POST", &format!("{path}/tracking"), told);
+        }
+        note("zon", &zone);
+        note("smt", &method);
+        note("shp", &shipment);
+    }
 }
 
 /// Wallets with everything that they can have, and two of what is listed; the text of a pay code.

@@ -324,7 +324,7 @@ pub(crate) struct Applied {
 impl Change {
     /// Checks what can be checked without the cart. Fields are named as the storefront names them.
     /// Errors: `request.invalid` with every wrong field.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let mut faults = Faults::default();
         if self.lines.len() > MAX_LINES {
             faults.check("lines", Err(("too_many", format!("at most {MAX_LINES} lines"))));

@@ -11,6 +11,7 @@ use store::{FromRow, Read, Row, Tx};
 
 pub use crate::model::{CaptureMode, IntentId, State, Status};
 pub use crate::queries::IntentView;
+pub use crate::routes::Clean;
 
 /// The most payments of one order that are looked at.
 pub const MAX_OF_ORDER: i64 = 100;
@@ -197,6 +198,24 @@ pub fn refund(tx: &mut Tx<'_>, intent_id: IntentId, amount_minor: Option<i64>, r
 pub fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
     let operate = Operate { intent_id, kind: OperationKind::Void, amount_minor: None, last: true, reason: reason.to_owned() };
     commands::operate(tx, &operate).map(drop)
+}
+
+/// Gives a payment back whose purpose is gone: what was authorised is let go of, what was taken is refunded. Called again for each event of
+/// the payment until nothing is left to be done. While a provider is being asked it does nothing: the outcome's event follows.
+/// Errors: `payments.intent_not_found`.
+pub fn give_back(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
+    let intent = queries::intent(tx, intent_id)?;
+    let amounts = intent.amounts();
+    if amounts.capturing_minor > 0 || intent.asking && intent.state == State::Initiated {
+        return Ok(());
+    }
+    if intent.state.is_paid() && amounts.refundable() > 0 && intent.state != State::Disputed {
+        return refund(tx, intent_id, None, reason);
+    }
+    match intent.state {
+        State::Initiated | State::RequiresAction | State::Authorized => void(tx, intent_id, reason),
+        _ => Ok(()),
+    }
 }
 
 /// Where a payment stands: its public status, and where the customer has to confirm it. Errors: `payments.intent_not_found`.

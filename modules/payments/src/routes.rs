@@ -91,7 +91,10 @@ fn look_over(parts: &Parts) -> kernel::Result<()> {
 }
 
 /// A body as `E` takes it, refused before anything is made of it when it holds a card number.
-pub(crate) struct Clean<E>(pub E);
+pub struct Clean<E>(
+    /// The body.
+    pub E,
+);
 
 impl<E: FromRequest<App, Rejection = Problem>> FromRequest<App> for Clean<E> {
     type Rejection = Problem;
@@ -154,13 +157,10 @@ async fn rested(app: &App, caller: &Caller, intent_id: IntentId, wait_ms: Option
     let tenant = caller.tenant()?;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(wait_ms));
     let payments = app.part::<Payments>();
-    let waits = payments.wait_for(intent_id);
+    let waiter = payments.wait_for(intent_id);
     let (mut pause_ms, most_ms) = if payments.is_told() { TOLD_LOOK_MS } else { LOOK_MS };
     loop {
-        // Listens from before the look on, so that nothing happens in between unheard.
-        let told = waits.told.notified();
-        tokio::pin!(told);
-        told.as_mut().enable();
+        let told = waiter.told();
         let intent = app.store().peek(tenant, move |read| queries::intent(read, intent_id)).await?;
         if at_rest(&intent) || tokio::time::Instant::now() >= deadline {
             return Ok(intent);

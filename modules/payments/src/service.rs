@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::Store;
-use tokio::sync::Notify;
 use traffic::resilience::{BreakerConfig, Policies, PolicyConfig};
+use web::{Waiter, Waiters};
 
 /// Providers whose opened secrets are kept in memory.
 const MAX_OPEN: usize = 1_024;
@@ -47,36 +47,10 @@ struct Inner {
     base_urls: Vec<String>,
     rates: Option<String>,
     breakers: Mutex<Breakers>,
-    waiting: Mutex<HashMap<IntentId, Waiting>>,
+    waiting: Waiters,
     /// Whether this process runs the sagas and says what they have come to.
     told: AtomicBool,
     open: Mutex<HashMap<(TenantId, ProviderId), Opened>>,
-}
-
-/// Those who wait for a payment.
-#[derive(Default)]
-struct Waiting {
-    count: usize,
-    told: Arc<Notify>,
-}
-
-/// Somebody who waits for a payment, for as long as it lives.
-pub(crate) struct WaitsFor {
-    payments: Payments,
-    intent_id: IntentId,
-    pub told: Arc<Notify>,
-}
-
-impl Drop for WaitsFor {
-    fn drop(&mut self) {
-        let mut all = locked(&self.payments.0.waiting);
-        if let Some(waiting) = all.get_mut(&self.intent_id) {
-            waiting.count -= 1;
-            if waiting.count == 0 {
-                all.remove(&self.intent_id);
-            }
-        }
-    }
 }
 
 /// A provider that can be talked to, and the version of its row that it was made of.
@@ -113,7 +87,7 @@ impl Payments {
             base_urls: config.base_urls.clone(),
             rates: config.rates.clone(),
             breakers: Mutex::default(),
-            waiting: Mutex::default(),
+            waiting: Waiters::default(),
             told: AtomicBool::new(false),
             open: Mutex::default(),
         })))
@@ -148,10 +122,8 @@ impl Payments {
         self.0.told.store(true, Ordering::Relaxed);
         let payments = self.clone();
         Arc::new(move |kind: &'static str, key: &str| {
-            if let Some(intent_id) = crate::workflows::intent_of_saga(kind, key)
-                && let Some(waiting) = locked(&payments.0.waiting).get(&intent_id)
-            {
-                waiting.told.notify_waiters();
+            if let Some(intent_id) = crate::workflows::intent_of_saga(kind, key) {
+                payments.0.waiting.tell(intent_id.as_i64());
             }
         })
     }
@@ -162,11 +134,8 @@ impl Payments {
     }
 
     /// Begins to wait for a payment.
-    pub(crate) fn wait_for(&self, intent_id: IntentId) -> WaitsFor {
-        let mut all = locked(&self.0.waiting);
-        let waiting = all.entry(intent_id).or_default();
-        waiting.count += 1;
-        WaitsFor { payments: self.clone(), intent_id, told: waiting.told.clone() }
+    pub(crate) fn wait_for(&self, intent_id: IntentId) -> Waiter {
+        self.0.waiting.wait_for(intent_id.as_i64())
     }
 
     /// The breakers.

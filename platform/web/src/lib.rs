@@ -22,6 +22,7 @@ mod problem;
 mod server;
 #[cfg(test)]
 mod tests;
+mod waiters;
 mod workflows;
 
 pub use answer::{Created, ETag, Versioned};
@@ -42,4 +43,5 @@ pub use openapi::openapi;
 pub use problem::{Problem, Result, precondition_failed, status};
 pub use server::Server;
 pub use traffic::resilience::Priority;
+pub use waiters::{Waiter, Waiters};
 pub use workflows::workflows_module;

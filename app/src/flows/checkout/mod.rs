@@ -1,0 +1,65 @@
+//! The checkout: from a cart, or from a button that says "buy now", to a paid order.
+//!
+//! Promises: what is bought is priced, reserved and begun to be paid in one transaction, or nothing of it is; no stock is locked while a
+//! provider is asked; there is one order for a checkout, and one checkout at a time for a cart, whatever comes first, twice or late: the
+//! answer to the shopper's request, a provider's callback, the end of the reservation; a checkout that does not become an order leaves
+//! nothing reserved, no coupon used and nobody's money taken.
+//!
+//! Its steps: [`begin`] reserves, prices, takes coupons and begins the payment, whose saga (of the module `payments`) does all that is
+//! outside; [`heard`] takes the payment's outcome in from the log; [`place`] ends it one way or the other. `docs/checkout.md` lists every
+//! state in which it can end.
+
+mod audit;
+mod begin;
+mod heard;
+mod model;
+mod place;
+mod routes;
+mod sql;
+mod view;
+
+use model::CheckoutId;
+use orders::OrderId;
+use payments::api::IntentId;
+use store::{Change, Observer, Store};
+use web::{Audit, AuditCheck, Module, PermissionInfo, Waiters};
+
+const MIGRATIONS: &[store::Migration] =
+    &[store::Migration { number: 1, name: "first", sql: include_str!("migrations/0001_first.sql") }];
+
+const PERMISSIONS: &[PermissionInfo] = &[
+    PermissionInfo { name: "checkout.read", description: "See checkouts, and how they work." },
+    PermissionInfo { name: "checkout.configure", description: "Set how checkouts work." },
+];
+
+/// Requests that wait for a checkout; a part of the application.
+#[derive(Clone, Default)]
+pub(crate) struct Checkouts(Waiters);
+
+impl Checkouts {
+    /// Tells those who wait when this process commits what they wait for.
+    pub(crate) fn follow(&self, store: &Store) {
+        let waiters = self.0.clone();
+        let number = |change: &Change| match change.kind.as_str() {
+            "order.placed" => change.subject.parse().ok().map(OrderId::as_i64),
+            "checkout.failed" => change.subject.parse().ok().map(CheckoutId::as_i64),
+            _ => change.subject.parse().ok().map(IntentId::as_i64),
+        };
+        let observe = move |changes: &[Change]| changes.iter().filter_map(number).for_each(|id| waiters.tell(id));
+        let kinds = vec!["order.placed", "checkout.failed", "payment.requires_action"];
+        store.observe(Observer { kinds, observe: Box::new(observe) });
+    }
+}
+
+/// The checkout, as a module with tables.
+pub(crate) fn module() -> Module {
+    Module {
+        permissions: PERMISSIONS,
+        routes: routes::routes(),
+        consumers: vec![heard::PAYMENTS, heard::STOCK],
+        events: place::EVENTS,
+        statements: sql::statements(),
+        audits: vec![Audit { name: "checkout.orders_stock_and_payments_agree", check: AuditCheck::Tenant(audit::agree) }],
+        ..Module::new("checkout", MIGRATIONS)
+    }
+}

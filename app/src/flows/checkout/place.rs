@@ -1,0 +1,139 @@
+//! How a checkout ends: the one way in which it becomes an order, and the one in which it does not, whoever brings the news: the answer
+//! to the shopper's own request, a provider's callback, or time.
+
+use super::model::{Act, Checkout, CheckoutId, Heard, State, decide, order_of};
+use super::sql;
+use carts::api as carts_api;
+use inventory::api::{self as stock, Confirmation, Demand};
+use kernel::{Error, ErrorKind, Result};
+use orders::api::{self as orders_api, By, NewOrder};
+use payments::api as payments_api;
+use pricing::api as pricing_api;
+use serde::Serialize;
+use store::{NewEvent, Read, Tx};
+
+/// An order to place.
+pub(super) struct Placing<'a> {
+    pub checkout_id: CheckoutId,
+    /// Who places it.
+    pub by: &'a By,
+}
+
+/// The events of this flow.
+pub(super) const EVENTS: &[web::EventInfo] = &[
+    web::EventInfo { kind: "checkout.failed", version: 1, description: "A checkout ended without an order; what it held is free again." },
+    web::EventInfo {
+        kind: "checkout.payment_lost",
+        version: 1,
+        description: "The payment of a placed order was let go of or has run out: a person has to look at the order.",
+    },
+];
+
+/// Payload of both.
+#[derive(Serialize)]
+struct Told<'a> {
+    checkout_id: CheckoutId,
+    reason: &'a str,
+}
+
+/// A checkout, if it is there.
+pub(super) fn load(read: &mut Read<'_>, checkout_id: CheckoutId) -> Result<Option<Checkout>> {
+    read.opt(sql::CHECKOUT, (checkout_id,))
+}
+
+/// Takes in what was heard of a checkout. One that there is not is somebody else's order.
+pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reason: &str, by: &By) -> Result<()> {
+    let Some(checkout) = load(tx, checkout_id)? else { return Ok(()) };
+    match decide(checkout.state, heard) {
+        Act::Place => place_loaded(tx, &checkout, by),
+        Act::Release => release(tx, &checkout, reason),
+        Act::GiveBack => give_back(tx, &checkout, reason),
+        Act::Tell => {
+            end(tx, &checkout, State::Completed, reason, &checkout.stock_reference)?;
+            tell(tx, "checkout.payment_lost", &checkout, reason);
+            Ok(())
+        }
+        Act::Nothing => Ok(()),
+    }
+}
+
+/// Places the order of a checkout that has nothing to wait for any more. Errors: `internal` when there is no such checkout.
+pub(super) fn place(tx: &mut Tx<'_>, placing: &Placing<'_>) -> Result<()> {
+    let checkout = load(tx, placing.checkout_id)?.ok_or_else(|| Error::internal("a checkout that was just written is not there"))?;
+    place_loaded(tx, &checkout, placing.by)
+}
+
+/// Confirms what is reserved and places the order. Stock whose time was over is reserved anew; when it is gone, the payment is given back.
+fn place_loaded(tx: &mut Tx<'_>, checkout: &Checkout, by: &By) -> Result<()> {
+    let Some(reference) = confirmed(tx, checkout)? else {
+        release(tx, checkout, "stock_gone")?;
+        return give_back(tx, checkout, "stock_gone");
+    };
+    let agreed = &checkout.agreed;
+    let new = NewOrder {
+        order_id: order_of(checkout.checkout_id),
+        customer_id: checkout.customer_id,
+        country: agreed.destination.country.clone(),
+        currency: checkout.currency,
+        lines: agreed.lines.clone(),
+        by: by.clone(),
+    };
+    orders_api::place(tx, &new)?;
+    if !agreed.priced.promotions.is_empty() {
+        pricing_api::keep(tx, &checkout.checkout_id.to_string())?;
+    }
+    if let Some((cart_id, _)) = checkout.cart {
+        carts_api::ordered(tx, cart_id, carts::OrderId::from_i64(checkout.checkout_id.as_i64()))?;
+    }
+    end(tx, checkout, State::Completed, "", &reference)
+}
+
+/// The reference under which all its stock is reserved for good; none when it is gone.
+fn confirmed(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<Option<String>> {
+    match stock::confirm(tx, &checkout.stock_reference)? {
+        Confirmation::Confirmed => return Ok(Some(checkout.stock_reference.clone())),
+        Confirmation::Expired | Confirmation::Released | Confirmation::Unknown => {}
+    }
+    let lines = checkout.agreed.lines.iter().filter_map(|line| Some((stock::VariantId::from_i64(line.variant_id?.as_i64()), line.quantity)));
+    let reference = format!("{}.again", checkout.checkout_id);
+    let demand = Demand { reference: reference.clone(), lines: lines.collect(), expires_at: None, destination: None };
+    match stock::reserve(tx, &demand) {
+        Ok(_) => Ok(Some(reference)),
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::FailedPrecondition) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends it without an order: whatever it held is free again.
+fn release(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
+    stock::release(tx, &checkout.stock_reference)?;
+    if !checkout.agreed.priced.promotions.is_empty() {
+        pricing_api::release(tx, &checkout.checkout_id.to_string())?;
+    }
+    if let Some((cart_id, attempt)) = checkout.cart {
+        carts_api::reopen(tx, cart_id, attempt)?;
+    }
+    end(tx, checkout, State::Failed, reason, &checkout.stock_reference)?;
+    tell(tx, "checkout.failed", checkout, reason);
+    Ok(())
+}
+
+/// The payment is let go of, or refunded. One that a provider is being asked for goes on: what it comes to is heard. Of a checkout that is
+/// being paid, the event that the payment is gone is what ends it.
+fn give_back(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
+    match checkout.intent_id {
+        Some(intent_id) => payments_api::give_back(tx, intent_id, reason),
+        None => Ok(()),
+    }
+}
+
+fn end(tx: &mut Tx<'_>, checkout: &Checkout, state: State, reason: &str, stock_reference: &str) -> Result<()> {
+    let now = tx.now();
+    let row = (checkout.checkout_id, checkout.state.as_str(), state.as_str(), reason, stock_reference, now);
+    tx.must(sql::END, row, || Error::internal("a checkout was ended by two commands at once"))
+}
+
+fn tell(tx: &mut Tx<'_>, kind: &'static str, checkout: &Checkout, reason: &str) {
+    let told = Told { checkout_id: checkout.checkout_id, reason };
+    tx.emit(NewEvent::new(kind, 1, checkout.checkout_id, &told));
+}

@@ -1,0 +1,143 @@
+//! Stock inside other modules' commands: everything here runs in the caller's transaction, so that stock is taken with what it is taken
+//! for or not at all.
+//!
+//! ```ignore
+//! let reserved = inventory::api::reserve(tx, &Demand { reference: checkout_id.to_string(), lines, expires_at, destination: None })?;
+//! match inventory::api::confirm(tx, &reserved.reference)? { Confirmation::Confirmed => ..., _ => ... }
+//! inventory::api::ship(tx, &Shipment { reference, note: shipment_id.to_string(), parts: Parts::At(location_id) })?;
+//! ```
+//!
+//! What each costs, besides what an event costs (R: waits for an answer on PostgreSQL, w: does not):
+//! `reserve` R + w for each level + w; `confirm` R; `release` R + w for each level; `ship` R + 2w for each level + w.
+
+use crate::{fulfil, items, levels, reserve};
+use kernel::{Result, TenantId};
+use store::{Read, Tx};
+use web::IfMatch;
+
+pub use crate::allocate::{Portion, Ranking, Rules, Shortage, Site, Stock, StockAt, allocate};
+pub use crate::fulfil::{Parts, Return, Shipment};
+pub use crate::levels::{Change, Changes, Deltas, ManualKind};
+pub use crate::model::{
+    Address, Allocation, Availability, Component, Components, Coordinates, Demand, Item, ItemId, Level, Location, LocationId, LocationKind,
+    MAX_BATCH, MAX_LINES, MAX_QUANTITY, Movement, MovementKind, NewItem, NewLocation, Policy, ReservationState, Reserved, ReservedLine,
+    VariantId,
+};
+pub use crate::reserve::{Confirmation, Release};
+
+/// Reserves everything that a demand asks for, or nothing. What its lines come to is summed by item, components expanded, before it is
+/// checked. The same reference with the same lines again gets the same answer. A variant without components is not tracked: it is always
+/// available, and nothing is held for it.
+/// Errors: `inventory.insufficient`, naming `lines[i].quantity`; `inventory.reference_reused` for other lines under the same reference;
+/// `inventory.reservation_ended` when what the reference held was released, has expired or was shipped; `request.invalid`.
+pub fn reserve(tx: &mut Tx<'_>, demand: &Demand) -> Result<Reserved> {
+    let outcome = reserve::reserve_all(tx, &[demand])?.pop();
+    outcome.unwrap_or_else(|| Err(kernel::Error::internal("a demand was not decided")))
+}
+
+/// Reserves for several demands, each by itself, in their order: an answer for each. One look-up for all, and one write for each level.
+/// Nothing was written for what is refused. Errors: `request.invalid` above [`MAX_BATCH`].
+pub fn reserve_all(tx: &mut Tx<'_>, demands: &[&Demand]) -> Result<Vec<Result<Reserved>>> {
+    reserve::reserve_all(tx, demands)
+}
+
+/// Confirms a reservation, which has no expiry from then on; or says that it has expired or was released, and holds nothing. One whose
+/// time is over and that nobody has swept yet still holds its stock, and is confirmed.
+pub fn confirm(tx: &mut Tx<'_>, reference: &str) -> Result<Confirmation> {
+    reserve::confirm(tx, reference)
+}
+
+/// Lets go of what a reservation still holds; what has gone out stays out. Repeated, it does nothing.
+pub fn release(tx: &mut Tx<'_>, reference: &str) -> Result<Release> {
+    reserve::release(tx, reference)
+}
+
+/// Goods of a reservation go out. Errors: `inventory.reservation_not_found`, `inventory.reservation_ended`, `inventory.over_shipped`,
+/// `inventory.not_on_hand`, `request.invalid`.
+pub fn ship(tx: &mut Tx<'_>, shipment: &Shipment) -> Result<Reserved> {
+    fulfil::ship(tx, shipment)
+}
+
+/// Shipped goods of a reservation come back. Errors: `inventory.reservation_not_found`, `inventory.over_returned`, `request.invalid`.
+pub fn restock(tx: &mut Tx<'_>, back: &Return) -> Result<Reserved> {
+    fulfil::take_back(tx, back)
+}
+
+/// Changes levels by hand: what came in, was lost, damaged, counted anew. All or none.
+/// Errors: `request.invalid`, `inventory.expected_differs`, `inventory.below_zero`, `inventory.level_too_large`.
+pub fn change(tx: &mut Tx<'_>, changes: &Changes) -> Result<Vec<Movement>> {
+    levels::change(tx, changes)
+}
+
+fn change_one(
+    tx: &mut Tx<'_>,
+    item_id: ItemId,
+    location_id: LocationId,
+    kind: MovementKind,
+    quantity: i64,
+    reference: &str,
+) -> Result<Movement> {
+    let line = Change { item_id, location_id, kind, quantity, expected: None };
+    let changes = Changes { reference: reference.to_owned(), note: String::new(), lines: vec![line] };
+    levels::change_named(tx, &changes, |_| String::new())?.pop().ok_or_else(|| kernel::Error::internal("a change has no movement"))
+}
+
+/// Goods come in: on hand is more, and what was announced of them is incoming no more. Errors: those of [`change`].
+pub fn receive(tx: &mut Tx<'_>, item_id: ItemId, location_id: LocationId, quantity: i64, reference: &str) -> Result<Movement> {
+    change_one(tx, item_id, location_id, MovementKind::Received, quantity, reference)
+}
+
+/// Goods on hand are lost. Errors: those of [`change`].
+pub fn write_off(tx: &mut Tx<'_>, item_id: ItemId, location_id: LocationId, quantity: i64, reference: &str) -> Result<Movement> {
+    change_one(tx, item_id, location_id, MovementKind::WrittenOff, quantity, reference)
+}
+
+/// How much of each variant can be had, in their order; it decides nothing. Errors: `request.invalid` above [`MAX_LINES`].
+pub fn available(read: &mut Read<'_>, variants: &[VariantId]) -> Result<Vec<Availability>> {
+    reserve::available(read, variants)
+}
+
+/// A reservation. Errors: `inventory.reservation_not_found`.
+pub fn reservation(read: &mut Read<'_>, reference: &str) -> Result<Reserved> {
+    reserve::find(read, reference)
+}
+
+/// The level of an item at a location; nothing where there is none.
+pub fn level(read: &mut Read<'_>, item_id: ItemId, location_id: LocationId) -> Result<Level> {
+    levels::level(read, item_id, location_id)
+}
+
+/// Releases up to `limit` reservations whose time is over, as the module does by itself; how many it were.
+pub fn expire_due(tx: &mut Tx<'_>, limit: u32) -> Result<u32> {
+    reserve::expire_due(tx, limit)
+}
+
+/// Up to `limit` tenants after `after` (0 for the first) that have reservations whose time is over, on the platform's scope of a shard.
+pub fn tenants_with_due(read: &mut Read<'_>, after: i64, limit: u32) -> Result<Vec<TenantId>> {
+    reserve::tenants_with_due(read, after, limit)
+}
+
+/// Makes an item. Errors: `request.invalid`, `inventory.sku_taken`.
+pub fn create_item(tx: &mut Tx<'_>, new: &NewItem) -> Result<Item> {
+    items::create_item(tx, new)
+}
+
+/// The item with this SKU, if there is one.
+pub fn item_by_sku(read: &mut Read<'_>, sku: &str) -> Result<Option<Item>> {
+    items::item_by_sku(read, sku)
+}
+
+/// Makes a location. Errors: `request.invalid`, `inventory.too_many_locations`.
+pub fn create_location(tx: &mut Tx<'_>, new: &NewLocation) -> Result<Location> {
+    items::create_location(tx, new)
+}
+
+/// Sets what a variant is made of. Errors: `request.invalid`.
+pub fn set_components(tx: &mut Tx<'_>, variant_id: VariantId, components: Vec<Component>) -> Result<Components> {
+    items::set_components(tx, &items::SetComponents { variant_id, if_match: IfMatch(None), components })
+}
+
+/// What a variant is made of.
+pub fn components(read: &mut Read<'_>, variant_id: VariantId) -> Result<Components> {
+    items::components(read, variant_id)
+}

@@ -1,0 +1,340 @@
+//! Changes of levels: each is decided by a pure rule, written, and entered into the stock ledger with its reason.
+
+use crate::model::*;
+use crate::{error, events, sql};
+use kernel::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use store::{FromRow, Read, Row, Tx};
+use utoipa::ToSchema;
+
+/// One change of a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Of which item.
+    pub item_id: ItemId,
+    /// Where.
+    pub location_id: LocationId,
+    /// Why.
+    pub kind: MovementKind,
+    /// How many; for `corrected` and `safety_set` what it shall be; below zero for `expected` and `counted` only.
+    pub quantity: i64,
+    /// What the number that is changed is now, as far as the caller knows: another one refuses. `corrected` has to know.
+    pub expected: Option<i64>,
+}
+
+/// Changes that stand or fall together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// What they belong to; up to 100 visible ASCII characters, or empty.
+    pub reference: String,
+    /// For people; up to 500 characters.
+    pub note: String,
+    /// In this order; up to [`MAX_ITEMS`].
+    pub lines: Vec<Change>,
+}
+
+/// What people may do to a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = StockManualKind)]
+#[serde(rename_all = "snake_case")]
+pub enum ManualKind {
+    /// A delivery was announced; below zero: less of it.
+    Expected,
+    /// Goods came in; what was announced of them is incoming no more.
+    Received,
+    /// Goods came back on sale.
+    Restocked,
+    /// Goods on hand are lost.
+    WrittenOff,
+    /// Goods on hand were damaged.
+    Damaged,
+    /// Damaged goods are on sale again.
+    Repaired,
+    /// Damaged goods are lost.
+    Scrapped,
+    /// What is on hand is set to `quantity`; it has to be told what it is believed to be now.
+    Corrected,
+    /// What is never sold is set to `quantity`.
+    SafetySet,
+}
+
+impl From<ManualKind> for MovementKind {
+    fn from(kind: ManualKind) -> MovementKind {
+        match kind {
+            ManualKind::Expected => MovementKind::Expected,
+            ManualKind::Received => MovementKind::Received,
+            ManualKind::Restocked => MovementKind::Restocked,
+            ManualKind::WrittenOff => MovementKind::WrittenOff,
+            ManualKind::Damaged => MovementKind::Damaged,
+            ManualKind::Repaired => MovementKind::Repaired,
+            ManualKind::Scrapped => MovementKind::Scrapped,
+            ManualKind::Corrected => MovementKind::Corrected,
+            ManualKind::SafetySet => MovementKind::SafetySet,
+        }
+    }
+}
+
+/// By how much each number of a level changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deltas {
+    /// On hand.
+    pub on_hand: i64,
+    /// Incoming.
+    pub incoming: i64,
+    /// Damaged.
+    pub damaged: i64,
+    /// Never sold.
+    pub safety: i64,
+}
+
+/// What a change does to a level as it is.
+pub fn deltas(level: &Level, kind: MovementKind, quantity: i64) -> Deltas {
+    use MovementKind::*;
+    let none = Deltas::default();
+    match kind {
+        Expected | TransferExpected => Deltas { incoming: quantity, ..none },
+        Received => Deltas { on_hand: quantity, incoming: -level.incoming.min(quantity), ..none },
+        Restocked | Returned | Counted => Deltas { on_hand: quantity, ..none },
+        WrittenOff | Shipped | TransferOut => Deltas { on_hand: -quantity, ..none },
+        Damaged => Deltas { on_hand: -quantity, damaged: quantity, ..none },
+        Repaired => Deltas { on_hand: quantity, damaged: -quantity, ..none },
+        Scrapped => Deltas { damaged: -quantity, ..none },
+        ReturnedDamaged => Deltas { damaged: quantity, ..none },
+        Corrected => Deltas { on_hand: quantity - level.on_hand, ..none },
+        SafetySet => Deltas { safety: quantity - level.safety, ..none },
+        TransferIn => Deltas { on_hand: quantity, incoming: -quantity, ..none },
+        TransferDamaged => Deltas { damaged: quantity, incoming: -quantity, ..none },
+        TransferShort => Deltas { incoming: -quantity, ..none },
+    }
+}
+
+/// The number that a change is about, as `expected` knows it.
+fn about(level: &Level, kind: MovementKind) -> i64 {
+    use MovementKind::*;
+    match kind {
+        Expected | TransferExpected | TransferIn | TransferDamaged | TransferShort => level.incoming,
+        Repaired | Scrapped | ReturnedDamaged => level.damaged,
+        SafetySet => level.safety,
+        Received | Restocked | WrittenOff | Damaged | Corrected | Shipped | Returned | TransferOut | Counted => level.on_hand,
+    }
+}
+
+/// The level after a change, and what it changed. `at` names the change in a refusal.
+/// Errors: `inventory.expected_differs`, `inventory.below_zero`, `inventory.level_too_large`.
+pub fn decide(level: &Level, change: &Change, at: &str) -> Result<(Level, Deltas)> {
+    if let Some(expected) = change.expected.filter(|expected| *expected != about(level, change.kind)) {
+        return Err(error::expected_differs(format!("{at}.expected"), expected, about(level, change.kind)));
+    }
+    let by = deltas(level, change.kind, change.quantity);
+    let mut after = *level;
+    for (name, number, by) in [
+        ("on hand", &mut after.on_hand, by.on_hand),
+        ("incoming", &mut after.incoming, by.incoming),
+        ("damaged", &mut after.damaged, by.damaged),
+        ("safety", &mut after.safety, by.safety),
+    ] {
+        let before = *number;
+        *number += by;
+        if *number < 0 {
+            return Err(error::below_zero(format!("{at}.quantity"), format!("{} to be taken, {before} {name}", -by)));
+        }
+        if *number > MAX_LEVEL {
+            return Err(error::level_too_large(format!("{at}.quantity"), MAX_LEVEL));
+        }
+    }
+    after.available = after.on_hand - after.reserved - after.safety;
+    // A transfer takes only what is nobody's.
+    if change.kind == MovementKind::TransferOut && after.available < 0 {
+        return Err(error::below_zero(format!("{at}.quantity"), format!("{} to be sent, {} available", change.quantity, level.available)));
+    }
+    Ok((after, by))
+}
+
+/// An item with its levels, while they change.
+struct Kept {
+    policy: Policy,
+    low_stock_at: Option<i64>,
+    /// By location: the level, and whether anything is sold from there.
+    levels: BTreeMap<LocationId, (Level, bool)>,
+}
+
+impl Kept {
+    fn balance(&self) -> i64 {
+        self.levels.values().filter(|(_, active)| *active).map(|(level, _)| level.available).sum()
+    }
+}
+
+struct KeptRow {
+    item_id: ItemId,
+    policy: Policy,
+    low_stock_at: Option<i64>,
+    level: Option<(Level, bool)>,
+}
+
+impl FromRow for KeptRow {
+    fn from_row(row: &dyn Row) -> Result<Self> {
+        let item_id = row.get(0)?;
+        let level = match row.get::<Option<LocationId>>(3)? {
+            None => None,
+            Some(location_id) => {
+                let (on_hand, reserved, incoming, damaged, safety) = (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
+                let available = on_hand - reserved - safety;
+                Some((Level { item_id, location_id, on_hand, reserved, incoming, damaged, safety, available }, row.get(9)?))
+            }
+        };
+        Ok(KeptRow { item_id, policy: row.get(1)?, low_stock_at: row.get(2)?, level })
+    }
+}
+
+fn load(read: &mut Read<'_>, items: impl Iterator<Item = ItemId>) -> Result<BTreeMap<ItemId, Kept>> {
+    let ids: BTreeSet<i64> = items.map(ItemId::as_i64).collect();
+    let mut kept: BTreeMap<ItemId, Kept> = BTreeMap::new();
+    let rows: Vec<KeptRow> = read.all(sql::ITEM_LEVELS, (ids.into_iter().collect::<Vec<i64>>(),))?;
+    for row in rows {
+        let item = kept.entry(row.item_id).or_insert(Kept { policy: row.policy, low_stock_at: row.low_stock_at, levels: BTreeMap::new() });
+        if let Some((level, active)) = row.level {
+            item.levels.insert(level.location_id, (level, active));
+        }
+    }
+    Ok(kept)
+}
+
+/// Makes changes, all or none, in their order; the entries of the ledger. `field` names a change in a refusal: `lines[0]`.
+/// Errors: `request.invalid` (for an unknown item or location, too), and those of [`decide`].
+pub(crate) fn change_named(tx: &mut Tx<'_>, changes: &Changes, field: impl Fn(usize) -> String) -> Result<Vec<Movement>> {
+    check(changes, &field)?;
+    let mut kept = load(tx, changes.lines.iter().map(|line| line.item_id))?;
+    let unseen = |line: &&Change| kept.get(&line.item_id).is_some_and(|item| !item.levels.contains_key(&line.location_id));
+    if changes.lines.iter().any(|line| unseen(&line)) {
+        add_unseen(tx, changes, &mut kept)?;
+    }
+    let now = tx.now();
+    let before: BTreeMap<ItemId, i64> = kept.iter().map(|(item_id, item)| (*item_id, item.balance())).collect();
+    let mut sums: BTreeMap<(ItemId, LocationId), (Deltas, Level)> = BTreeMap::new();
+    let mut movements = Vec::with_capacity(changes.lines.len());
+    for (index, line) in changes.lines.iter().enumerate() {
+        let at = field(index);
+        let item = kept.get_mut(&line.item_id).ok_or_else(|| Error::field(format!("{at}.item_id"), "unknown", "there is no such item"))?;
+        let level = item.levels.get_mut(&line.location_id);
+        let (level, _) = level.ok_or_else(|| Error::field(format!("{at}.location_id"), "unknown", "there is no such location"))?;
+        let (after, by) = decide(level, line, &at)?;
+        let (sum, _) = sums.entry((line.item_id, line.location_id)).or_insert((Deltas::default(), *level));
+        (sum.on_hand, sum.incoming) = (sum.on_hand + by.on_hand, sum.incoming + by.incoming);
+        (sum.damaged, sum.safety) = (sum.damaged + by.damaged, sum.safety + by.safety);
+        *level = after;
+        movements.push(Movement {
+            movement_id: tx.new_id(),
+            item_id: line.item_id,
+            location_id: line.location_id,
+            kind: line.kind,
+            on_hand: by.on_hand,
+            incoming: by.incoming,
+            damaged: by.damaged,
+            safety: by.safety,
+            reference: changes.reference.clone(),
+            note: changes.note.clone(),
+            moved_at: now,
+        });
+    }
+    let rows = sums.iter().map(|((item_id, location_id), (by, _))| (item_id, location_id, by.on_hand, by.incoming, by.damaged, by.safety));
+    tx.exec_each(sql::CHANGE_LEVEL, rows)?;
+    enter(tx, &movements)?;
+    for ((item_id, location_id), (_, was)) in &sums {
+        let Some(item) = kept.get(item_id) else { continue };
+        let Some((level, _)) = item.levels.get(location_id) else { continue };
+        if item.policy == Policy::Deny && was.on_hand >= was.reserved && level.on_hand < level.reserved {
+            tx.emit(events::oversold(*item_id, *location_id, level.on_hand, level.reserved));
+        }
+    }
+    for (item_id, before) in before {
+        let Some(item) = kept.get(&item_id) else { continue };
+        if let Some(mark) = item.low_stock_at.filter(|mark| before > *mark && item.balance() <= *mark) {
+            tx.emit(events::low(item_id, item.balance(), mark));
+        }
+    }
+    Ok(movements)
+}
+
+/// The same for a list that is called `lines`.
+pub(crate) fn change(tx: &mut Tx<'_>, changes: &Changes) -> Result<Vec<Movement>> {
+    change_named(tx, changes, |index| format!("lines[{index}]"))
+}
+
+/// Levels of nothing at locations that are there and keep nothing of an item yet.
+fn add_unseen(tx: &mut Tx<'_>, changes: &Changes, kept: &mut BTreeMap<ItemId, Kept>) -> Result<()> {
+    type SiteRow = (LocationId, LocationKind, Option<f64>, Option<f64>, i64, bool);
+    let sites: Vec<SiteRow> = tx.all(sql::SITES, ())?;
+    let active: BTreeMap<LocationId, bool> = sites.into_iter().map(|site| (site.0, site.5)).collect();
+    for line in &changes.lines {
+        if let (Some(item), Some(active)) = (kept.get_mut(&line.item_id), active.get(&line.location_id)) {
+            let nothing = (Level::nothing(line.item_id, line.location_id), *active);
+            item.levels.entry(line.location_id).or_insert(nothing);
+        }
+    }
+    Ok(())
+}
+
+fn check(changes: &Changes, field: &impl Fn(usize) -> String) -> Result<()> {
+    let mut faults = Faults::default();
+    faults.reference("reference", &changes.reference, 0);
+    faults.text("note", &changes.note, 0, MAX_NOTE);
+    faults.count("lines", changes.lines.len(), 1, 2 * MAX_ITEMS);
+    for (index, line) in changes.lines.iter().enumerate().take(2 * MAX_ITEMS) {
+        let (least, most) = match line.kind {
+            MovementKind::Expected => (-MAX_QUANTITY, MAX_QUANTITY),
+            MovementKind::Counted => (-MAX_LEVEL, MAX_LEVEL),
+            MovementKind::Corrected | MovementKind::SafetySet => (0, MAX_QUANTITY),
+            _ => (1, MAX_QUANTITY),
+        };
+        if line.quantity < least || line.quantity > most {
+            faults.range(format!("{}.quantity", field(index)), line.quantity, least, most);
+        }
+        if line.kind == MovementKind::Corrected && line.expected.is_none() {
+            faults.add(format!("{}.expected", field(index)), "required", "a correction says what is believed to be on hand now");
+        }
+        if let Some(expected) = line.expected.filter(|expected| *expected < 0 || *expected > MAX_LEVEL) {
+            faults.range(format!("{}.expected", field(index)), expected, 0, MAX_LEVEL);
+        }
+    }
+    faults.finish()
+}
+
+/// Enters movements into the ledger, and tells of them.
+pub(crate) fn enter(tx: &mut Tx<'_>, movements: &[Movement]) -> Result<()> {
+    let row = |m: &Movement| {
+        let what = (m.movement_id, m.item_id, m.location_id, m.kind, m.on_hand, m.incoming, m.damaged, m.safety);
+        let (reference, note) = (m.reference.clone(), m.note.clone());
+        (what.0, what.1, what.2, what.3, what.4, what.5, what.6, what.7, reference, note, m.moved_at)
+    };
+    tx.exec_each(sql::INSERT_MOVEMENT, movements.iter().map(row))?;
+    movements.iter().for_each(|movement| tx.emit(events::moved(movement)));
+    Ok(())
+}
+
+/// The levels of an item. Errors: `inventory.item_not_found`.
+pub(crate) fn levels(read: &mut Read<'_>, item_id: ItemId) -> Result<Vec<Level>> {
+    crate::items::item(read, item_id)?;
+    read.all(sql::LEVELS, (item_id,))
+}
+
+/// The level of an item at a location; nothing where there is none.
+pub(crate) fn level(read: &mut Read<'_>, item_id: ItemId, location_id: LocationId) -> Result<Level> {
+    Ok(read.opt(sql::LEVEL, (item_id, location_id))?.unwrap_or(Level::nothing(item_id, location_id)))
+}
+
+/// Up to `limit` entries of an item before `before`, the latest first. Errors: `inventory.item_not_found`.
+pub(crate) fn movements(read: &mut Read<'_>, item_id: ItemId, before: i64, limit: i64) -> Result<Vec<Movement>> {
+    crate::items::item(read, item_id)?;
+    read.all(sql::MOVEMENTS_PAGE, (item_id, before, limit))
+}
+
+/// What is on hand of items at a location; an item that isn't there at all is left out.
+pub(crate) fn at_location(
+    read: &mut Read<'_>,
+    location_id: LocationId,
+    items: impl Iterator<Item = ItemId>,
+) -> Result<BTreeMap<ItemId, i64>> {
+    let on_hand = |item: &Kept| item.levels.get(&location_id).map_or(0, |(level, _)| level.on_hand);
+    Ok(load(read, items)?.into_iter().map(|(item_id, item)| (item_id, on_hand(&item))).collect())
+}

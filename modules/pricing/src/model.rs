@@ -1,0 +1,959 @@
+//! What a tenant sets up: price lists, promotions, coupons, tax; as they are asked for, stored and shown. The rules of their form.
+
+use crate::engine::rules::{plain_postcode, postcode_pattern};
+use crate::percent::Percent;
+use kernel::{Currency, Error, FieldError, Id, Result, Timestamp, UnitPrice};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
+use utoipa::ToSchema;
+
+/// Marks price lists' ids (`pls_...`).
+pub enum PriceListEntity {}
+impl kernel::Entity for PriceListEntity {
+    const PREFIX: &'static str = "pls";
+}
+/// The id of a price list.
+pub type PriceListId = Id<PriceListEntity>;
+
+/// Marks promotions' ids (`prm_...`).
+pub enum PromotionEntity {}
+impl kernel::Entity for PromotionEntity {
+    const PREFIX: &'static str = "prm";
+}
+/// The id of a promotion.
+pub type PromotionId = Id<PromotionEntity>;
+
+/// The most price lists of a tenant that are not archived.
+pub const MAX_LISTS: i64 = 200;
+/// The most promotions of a tenant that are not archived.
+pub const MAX_PROMOTIONS: i64 = 500;
+/// The most SKUs, and the most labels, that a target names.
+pub const MAX_TARGETS: usize = 500;
+/// The most entries of one request.
+pub const MAX_ENTRIES: usize = 1_000;
+/// The most quantity breaks of a SKU in one list.
+pub const MAX_BREAKS: usize = 20;
+/// The most codes that are made at once.
+pub const MAX_BATCH: u32 = 1_000;
+/// The most periods of a country's rates.
+pub const MAX_PERIODS: usize = 50;
+/// The most countries of a file of rates.
+pub const MAX_COUNTRIES: usize = 250;
+const MAX_CLASSES: usize = 20;
+const MAX_EXCEPTIONS: usize = 50;
+const MAX_STEPS: usize = 20;
+const MAX_GROUPS: usize = 20;
+const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000;
+const MAX_COUNT: i64 = 1_000_000_000;
+const MAX_PRIORITY: i32 = 1_000;
+
+/// Collects what is wrong, so that one answer names every field. Stops at 20.
+#[derive(Default)]
+pub(crate) struct Refusals(Vec<FieldError>);
+
+impl Refusals {
+    pub fn add(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
+        if self.0.len() < 20 {
+            self.0.push(FieldError { field: field.into(), code, detail: detail.into() });
+        }
+    }
+
+    /// A text of `least..=most` characters, none of them a control character.
+    pub fn text(&mut self, field: impl Into<String>, value: &str, least: usize, most: usize) {
+        let length = value.chars().count();
+        if length < least {
+            self.add(field, "too_short", format!("{length} characters; at least {least}"));
+        } else if length > most {
+            self.add(field, "too_long", format!("{length} characters; at most {most}"));
+        } else if value.chars().any(char::is_control) {
+            self.add(field, "control_character", "control characters are not allowed");
+        }
+    }
+
+    pub fn number<T: PartialOrd + std::fmt::Display>(&mut self, field: impl Into<String>, value: T, least: T, most: T) {
+        if value < least || value > most {
+            self.add(field, "out_of_range", format!("between {least} and {most}"));
+        }
+    }
+
+    pub fn country(&mut self, field: impl Into<String>, value: &str) {
+        if !is_country(value) {
+            self.add(field, "not_a_country", "two capital letters such as DE (ISO 3166-1)");
+        }
+    }
+
+    fn texts(&mut self, field: &str, values: &[String], count: usize, most: usize) {
+        if values.len() > count {
+            self.add(field, "too_many", format!("{}; at most {count}", values.len()));
+            return;
+        }
+        for (i, value) in values.iter().enumerate() {
+            self.text(format!("{field}[{i}]"), value, 1, most);
+        }
+    }
+
+    fn window(&mut self, starts_at: Option<Timestamp>, ends_at: Option<Timestamp>) {
+        if let (Some(start), Some(end)) = (starts_at, ends_at)
+            && end < start
+        {
+            self.add("ends_at", "out_of_range", "not before starts_at");
+        }
+    }
+
+    /// `Ok` when nothing was wrong. Errors: `request.invalid` with the fields.
+    pub fn finish(self) -> Result<()> {
+        Error::fields(self.0)
+    }
+}
+
+/// Two capital letters.
+pub(crate) fn is_country(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase())
+}
+
+/// Whether something is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// In use.
+    #[default]
+    Active,
+    /// Not in use for a while.
+    Paused,
+    /// Not in use any more; kept because orders name it. It doesn't count towards the limits.
+    Archived,
+}
+
+impl Status {
+    /// As it is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Paused => "paused",
+            Status::Archived => "archived",
+        }
+    }
+}
+
+impl store::ToValue for Status {
+    fn to_value(&self) -> store::Value<'_> {
+        store::Value::Text(self.as_str().into())
+    }
+}
+
+impl store::FromValue for Status {
+    fn from_value(value: store::ValueRef<'_>) -> Result<Self> {
+        let all = [Status::Active, Status::Paused, Status::Archived];
+        all.into_iter().find(|s| value == store::ValueRef::Text(s.as_str())).ok_or_else(|| Error::internal("a row has an unknown status"))
+    }
+}
+
+/// What a price list is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceListSpec {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    /// Of its prices.
+    pub currency: Currency,
+    /// Whether it is in use.
+    #[serde(default)]
+    pub status: Status,
+    /// Of several lists that are in force the one of the highest priority is asked first.
+    #[serde(default)]
+    #[schema(minimum = -1000, maximum = 1000)]
+    pub priority: i32,
+    /// Only for customers of this group; left out: for everybody.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
+    pub customer_group: Option<String>,
+    /// Whether its prices have the tax in them; left out: as the tax settings say.
+    #[serde(default)]
+    pub prices_include_tax: Option<bool>,
+    /// In force from then on.
+    #[serde(default)]
+    pub starts_at: Option<Timestamp>,
+    /// In force until then, that moment not included.
+    #[serde(default)]
+    pub ends_at: Option<Timestamp>,
+}
+
+impl PriceListSpec {
+    /// Errors: `request.invalid` naming every field that is wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut refusals = Refusals::default();
+        refusals.text("name", &self.name, 1, 200);
+        refusals.number("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY);
+        if let Some(group) = &self.customer_group {
+            refusals.text("customer_group", group, 1, 64);
+        }
+        refusals.window(self.starts_at, self.ends_at);
+        refusals.finish()
+    }
+}
+
+/// A price list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PriceList {
+    /// Its id.
+    pub price_list_id: PriceListId,
+    /// What it is.
+    #[serde(flatten)]
+    pub spec: PriceListSpec,
+    /// Rises with every change; the `ETag`.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A price in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceEntry {
+    /// Stock-keeping unit, case-sensitive.
+    #[schema(min_length = 1, max_length = 64)]
+    pub sku: String,
+    /// From this quantity on.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub min_quantity: i64,
+    /// The price of one.
+    pub price: UnitPrice,
+}
+
+/// A price to be removed from a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntryKey {
+    /// Stock-keeping unit, case-sensitive.
+    #[schema(min_length = 1, max_length = 64)]
+    pub sku: String,
+    /// Of this quantity.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub min_quantity: i64,
+}
+
+const fn one() -> i64 {
+    1
+}
+
+/// What to change in a list of prices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EntryChanges {
+    /// Prices to set.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    pub set: Vec<PriceEntry>,
+    /// Prices to remove.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    pub remove: Vec<EntryKey>,
+}
+
+impl EntryChanges {
+    /// Errors: `request.invalid` naming every field that is wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut refusals = Refusals::default();
+        if self.set.len() + self.remove.len() > MAX_ENTRIES {
+            refusals.add("set", "too_many", format!("at most {MAX_ENTRIES} entries to set and to remove"));
+            return refusals.finish();
+        }
+        let mut seen = HashSet::new();
+        for (i, entry) in self.set.iter().enumerate() {
+            refusals.text(format!("set[{i}].sku"), &entry.sku, 1, 64);
+            refusals.number(format!("set[{i}].min_quantity"), entry.min_quantity, 1, MAX_COUNT);
+            if !(0..=crate::engine::MAX_PRICE_MICROS).contains(&entry.price.micros()) {
+                refusals.add(format!("set[{i}].price"), "out_of_range", "not below zero, at most a thousand million");
+            }
+            if !seen.insert((&entry.sku, entry.min_quantity)) {
+                refusals.add(format!("set[{i}]"), "repeated", "another entry has this SKU and quantity");
+            }
+        }
+        for (i, entry) in self.remove.iter().enumerate() {
+            refusals.text(format!("remove[{i}].sku"), &entry.sku, 1, 64);
+            refusals.number(format!("remove[{i}].min_quantity"), entry.min_quantity, 1, MAX_COUNT);
+            if !seen.insert((&entry.sku, entry.min_quantity)) {
+                refusals.add(format!("remove[{i}]"), "repeated", "another entry has this SKU and quantity");
+            }
+        }
+        refusals.finish()
+    }
+}
+
+/// Which lines a promotion is for: those whose SKU or one of whose labels is named, or all when nothing is, without the exceptions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// These SKUs.
+    #[schema(max_items = 500)]
+    pub skus: Vec<String>,
+    /// What lines are labelled with, such as `product:prd_...`, `collection:summer`, `category:shoes`.
+    #[schema(max_items = 500)]
+    pub labels: Vec<String>,
+    /// Not these SKUs.
+    #[schema(max_items = 500)]
+    pub except_skus: Vec<String>,
+    /// Not what is labelled so.
+    #[schema(max_items = 500)]
+    pub except_labels: Vec<String>,
+}
+
+impl Target {
+    /// Whether it names nothing, and so means every line.
+    pub(crate) fn everything(&self) -> bool {
+        self.skus.is_empty() && self.labels.is_empty()
+    }
+
+    fn check(&self, at: &str, refusals: &mut Refusals) {
+        refusals.texts(&format!("{at}.skus"), &self.skus, MAX_TARGETS, 64);
+        refusals.texts(&format!("{at}.labels"), &self.labels, MAX_TARGETS, 100);
+        refusals.texts(&format!("{at}.except_skus"), &self.except_skus, MAX_TARGETS, 64);
+        refusals.texts(&format!("{at}.except_labels"), &self.except_labels, MAX_TARGETS, 100);
+    }
+
+    fn bytes(&self) -> usize {
+        [&self.skus, &self.labels, &self.except_skus, &self.except_labels].into_iter().flatten().map(|text| text.len() + 24).sum()
+    }
+}
+
+/// What a measure is taken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// Of the lines that the promotion is for.
+    #[default]
+    Target,
+    /// Of all goods.
+    Order,
+}
+
+/// What has to be reached, measured before any promotion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Minimum {
+    /// At least this amount, as prices are shown.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub amount_minor: i64,
+    /// At least so many pieces.
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    pub quantity: i64,
+    /// Of what.
+    pub of: Of,
+}
+
+/// By what tiers are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TierMeasure {
+    /// By the amount of what the promotion is for, before any promotion.
+    Amount,
+    /// By its pieces.
+    Quantity,
+}
+
+/// A tier: percent or amount, one of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// From this amount in minor units, or this many pieces.
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
+    pub at_least: i64,
+    /// So many percent off.
+    #[serde(default)]
+    pub percent: Percent,
+    /// So much off in all.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    pub amount_minor: i64,
+}
+
+/// What a promotion gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Effect {
+    /// So many percent off what it is for.
+    Percent {
+        /// Above 0, at most 100.
+        percent: Percent,
+    },
+    /// An amount off what it is for, in all: shared out over the lines by their amounts.
+    Amount {
+        /// The amount.
+        #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
+        amount_minor: i64,
+    },
+    /// An amount off each piece.
+    AmountEach {
+        /// The amount.
+        #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
+        amount_minor: i64,
+    },
+    /// Whoever buys `buy` pieces gets `get` more pieces for less. The cheapest pieces are those that one gets.
+    BuyGet {
+        /// Pieces to pay for.
+        #[schema(minimum = 1, maximum = 1000)]
+        buy: i64,
+        /// Pieces that one gets.
+        #[schema(minimum = 1, maximum = 1000)]
+        get: i64,
+        /// How much less they cost; 100: they are free.
+        percent: Percent,
+        /// What one gets; left out: of what the promotion is for.
+        #[serde(default)]
+        get_target: Option<Target>,
+        /// How often at most; left out: as often as it fits.
+        #[serde(default)]
+        #[schema(minimum = 1, maximum = 1_000_000)]
+        at_most: Option<i64>,
+    },
+    /// Shipping is free.
+    FreeShipping {
+        /// Up to this amount; left out: all of it.
+        #[serde(default)]
+        #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
+        at_most_minor: Option<i64>,
+    },
+    /// The more, the more off: the highest tier that is reached.
+    Tiers {
+        /// By what.
+        by: TierMeasure,
+        /// At least one.
+        #[schema(min_items = 1, max_items = 20)]
+        steps: Vec<Tier>,
+    },
+}
+
+/// What goes with what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stacking {
+    /// With others, on what those before it have left.
+    #[default]
+    Combinable,
+    /// With others, but not on the same line: it leaves alone what is discounted already, and nothing follows on its lines.
+    ExclusiveOnLines,
+    /// Alone: not after any other, and none after it.
+    Exclusive,
+}
+
+/// What a promotion is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromotionSpec {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    /// Whether it is in use.
+    #[serde(default)]
+    pub status: Status,
+    /// Whether it takes one of its coupons.
+    #[serde(default)]
+    pub coupon_required: bool,
+    /// Those of higher priority are tried first; of equal ones the oldest.
+    #[serde(default)]
+    #[schema(minimum = -1000, maximum = 1000)]
+    pub priority: i32,
+    /// What it goes with.
+    #[serde(default)]
+    pub stacking: Stacking,
+    /// For baskets of this currency; needed as soon as an amount is named.
+    #[serde(default)]
+    pub currency: Option<Currency>,
+    /// From then on.
+    #[serde(default)]
+    pub starts_at: Option<Timestamp>,
+    /// Until then, that moment not included.
+    #[serde(default)]
+    pub ends_at: Option<Timestamp>,
+    /// For customers of any of these groups; empty: for everybody.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    pub customer_groups: Vec<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub target: Target,
+    /// What has to be reached.
+    #[serde(default)]
+    pub minimum: Option<Minimum>,
+    /// What it gives.
+    pub effect: Effect,
+    /// No more than this in all.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
+    pub max_discount_minor: Option<i64>,
+}
+
+impl PromotionSpec {
+    /// Errors: `request.invalid` naming every field that is wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut refusals = Refusals::default();
+        refusals.text("name", &self.name, 1, 200);
+        refusals.number("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY);
+        refusals.window(self.starts_at, self.ends_at);
+        refusals.texts("customer_groups", &self.customer_groups, MAX_GROUPS, 64);
+        self.target.check("target", &mut refusals);
+        let mut amounts = false;
+        if let Some(minimum) = &self.minimum {
+            refusals.number("minimum.amount_minor", minimum.amount_minor, 0, MAX_AMOUNT_MINOR);
+            refusals.number("minimum.quantity", minimum.quantity, 0, MAX_COUNT);
+            amounts |= minimum.amount_minor > 0;
+        }
+        if let Some(most) = self.max_discount_minor {
+            refusals.number("max_discount_minor", most, 1, MAX_AMOUNT_MINOR);
+            amounts = true;
+        }
+        amounts |= self.effect.check(&mut refusals);
+        if amounts && self.currency.is_none() {
+            refusals.add("currency", "required", "an amount is named: say in which currency");
+        }
+        refusals.finish()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let more = match &self.effect {
+            Effect::BuyGet { get_target: Some(target), .. } => target.bytes(),
+            Effect::Tiers { steps, .. } => size_of_val(&steps[..]),
+            _ => 0,
+        };
+        self.name.len() + self.target.bytes() + more + self.customer_groups.iter().map(|group| group.len() + 24).sum::<usize>()
+    }
+}
+
+impl Effect {
+    /// Whether it names amounts.
+    fn check(&self, refusals: &mut Refusals) -> bool {
+        let percent = |refusals: &mut Refusals, field: &str, percent: Percent| {
+            if percent == Percent::ZERO {
+                refusals.add(field, "out_of_range", "above 0, at most 100");
+            }
+        };
+        match self {
+            Effect::Percent { percent: off } => {
+                percent(refusals, "effect.percent", *off);
+                false
+            }
+            Effect::Amount { amount_minor } | Effect::AmountEach { amount_minor } => {
+                refusals.number("effect.amount_minor", *amount_minor, 1, MAX_AMOUNT_MINOR);
+                true
+            }
+            Effect::BuyGet { buy, get, percent: off, get_target, at_most } => {
+                refusals.number("effect.buy", *buy, 1, 1_000);
+                refusals.number("effect.get", *get, 1, 1_000);
+                percent(refusals, "effect.percent", *off);
+                if let Some(target) = get_target {
+                    target.check("effect.get_target", refusals);
+                }
+                if let Some(times) = at_most {
+                    refusals.number("effect.at_most", *times, 1, 1_000_000);
+                }
+                false
+            }
+            Effect::FreeShipping { at_most_minor } => {
+                if let Some(most) = at_most_minor {
+                    refusals.number("effect.at_most_minor", *most, 1, MAX_AMOUNT_MINOR);
+                }
+                at_most_minor.is_some()
+            }
+            Effect::Tiers { by, steps } => {
+                if steps.is_empty() || steps.len() > MAX_STEPS {
+                    refusals.add("effect.steps", "wrong_count", format!("between 1 and {MAX_STEPS}"));
+                }
+                let mut amounts = *by == TierMeasure::Amount;
+                let mut seen = HashSet::new();
+                for (i, step) in steps.iter().enumerate() {
+                    refusals.number(format!("effect.steps[{i}].at_least"), step.at_least, 1, MAX_AMOUNT_MINOR);
+                    refusals.number(format!("effect.steps[{i}].amount_minor"), step.amount_minor, 0, MAX_AMOUNT_MINOR);
+                    if (step.percent == Percent::ZERO) == (step.amount_minor == 0) {
+                        refusals.add(format!("effect.steps[{i}]"), "wrong", "either percent or amount_minor, above zero");
+                    }
+                    if !seen.insert(step.at_least) {
+                        refusals.add(format!("effect.steps[{i}].at_least"), "repeated", "another step begins there");
+                    }
+                    amounts |= step.amount_minor > 0;
+                }
+                amounts
+            }
+        }
+    }
+}
+
+/// A promotion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Promotion {
+    /// Its id.
+    pub promotion_id: PromotionId,
+    /// What it is.
+    #[serde(flatten)]
+    pub spec: PromotionSpec,
+    /// Rises with every change; the `ETag`.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// How a coupon may be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CouponSpec {
+    /// Whether it may be used.
+    #[serde(default)]
+    pub status: Status,
+    /// How often in all; left out: without limit.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub max_uses: Option<i64>,
+    /// How often by each customer; left out: without limit.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub max_uses_per_customer: Option<i64>,
+    /// From then on, within its promotion's time.
+    #[serde(default)]
+    pub starts_at: Option<Timestamp>,
+    /// Until then, that moment not included.
+    #[serde(default)]
+    pub ends_at: Option<Timestamp>,
+}
+
+impl CouponSpec {
+    /// Errors: `request.invalid` naming every field that is wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut refusals = Refusals::default();
+        for (field, limit) in [("max_uses", self.max_uses), ("max_uses_per_customer", self.max_uses_per_customer)] {
+            if let Some(limit) = limit {
+                refusals.number(field, limit, 1, MAX_COUNT);
+            }
+        }
+        refusals.window(self.starts_at, self.ends_at);
+        refusals.finish()
+    }
+}
+
+/// A coupon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Coupon {
+    /// What customers type: capital letters, digits, hyphens and underscores.
+    pub code: String,
+    /// The promotion that it opens.
+    pub promotion_id: PromotionId,
+    /// How it may be used.
+    #[serde(flatten)]
+    pub spec: CouponSpec,
+    /// How often it is used: held by checkouts, or kept by orders.
+    pub uses: i64,
+    /// Rises with every change by people, not with uses; the `ETag`.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed by people.
+    pub updated_at: Timestamp,
+}
+
+/// The normal form of a code: without spaces around it, in capital letters. Errors: a detail of what is wrong.
+pub(crate) fn normal_code(text: &str) -> std::result::Result<String, &'static str> {
+    let code = text.trim().to_ascii_uppercase();
+    let fine = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    if (3..=40).contains(&code.len()) && code.bytes().all(fine) {
+        return Ok(code);
+    }
+    Err("3 to 40 letters, digits, hyphens and underscores")
+}
+
+/// Where tax is rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// Each line by itself.
+    #[default]
+    Line,
+    /// The sum of each rate; shared out over the lines so that it adds up.
+    Order,
+}
+
+/// What is done where one is not registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unregistered {
+    /// No tax.
+    #[default]
+    NoTax,
+    /// The tax of the origin.
+    OriginTax,
+}
+
+/// What becomes of a price with tax in it when no tax is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UntaxedPrice {
+    /// The tax of the origin is taken out of it.
+    #[default]
+    RemoveTax,
+    /// It stays.
+    Keep,
+}
+
+/// A country where tax is charged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// Two letters.
+    #[schema(min_length = 2, max_length = 2)]
+    pub country: String,
+    /// The tax number there.
+    #[serde(default)]
+    #[schema(max_length = 40)]
+    pub number: Option<String>,
+    /// From then on.
+    #[serde(default)]
+    pub starts_at: Option<Timestamp>,
+}
+
+/// Which rate of a country a class of goods has there, where its name isn't the rate's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassRule {
+    /// The class, as lines name it.
+    #[schema(min_length = 1, max_length = 40)]
+    pub tax_class: String,
+    /// The country.
+    #[schema(min_length = 2, max_length = 2)]
+    pub country: String,
+    /// The name of the rate, such as `reduced1`.
+    #[schema(min_length = 1, max_length = 40)]
+    pub rate: String,
+}
+
+/// How a tenant charges tax.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaxSettings {
+    /// Whether prices and charges have the tax in them; a price list may say otherwise.
+    pub prices_include_tax: bool,
+    /// Where tax is rounded.
+    pub rounding: Rounding,
+    /// Where goods are sold from; tax is charged there.
+    #[schema(min_length = 2, max_length = 2)]
+    pub origin_country: Option<String>,
+    /// Other countries where tax is charged.
+    #[schema(max_items = 250)]
+    pub registrations: Vec<Registration>,
+    /// What is done elsewhere.
+    pub unregistered: Unregistered,
+    /// Whether business customers of other countries, who give a VAT id of theirs, are charged no tax.
+    pub reverse_charge: bool,
+    /// What becomes of prices with tax in them when no tax is due.
+    pub untaxed_price: UntaxedPrice,
+    /// The class of lines that name none.
+    #[schema(min_length = 1, max_length = 40)]
+    pub default_class: String,
+    /// The class of charges that name none; left out: that of most of the goods, by amount.
+    #[schema(min_length = 1, max_length = 40)]
+    pub charge_class: Option<String>,
+    /// Where a class and its rate have different names.
+    #[schema(max_items = 500)]
+    pub classes: Vec<ClassRule>,
+}
+
+impl Default for TaxSettings {
+    fn default() -> Self {
+        TaxSettings {
+            prices_include_tax: true,
+            rounding: Rounding::Line,
+            origin_country: None,
+            registrations: Vec::new(),
+            unregistered: Unregistered::NoTax,
+            reverse_charge: false,
+            untaxed_price: UntaxedPrice::RemoveTax,
+            default_class: STANDARD.to_owned(),
+            charge_class: None,
+            classes: Vec::new(),
+        }
+    }
+}
+
+/// The rate that every country has.
+pub(crate) const STANDARD: &str = "standard";
+/// The class of what is never taxed.
+pub(crate) const EXEMPT: &str = "exempt";
+
+impl TaxSettings {
+    /// Errors: `request.invalid` naming every field that is wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut refusals = Refusals::default();
+        if let Some(country) = &self.origin_country {
+            refusals.country("origin_country", country);
+        }
+        if self.registrations.len() > MAX_COUNTRIES {
+            refusals.add("registrations", "too_many", format!("at most {MAX_COUNTRIES}"));
+        }
+        let mut seen = HashSet::new();
+        for (i, registration) in self.registrations.iter().enumerate() {
+            refusals.country(format!("registrations[{i}].country"), &registration.country);
+            if !seen.insert(&registration.country) {
+                refusals.add(format!("registrations[{i}].country"), "repeated", "another registration is there");
+            }
+            if let Some(number) = &registration.number {
+                refusals.text(format!("registrations[{i}].number"), number, 1, 40);
+            }
+        }
+        refusals.text("default_class", &self.default_class, 1, 40);
+        if let Some(class) = &self.charge_class {
+            refusals.text("charge_class", class, 1, 40);
+        }
+        if self.classes.len() > 500 {
+            refusals.add("classes", "too_many", "at most 500");
+        }
+        let mut seen = HashSet::new();
+        for (i, rule) in self.classes.iter().enumerate() {
+            refusals.text(format!("classes[{i}].tax_class"), &rule.tax_class, 1, 40);
+            refusals.country(format!("classes[{i}].country"), &rule.country);
+            refusals.text(format!("classes[{i}].rate"), &rule.rate, 1, 40);
+            if !seen.insert((&rule.tax_class, &rule.country)) {
+                refusals.add(format!("classes[{i}]"), "repeated", "another rule is for this class and country");
+            }
+        }
+        refusals.finish()
+    }
+}
+
+/// Other rates for some postcodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaxException {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+    /// A regular expression that matches the whole postcode, which is stripped of spaces and signs before.
+    #[schema(min_length = 1, max_length = 200)]
+    pub postcode: String,
+    /// The rates there, by name; at least `standard`, which also bounds those that aren't named.
+    #[serde(flatten)]
+    pub rates: BTreeMap<String, Percent>,
+}
+
+/// A country's rates from a day on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaxPeriod {
+    /// The first day, in UTC, such as `2021-01-01`; `0000-01-01` for always.
+    #[schema(min_length = 10, max_length = 10, example = "2021-01-01")]
+    pub effective_from: String,
+    /// The rates in percent by name; at least `standard`.
+    #[schema(example = json!({ "standard": 19, "reduced": 7 }))]
+    pub rates: BTreeMap<String, Percent>,
+    /// Other rates for some postcodes; the first that matches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 50)]
+    pub exceptions: Vec<TaxException>,
+}
+
+/// Checks a country's periods. Whatever is wrong goes to `refusals`, named after `at`.
+pub(crate) fn check_periods(periods: &[TaxPeriod], at: &str, refusals: &mut Refusals) {
+    if periods.is_empty() || periods.len() > MAX_PERIODS {
+        refusals.add(at, "wrong_count", format!("between 1 and {MAX_PERIODS} periods"));
+    }
+    let mut seen = HashSet::new();
+    for (i, period) in periods.iter().enumerate() {
+        let at = format!("{at}[{i}]");
+        if !is_date(&period.effective_from) {
+            refusals.add(format!("{at}.effective_from"), "not_a_date", "not a date such as 2021-01-01");
+        }
+        if !seen.insert(&period.effective_from) {
+            refusals.add(format!("{at}.effective_from"), "repeated", "another period begins on this day");
+        }
+        check_rates(&period.rates, &format!("{at}.rates"), refusals);
+        if period.exceptions.len() > MAX_EXCEPTIONS {
+            refusals.add(format!("{at}.exceptions"), "too_many", format!("at most {MAX_EXCEPTIONS}"));
+            continue;
+        }
+        for (n, exception) in period.exceptions.iter().enumerate() {
+            let at = format!("{at}.exceptions[{n}]");
+            refusals.text(format!("{at}.name"), &exception.name, 1, 100);
+            refusals.text(format!("{at}.postcode"), &exception.postcode, 1, 200);
+            if exception.postcode.len() <= 200
+                && let Err(error) = postcode_pattern(&exception.postcode)
+            {
+                refusals.add(format!("{at}.postcode"), "not_a_pattern", error);
+            }
+            check_rates(&exception.rates, &at, refusals);
+        }
+    }
+}
+
+fn check_rates(rates: &BTreeMap<String, Percent>, at: &str, refusals: &mut Refusals) {
+    if !rates.contains_key(STANDARD) {
+        refusals.add(format!("{at}.standard"), "required", "the rate that holds where no other is named");
+    }
+    if rates.len() > MAX_CLASSES {
+        refusals.add(at, "too_many", format!("at most {MAX_CLASSES} rates"));
+    }
+    for name in rates.keys() {
+        if name.is_empty() || name.chars().count() > 40 || name.chars().any(char::is_control) {
+            refusals.add(at, "wrong_name", "a rate's name has 1 to 40 characters");
+        }
+    }
+}
+
+/// `YYYY-MM-DD`; each month may have 31 days here, since days are only compared.
+fn is_date(text: &str) -> bool {
+    let number = |part: Option<&str>| part.filter(|p| p.bytes().all(|b| b.is_ascii_digit())).and_then(|p| p.parse::<u16>().ok());
+    let (year, month, day) = (number(text.get(..4)), number(text.get(5..7)), number(text.get(8..)));
+    let signs = text.get(4..5) == Some("-") && text.get(7..8) == Some("-");
+    text.len() == 10
+        && signs
+        && year.is_some()
+        && month.is_some_and(|m| (1..=12).contains(&m))
+        && day.is_some_and(|d| (1..=31).contains(&d))
+}
+
+/// A country's rates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CountryRates {
+    /// Two letters.
+    pub country: String,
+    /// The newest period first.
+    pub periods: Vec<TaxPeriod>,
+    /// Rises with every change; the `ETag`.
+    pub version: i64,
+    /// When they were last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A file of rates, in the shape of `ibericode/vat-rates`; what else it holds is not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RatesFile {
+    /// Periods by country.
+    #[schema(example = json!({ "DE": [{ "effective_from": "2021-01-01", "rates": { "standard": 19, "reduced": 7 } }] }))]
+    pub items: BTreeMap<String, Vec<TaxPeriod>>,
+}
+
+impl RatesFile {
+    /// Errors: `request.invalid` naming every field that is wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut refusals = Refusals::default();
+        if self.items.is_empty() || self.items.len() > MAX_COUNTRIES {
+            refusals.add("items", "wrong_count", format!("between 1 and {MAX_COUNTRIES} countries"));
+        }
+        for (country, periods) in &self.items {
+            if !is_country(country) {
+                let shown: String = country.chars().take(20).collect();
+                refusals.add("items", "not_a_country", format!("{shown:?} is not two capital letters such as DE"));
+                continue;
+            }
+            check_periods(periods, &format!("items.{country}"), &mut refusals);
+        }
+        refusals.finish()
+    }
+}
+
+/// Whether a VAT id is one of this country, as far as its letters tell.
+pub(crate) fn vat_id_of(vat_id: &str, country: &str) -> bool {
+    let plain = plain_postcode(vat_id);
+    let prefix = if country == "GR" { "EL" } else { country };
+    plain.len() > 4 && (plain.starts_with(prefix) || plain.starts_with(country))
+}
