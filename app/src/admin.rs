@@ -213,7 +213,16 @@ pub(crate) fn made_password(rng: &dyn Rng) -> String {
 pub(crate) async fn api_key(config: Config, command: cli::ApiKey, out: Output) -> Outcome<Exit> {
     let known: Arc<Known> = Arc::new(wiring::known());
     match command {
-        cli::ApiKey::Create { tenant, name, permissions } => {
+        cli::ApiKey::Create { tenant, name, publishable: true, origins, permissions: _ } => {
+            let node = Node::open(config, Use::Write("api-key create"))?;
+            let tenant = find(&node, &tenant).await?;
+            let (id, text) = api::create_publishable_key(&node.store, By::SYSTEM, tenant.id, name.clone(), origins.clone()).await?;
+            out.line(format!("key  {text}  (no secret)"));
+            out.line(format!("id   {id}"));
+            out.value(&serde_json::json!({ "id": id, "key": text, "name": name, "tenant_id": tenant.id, "publishable": true, "origins": origins }));
+            node.close().await;
+        }
+        cli::ApiKey::Create { tenant, name, permissions, publishable: false, origins: _ } => {
             let node = Node::open(config, Use::Write("api-key create"))?;
             let tenant = find(&node, &tenant).await?;
             let permissions = if permissions.is_empty() { known.tenant().iter().map(|p| (*p).to_owned()).collect() } else { permissions };

@@ -201,6 +201,12 @@ pub(crate) enum ApiKey {
         /// Permission, such as orders.write; several times [default: all of the tenant's]
         #[arg(long = "permission", value_name = "PERMISSION")]
         permissions: Vec<String>,
+        /// A key that is no secret: for a shop's page, and for the storefront alone
+        #[arg(long, conflicts_with = "permissions")]
+        publishable: bool,
+        /// Origin whose pages may use a publishable key, such as https://shop.example; several times [default: any]
+        #[arg(long = "origin", value_name = "ORIGIN", requires = "publishable")]
+        origins: Vec<String>,
     },
     /// A tenant's keys
     List {

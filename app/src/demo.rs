@@ -24,6 +24,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The example of a shop's page, which asks the storefront as any page does.
+const SHOP: &[web::Page] = &[
+    web::Page { path: "/shop/", content_type: "text/html; charset=utf-8", text: include_str!("../../docs/examples/shop/index.html") },
+    web::Page {
+        path: "/shop/shop.js",
+        content_type: "text/javascript; charset=utf-8",
+        text: include_str!("../../docs/examples/shop/shop.js"),
+    },
+    web::Page { path: "/shop/shop.css", content_type: "text/css; charset=utf-8", text: include_str!("../../docs/examples/shop/shop.css") },
+];
 /// The demo's user.
 const EMAIL: &str = "owner@heron-kettle.example";
 /// The file in the data folder that holds the id of the key of the last start, so that the next one can end it.
@@ -67,7 +77,7 @@ pub(crate) async fn demo(mut config: Config, demo: &cli::Demo, out: Output) -> O
     }
     let listening = demo_payments::listen().await?;
     config.payments.base_urls.push(listening.1.clone());
-    let running = Running::start(config, "demo").await?;
+    let running = Running::start(config, "demo", SHOP).await?;
     let url = running.url();
     let (provider, serving) = DemoProvider::serve(listening, &running.node)?;
     let key = prepare(&running.node, &url, &provider.url, out).await?;
@@ -122,11 +132,17 @@ async fn prepare(node: &Node, url: &str, provider_url: &str, out: Output) -> Out
     let permissions = known.tenant().iter().map(|p| (*p).to_owned()).collect();
     let spec = ApiKeySpec { name: "demo".to_owned(), permissions, expires_at: None };
     let (id, key) = api::create_api_key(&node.store, By::SYSTEM, &*node.rng, &known, tenant, spec).await?;
+    let known_keys = api::list_api_keys(&node.store, &known, tenant, i64::MAX, 100).await?;
+    let publishable = match known_keys.into_iter().find(|key| key.publishable && key.revoked_at.is_none()) {
+        Some(key) => key.prefix,
+        None => api::create_publishable_key(&node.store, By::SYSTEM, tenant, "demo".to_owned(), Vec::new()).await?.1,
+    };
     if node.config.database.is_empty() {
         std::fs::write(&noted, id.to_string()).map_err(|e| Failure::file("cannot write", &noted, &e))?;
     }
 
     out.line(format!("{NAME}, the demo's brand, is open: {url}/docs"));
+    out.line(format!("  shop      {url}/shop/?key={publishable}"));
     out.line(format!("  data      {}", node.config.data.display()));
     out.line(format!("  provider  {provider_url}, a payment provider of our own"));
     out.line(format!("  user      {EMAIL}{}", if made { format!(", password {password}") } else { String::new() }));
@@ -140,7 +156,7 @@ async fn prepare(node: &Node, url: &str, provider_url: &str, out: Output) -> Out
         "  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/reports/daily-sales?from={today}&to={today}&group_by=product'"
     ));
     out.line("Stop with Ctrl-C.");
-    out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "provider_url": provider_url, "pid": std::process::id() }));
+    out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "publishable_key": publishable, "provider_url": provider_url, "pid": std::process::id() }));
     Ok(key)
 }
 

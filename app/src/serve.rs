@@ -23,8 +23,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Opens everything. Errors: `cli.port_taken` before anything is opened; those of [`Node::open`]; TLS files that are none.
-    pub(crate) async fn start(config: Config, purpose: &'static str) -> Outcome<Running> {
+    /// Opens everything; `pages` are served beside the API. Errors: `cli.port_taken` before anything is opened; those of [`Node::open`]; TLS files that are none.
+    pub(crate) async fn start(config: Config, purpose: &'static str, pages: &'static [web::Page]) -> Outcome<Running> {
         // From here on a signal waits for its turn instead of ending the process.
         let stop = Box::pin(stop_signal()?);
         port_is_free(config.web.listen)?;
@@ -35,7 +35,7 @@ impl Running {
         let outside = node.outside(&auth)?;
         let sagas = node.start_workflows(&outside).await?;
         let (seal_key, payments) = (node.seal_key(&auth), outside.payments.clone());
-        let web = node.web(&log, &sagas, auth, outside).await?;
+        let web = node.web(&log, &sagas, auth, outside, pages).await?;
         let caches = web.app().caches().clone();
         let server = Server::bind(web.clone()).await?;
         let upkeep = crate::upkeep::start(&node, web, payments, seal_key);
@@ -82,7 +82,7 @@ impl Running {
 
 /// Serves until it is told to stop.
 pub(crate) async fn serve(config: Config, out: Output) -> Outcome<Exit> {
-    let running = Running::start(config, "serve").await?;
+    let running = Running::start(config, "serve", &[]).await?;
     let url = running.url();
     tracing::info!(url, node = running.node.config.node, data = %running.node.config.data.display(), "serving");
     out.line(format!("BrandOS serves at {url}"));

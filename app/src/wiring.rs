@@ -201,7 +201,14 @@ impl Node {
     }
 
     /// The HTTP application.
-    pub(crate) async fn web(&self, log: &Log, sagas: &Runner, auth: Auth, outside: Outside) -> Outcome<web::Web> {
+    pub(crate) async fn web(
+        &self,
+        log: &Log,
+        sagas: &Runner,
+        auth: Auth,
+        outside: Outside,
+        pages: &'static [web::Page],
+    ) -> Outcome<web::Web> {
         let mut registry = prometheus_client::registry::Registry::default();
         self.store.register_metrics(&mut registry);
         log.register(&mut registry);
@@ -220,6 +227,7 @@ impl Node {
         }
         let app = app
             .modules(modules())
+            .pages(pages)
             .config(self.config.web.clone())
             .clock(self.clock.clone())
             .rng(self.rng.clone())

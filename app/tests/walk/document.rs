@@ -241,7 +241,7 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "country" => json!("GB"),
         "currency" | "default_currency" => json!("GBP"),
         "flags" => json!({ "some-flag": true }),
-        "discount_minor" | "tax_minor" => json!(0),
+        "discount_minor" | "tax_minor" | "included_tax_minor" => json!(0),
         "password" | "current_password" | "new_password" => json!("correct horse battery"),
         "sku" => json!(things.sku),
         "external_ref" => json!(things.reference),
@@ -283,6 +283,12 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "rates" => json!({ "standard": 20 }),
         "exceptions" => json!([{ "name": "some place", "postcode": "AB\\d+", "standard": 0 }]),
         "items" => json!({ "GB": [{ "effective_from": "2011-01-01", "rates": { "standard": 20 } }] }),
+        "origins" => json!(["https://shop.example"]),
+        "coupon" => json!("WALK"),
+        "coupons" => json!(["WALK"]),
+        "shipping_method" => json!("post"),
+        // More than anything costs.
+        "seen_price" => json!("99999"),
         _ => return None,
     })
 }

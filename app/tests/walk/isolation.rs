@@ -15,6 +15,7 @@ const ONLY_NUMBERS: &[&str] = &[
     "/api/v1/ledger/owners/{owner}/limits/{currency}",
     "/api/v1/ledger/holds/{hold_id}",
     "/api/v1/ledger/trial-balance",
+    "/api/v1/cart-settings",
     "/api/v1/rates",
     "/api/v1/rates/convert",
     "/api/v1/wallets/{wallet_id}/statement",

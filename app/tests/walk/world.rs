@@ -174,8 +174,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         note("adr", &customer["addresses"][0]["address_id"]);
         let variant = json!({ "sku": format!("{mark}-sku-{n}"), "title": text("variant"), "barcode": mark, "options": [{ "name": text("option"), "value": text("value") }],
             "prices": [{ "currency": "GBP", "price": price }] });
-        let product =
-            json!({ "title": text("product"), "description": text("description"), "external_id": reference, "variants": [variant] });
+        let product = json!({ "title": text("product"), "description": text("description"), "external_id": reference, "status": "active", "variants": [variant] });
         let product = send("POST", "/api/v1/products", product);
         note("prd", &product["product_id"]);
         let variant = &product["variants"][0]["variant_id"];
@@ -276,6 +275,15 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
     let variant = tenant.things.ids["var"].clone();
     inventory(mark, &variant, &mut send, &mut tenant.things.ids);
+    // It has a price too, so that it can be put into a cart.
+    send("PUT", &format!("/api/v1/variants/{}/prices/GBP", ids["var"]), json!({ "price": price }));
+    for _ in 0..2 {
+        let line = json!({ "variant_id": ids["var"], "quantity": 2 });
+        let cart = json!({ "currency": "GBP", "email": format!("{mark}@cart.example"), "lines": [line] });
+        let cart = send("POST", "/api/v1/storefront/carts", cart)["cart_id"].clone();
+        send("PATCH", &format!("/api/v1/storefront/carts/{}", cart.as_str().unwrap()), json!({ "coupons": ["WALK"] }));
+        ids.insert("crt".to_owned(), cart.as_str().unwrap().to_owned());
+    }
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));
     send("PUT", "/api/v1/settings", json!({ "legal_name": text("legal"), "support_email": format!("{mark}@walk.example") }));
     send("PUT", "/api/v1/flags", json!({ "flags": { mark: true } }));

@@ -8,3 +8,13 @@ pub use crate::model::{Cart, Change, Destination, Line, LineEdit, MAX_COUPON, MA
 pub use crate::queries::{CartKey, Proof, load};
 pub use crate::revalidate::{Diff, Difference, Fact, revalidate, settle};
 pub use crate::token::{TokenHash, new_token};
+
+/// Whether a quantity is from 1 to [`MAX_QUANTITY`]: a stable code and words for people.
+pub fn check_quantity(quantity: i64) -> Result<(), (&'static str, String)> {
+    crate::model::check_quantity(quantity)
+}
+
+/// Whether a text can be a coupon code: a stable code and words for people.
+pub fn check_coupon(code: &str) -> Result<(), (&'static str, String)> {
+    crate::model::check_coupon(code)
+}

@@ -305,7 +305,7 @@ pub(crate) fn set_settings(tx: &mut Tx<'_>, asked: &SetSettings) -> Result<(Sett
     asked.settings.check()?;
     let (current, version) = queries::settings(tx)?;
     asked.if_match.check(version)?;
-    if current == asked.settings && version > 0 {
+    if current == asked.settings {
         return Ok((current, version));
     }
     let Settings { guest_days, customer_days, abandoned_after_minutes } = asked.settings;

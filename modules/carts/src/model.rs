@@ -270,7 +270,7 @@ pub enum LineEdit {
         /// What the owner is shown now; none leaves what was shown.
         seen: Option<Seen>,
     },
-    /// No line of a variant. One that is not there is no error.
+    /// No line of a variant that has one.
     Remove(
         /// The variant.
         VariantId,
@@ -351,7 +351,7 @@ impl Change {
                 return faults.finish();
             }
             for (i, code) in coupons.iter().enumerate() {
-                faults.check(&format!("coupons[{i}]"), check_code(code, MAX_COUPON));
+                faults.check(&format!("coupons[{i}]"), check_coupon(code));
                 if coupons[..i].contains(code) {
                     faults.check(&format!("coupons[{i}]"), Err(("duplicate", "each code is given once".to_owned())));
                 }
@@ -395,14 +395,13 @@ impl Cart {
         let variant_id = edit.variant_id();
         let at = self.lines.iter().position(|line| line.variant_id == variant_id);
         match (edit, at) {
-            (LineEdit::Remove(_), None) => return Ok(()),
             (LineEdit::Remove(_), Some(at)) => {
                 self.lines.remove(at);
                 applied.written.retain(|written| *written != variant_id);
                 applied.removed.push(variant_id);
                 return Ok(());
             }
-            (LineEdit::Set { .. }, None) => return Err(error::line_not_found()),
+            (LineEdit::Set { .. } | LineEdit::Remove(_), None) => return Err(error::line_not_found()),
             (LineEdit::Set { quantity, seen, .. }, Some(at)) => {
                 let before = self.lines[at].clone();
                 self.lines[at].quantity = *quantity;
@@ -535,6 +534,11 @@ fn check_line(text: &str, max: usize) -> Result<(), Fault> {
         return Err(("control_character", "must not contain control characters or line breaks".to_owned()));
     }
     Ok(())
+}
+
+/// A coupon code as a shopper types it.
+pub(crate) fn check_coupon(code: &str) -> Result<(), Fault> {
+    check_code(code, MAX_COUPON)
 }
 
 /// A code that people type: 1 to `max` visible characters.

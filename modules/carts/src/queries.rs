@@ -86,10 +86,10 @@ pub(crate) fn carts(read: &mut Read<'_>, filter: CartFilter, page: &PageRequest<
     Ok(heads.into_iter().map(|head| head.cart).collect())
 }
 
-/// How long the tenant keeps carts, and the version of that; 0 when it was never set.
+/// How long the tenant keeps carts, and the version of that; 1 as long as it was never set.
 pub(crate) fn settings(read: &mut Read<'_>) -> Result<(Settings, i64)> {
     let row: Option<(i64, i64, i64, i64)> = read.opt(sql::SETTINGS, ())?;
-    Ok(row.map_or((Settings::default(), 0), |(guest_days, customer_days, abandoned_after_minutes, version)| {
+    Ok(row.map_or((Settings::default(), 1), |(guest_days, customer_days, abandoned_after_minutes, version)| {
         (Settings { guest_days, customer_days, abandoned_after_minutes }, version)
     }))
 }

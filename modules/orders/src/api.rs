@@ -471,6 +471,12 @@ pub fn summary(read: &mut Read<'_>) -> Result<Summary> {
     Ok(summary)
 }
 
+/// Whether the tenant has this customer.
+pub fn customer_exists(read: &mut Read<'_>, customer_id: CustomerId) -> Result<bool> {
+    let found: Option<(CustomerId,)> = read.opt(sql::KNOWN_CUSTOMERS, (vec![customer_id.as_i64()],))?;
+    Ok(found.is_some())
+}
+
 /// An order's head, if there is such an order.
 pub fn head(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<OrderHead>> {
     read.opt(sql::ORDER, (order_id,))

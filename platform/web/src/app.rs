@@ -125,6 +125,7 @@ impl App {
             caches: None,
             dependencies: Vec::new(),
             parts: HashMap::new(),
+            pages: &[],
         }
     }
 
@@ -280,6 +281,7 @@ pub struct AppBuilder {
     caches: Option<Caches>,
     dependencies: Vec<Dependency>,
     parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    pages: &'static [crate::builtin::Page],
 }
 
 impl AppBuilder {
@@ -353,6 +355,13 @@ impl AppBuilder {
         self
     }
 
+    /// Files that are served beside the API, each at a path of its own.
+    #[must_use]
+    pub fn pages(mut self, pages: &'static [crate::builtin::Page]) -> Self {
+        self.pages = pages;
+        self
+    }
+
     /// The application, ready to serve. Errors: `internal` when two routes collide or a route is not of the house's form;
     /// invalid with code `config.invalid` for a wrong option.
     pub fn build(mut self) -> Result<Web> {
@@ -396,7 +405,7 @@ impl AppBuilder {
             trusted_proxies,
             parts: self.parts,
         };
-        Web::new(App(Arc::new(inner)), self.modules)
+        Web::new(App(Arc::new(inner)), self.modules, self.pages)
     }
 }
 

@@ -25,9 +25,24 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
+/// A file that is served as it is, beside the API: what a page needs comes from this server, and nothing from elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Such as `/shop/shop.js`.
+    pub path: &'static str,
+    /// Its content type, such as `text/html; charset=utf-8`.
+    pub content_type: &'static str,
+    /// What it is.
+    pub text: &'static str,
+}
+
 /// The pages, which are not part of the API.
-pub(crate) fn pages(router: Router<App>, openapi: &serde_json::Value) -> Router<App> {
+pub(crate) fn pages(router: Router<App>, openapi: &serde_json::Value, own: &'static [Page]) -> Router<App> {
     let document = Bytes::from(openapi.to_string());
+    let router = own.iter().fold(router, |router, file| {
+        let html = file.content_type.starts_with("text/html");
+        router.route(file.path, get(move || async move { if html { page(file.text) } else { asset(file.content_type, file.text) } }))
+    });
     router
         .route("/", get(|| async { page(include_str!("pages/root.html")) }))
         .route("/docs", get(|| async { page(include_str!("pages/docs.html")) }))

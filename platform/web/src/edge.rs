@@ -65,7 +65,7 @@ struct Edge {
 }
 
 impl Web {
-    pub(crate) fn new(app: App, modules: Vec<Module>) -> Result<Web> {
+    pub(crate) fn new(app: App, modules: Vec<Module>, pages: &'static [builtin::Page]) -> Result<Web> {
         crate::module::check(&modules)?;
         let openapi = crate::openapi::openapi(&modules);
         let mut router: Router<App> = Router::new();
@@ -73,7 +73,7 @@ impl Web {
         for route in modules.into_iter().flat_map(|module| module.routes).chain(built_in) {
             router = mount(router, route, &app);
         }
-        let router = builtin::pages(router, &openapi).with_state(app.clone());
+        let router = builtin::pages(router, &openapi, pages).with_state(app.clone());
         let mut seed = [0; 16];
         app.rng().fill(&mut seed);
         Ok(Web(Arc::new(Edge { request_ids: RequestIds::new(seed), app, router, openapi })))

@@ -27,6 +27,7 @@ mod workflows;
 
 pub use answer::{Created, ETag, Versioned};
 pub use app::{App, AppBuilder, Authenticator, Credential, Identity, PermissionSet};
+pub use builtin::Page;
 pub use caches::{ModuleCaches, Part, aged, caches_module};
 pub use caller::Caller;
 pub use config::WebConfig;

@@ -3,8 +3,12 @@
 //! What is the same for all shoppers may be kept by browsers and by caches on the way ([`shown::Shown`]); carts are nobody's business and
 //! are kept nowhere. `docs/storefront.md` tells it to users.
 
+mod carts;
+mod commands;
+mod facts;
 mod products;
 mod shown;
+mod view;
 
 use utoipa_axum::routes;
 use web::{Access, PermissionInfo, Route, STOREFRONT};
@@ -19,5 +23,14 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Access::Storefront, routes!(products::get_shop)),
         Route::new(Access::Storefront, routes!(products::list_shop_products)),
         Route::new(Access::Storefront, routes!(products::get_shop_product)),
+        Route::new(Access::Storefront, routes!(carts::create_shop_cart)).keyed(),
+        Route::new(Access::Storefront, routes!(carts::get_shop_cart)),
+        Route::new(Access::Storefront, routes!(carts::change_shop_cart)),
+        Route::new(Access::Storefront, routes!(carts::add_cart_line)).keyed(),
+        Route::new(Access::Storefront, routes!(carts::set_cart_line, carts::remove_cart_line)),
+        Route::new(Access::Storefront, routes!(carts::add_cart_coupon)),
+        Route::new(Access::Storefront, routes!(carts::remove_cart_coupon)),
+        Route::new(Access::Storefront, routes!(carts::accept_shop_cart)),
+        Route::new(Access::Tenant("carts.write"), routes!(carts::sign_in)),
     ]
 }

@@ -23,7 +23,7 @@ fn edits() {
         (&[(1, 2)], vec![set(1, 9)], Ok(&[(1, 9)])),
         (&[(1, 2)], vec![set(2, 9)], Err("carts.line_not_found")),
         (&[(1, 2), (2, 2)], vec![remove(1)], Ok(&[(2, 2)])),
-        (&[(1, 2)], vec![remove(7)], Ok(&[(1, 2)])),
+        (&[(1, 2)], vec![remove(7)], Err("carts.line_not_found")),
         // Taken out and put back: at the end.
         (&[(1, 2), (2, 2)], vec![remove(1), add(1, 1)], Ok(&[(2, 2), (1, 1)])),
         (&[(1, 2)], vec![add(2, 1), remove(2)], Ok(&[(1, 2)])),
@@ -312,10 +312,13 @@ proptest! {
     #[test]
     fn edits_write_what_differs(own in some_lines(20), edits in prop::collection::vec((1_i64..30, 1_i64..50, 0_u8..3), 0..40)) {
         let before = a_cart(&own);
+        let mut there: BTreeSet<i64> = own.iter().map(|(number, _)| *number).collect();
         let edits: Vec<LineEdit> = edits.into_iter().map(|(number, quantity, kind)| match kind {
-            0 => add(number, quantity),
-            1 => LineEdit::Remove(variant(number)),
-            _ => LineEdit::Add { variant_id: variant(number), quantity, seen: seen("3") },
+            1 if there.remove(&number) => LineEdit::Remove(variant(number)),
+            kind => {
+                there.insert(number);
+                LineEdit::Add { variant_id: variant(number), quantity, seen: seen(if kind == 0 { "2.50" } else { "3" }) }
+            }
         }).collect();
         let mut after = before.clone();
         let applied = after.apply(&lines(edits.clone())).unwrap();

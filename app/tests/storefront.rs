@@ -1,0 +1,269 @@
+//! The storefront of the built binary, as a shop's page and the shop's own server use it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{Sandbox, Server};
+use serde_json::{Value, json};
+
+const TRILLION: i64 = 1_000_000_000_000;
+
+/// Somebody who asks a server.
+struct Client<'a> {
+    server: &'a Server,
+    key: String,
+    /// Further headers, each ended by a line break.
+    headers: String,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    json: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        let found = self.head.lines().skip(1).filter_map(|line| line.split_once(':')).find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value.trim())
+    }
+
+    #[track_caller]
+    fn expect(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "{}", self.json);
+        self
+    }
+
+    #[track_caller]
+    fn refused(self, status: u16, code: &str) -> Answer {
+        assert_eq!((self.status, self.json["code"].as_str()), (status, Some(code)), "{}", self.json);
+        self
+    }
+
+    /// Refused for this field, with its code.
+    #[track_caller]
+    fn field(self, field: &str, code: &str) {
+        let answer = self.refused(400, "request.invalid");
+        let error = &answer.json["errors"][0];
+        assert_eq!((error["field"].as_str(), error["code"].as_str()), (Some(field), Some(code)), "{}", answer.json);
+    }
+}
+
+impl<'a> Client<'a> {
+    fn new(server: &'a Server, key: &str) -> Client<'a> {
+        Client { server, key: key.to_owned(), headers: String::new() }
+    }
+
+    /// The same with a cart's token.
+    fn with_token(&self, token: &str) -> Client<'a> {
+        self.with("Cart-Token", token)
+    }
+
+    fn with(&self, name: &str, value: &str) -> Client<'a> {
+        Client { server: self.server, key: self.key.clone(), headers: format!("{}{name}: {value}\r\n", self.headers) }
+    }
+
+    fn send(&self, method: &str, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let path = format!("/api/v1/{path}");
+        let (status, head, body) = self.server.exchange(method, &path, Some(&self.key), &self.headers, &body).unwrap().unwrap();
+        Answer { status, head, json: serde_json::from_str(&body).unwrap_or(Value::Null) }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, Value::Null)
+    }
+}
+
+/// A shop with a product that is for sale, one that is a draft, and one that was archived.
+struct Shop {
+    secret: String,
+    publishable: String,
+    product: String,
+    hidden: Vec<String>,
+    small: String,
+    large: String,
+}
+
+impl Shop {
+    fn open(sandbox: &Sandbox, slug: &str) -> (String, String) {
+        sandbox.run(&["tenant", "create", slug]).expect(0);
+        let key = |more: &[&str]| {
+            let arguments = [&["api-key", "create", "--tenant", slug, "--json"], more].concat();
+            sandbox.run(&arguments).expect(0).json()["key"].as_str().unwrap().to_owned()
+        };
+        (key(&[]), key(&["--publishable"]))
+    }
+
+    fn fill(server: &Server, (secret, publishable): (String, String)) -> Shop {
+        let staff = Client::new(server, &secret);
+        let mug = |title: &str, status: &str| {
+            let variant = |size: &str, price: &str| json!({ "sku": format!("{title}-{size}"), "title": format!("{title} {size}"), "prices": [{ "currency": "EUR", "price": price }] });
+            let archived =
+                json!({ "sku": format!("{title}-old"), "status": "archived", "prices": [{ "currency": "EUR", "price": "0.01" }] });
+            let product = json!({ "title": title, "description": "Holds tea.", "status": status, "variants": [variant("S", "8.50"), variant("L", "10.00"), archived] });
+            staff.send("POST", "products", product).expect(201).json
+        };
+        let (sold, draft, gone) = (mug("Mug 100%", "active"), mug("Draft", "draft"), mug("Gone", "active"));
+        let id = |product: &Value| product["product_id"].as_str().unwrap().to_owned();
+        staff.send("POST", &format!("products/{}/archive", id(&gone)), Value::Null).expect(200);
+        let variant = |at: usize| sold["variants"][at]["variant_id"].as_str().unwrap().to_owned();
+        Shop { secret, publishable, product: id(&sold), hidden: vec![id(&draft), id(&gone)], small: variant(0), large: variant(1) }
+    }
+}
+
+#[test]
+fn a_shop_shows_what_is_for_sale_and_nothing_else() {
+    for sandbox in Sandbox::each_engine() {
+        let keys = Shop::open(&sandbox, "mugs");
+        let server = sandbox.serve(&["serve"]);
+        let shop = Shop::fill(&server, keys);
+        let page = Client::new(&server, &shop.publishable);
+
+        let list = page.get("storefront/products?currency=EUR").expect(200);
+        assert_eq!(list.json["data"].as_array().unwrap().len(), 1, "{}", list.json);
+        let expected =
+            json!({ "product_id": shop.product, "title": "Mug 100%", "variant_count": 2, "currency": "EUR", "from_price": "8.5" });
+        assert_eq!(list.json["data"][0], expected);
+        for (q, found) in [("mug", 1), ("100%25", 1), ("10_%25", 0), ("g 1", 1), ("draft", 0), ("!", 0)] {
+            let found_now =
+                page.get(&format!("storefront/products?q={}", q.replace(' ', "%20"))).expect(200).json["data"].as_array().unwrap().len();
+            assert_eq!(found_now, found, "{q}");
+        }
+        let product = page.get(&format!("storefront/products/{}", shop.product)).expect(200);
+        assert_eq!(product.json["variants"].as_array().unwrap().len(), 2, "what was archived is not shown");
+        assert_eq!(product.json["variants"][0]["unit_price"], "8.5");
+        let dollars = page.get(&format!("storefront/products/{}?currency=USD", shop.product)).expect(200);
+        assert_eq!(dollars.json["variants"][0]["unit_price"], Value::Null);
+        for hidden in &shop.hidden {
+            page.get(&format!("storefront/products/{hidden}")).refused(404, "storefront.product_not_found");
+        }
+
+        // Anybody may keep it for a while, and asks then whether it is still so.
+        let tag = product.header("etag").to_owned();
+        assert_eq!((product.header("cache-control"), product.header("vary")), ("public, max-age=30", "authorization"));
+        let again = page.with("If-None-Match", &tag).get(&format!("storefront/products/{}", shop.product));
+        assert_eq!((again.status, again.header("etag")), (304, tag.as_str()));
+        let staff = Client::new(&server, &shop.secret);
+        staff.send("PATCH", &format!("products/{}", shop.product), json!({ "title": "Beaker" })).expect(200);
+        let changed = page.with("If-None-Match", &tag).get(&format!("storefront/products/{}", shop.product)).expect(200);
+        assert_eq!(changed.json["title"], "Beaker");
+        staff.send("POST", &format!("products/{}/archive", shop.product), Value::Null).expect(200);
+        page.get(&format!("storefront/products/{}", shop.product)).refused(404, "storefront.product_not_found");
+
+        // The key opens nothing else; its pages may come from anywhere.
+        for path in ["products", "carts", "orders", "me", "settings"] {
+            page.get(path).refused(403, "request.forbidden");
+        }
+        let other = page.with("Origin", "https://shop.example").get("storefront/shop").expect(200);
+        assert_eq!((other.header("access-control-allow-origin"), other.json["currency"].as_str()), ("https://shop.example", Some("EUR")));
+        assert_eq!(server.stop(), Some(0));
+        sandbox.run(&["audit"]).expect(0);
+    }
+}
+
+#[test]
+fn a_shopper_fills_a_cart_and_signs_in() {
+    for sandbox in Sandbox::each_engine() {
+        let (keys, others) = (Shop::open(&sandbox, "mugs"), Shop::open(&sandbox, "other"));
+        let server = sandbox.serve(&["serve"]);
+        let (shop, other) = (Shop::fill(&server, keys), Shop::fill(&server, others));
+        let (page, staff) = (Client::new(&server, &shop.publishable), Client::new(&server, &shop.secret));
+
+        let lines = json!([{ "variant_id": shop.small, "quantity": 2, "seen_price": "8.50" }]);
+        let made = page.send("POST", "storefront/carts", json!({ "lines": lines })).expect(201);
+        assert_eq!(
+            (made.header("cache-control"), made.json["version"].as_i64(), made.json["can_checkout"].as_bool()),
+            ("no-store", Some(1), Some(true))
+        );
+        let cart = format!("storefront/carts/{}", made.json["cart_id"].as_str().unwrap());
+        let mine = page.with_token(made.json["token"].as_str().unwrap());
+        assert!(!mine.get(&cart).expect(200).json.to_string().contains("token"));
+
+        // Under a key it is made once, and its token is shown once.
+        let keyed = page.with("Idempotency-Key", "once");
+        let (first, second) =
+            (keyed.send("POST", "storefront/carts", json!({})).expect(201), keyed.send("POST", "storefront/carts", json!({})).expect(201));
+        assert_eq!((&first.json["cart_id"], &second.json["token"]), (&second.json["cart_id"], &Value::Null));
+
+        // Somebody else's: by the token, the shop, the number.
+        page.get(&cart).field("Cart-Token", "required");
+        page.with_token("guessed").get(&cart).refused(404, "carts.cart_not_found");
+        Client::new(&server, &other.publishable)
+            .with_token(made.json["token"].as_str().unwrap())
+            .get(&cart)
+            .refused(404, "carts.cart_not_found");
+        Client::new(&server, &other.secret).get(&cart).refused(404, "carts.cart_not_found");
+        mine.get("storefront/carts/crt_00000000001").refused(404, "carts.cart_not_found");
+        staff.get(&cart).expect(200);
+
+        // Lines.
+        let add = |variant: &str, quantity: i64| {
+            mine.send("POST", &format!("{cart}/lines"), json!({ "variant_id": variant, "quantity": quantity }))
+        };
+        let now = add(&shop.large, 1).expect(200).json;
+        assert_eq!(
+            (now["lines"][1]["title"].as_str(), now["lines"][1]["list_price"].as_str(), &now["version"]),
+            (Some("Mug 100% L"), Some("10"), &json!(2))
+        );
+        add(&shop.large, 0).field("quantity", "too_small");
+        add(&shop.large, -1).field("quantity", "too_small");
+        add(&shop.large, TRILLION).field("quantity", "too_large");
+        add(&shop.large, 1_000_000).refused(409, "carts.quantity_limit");
+        add("var_00000000001", 1).field("variant_id", "unknown");
+        add(&other.small, 1).field("variant_id", "unknown");
+        mine.send("POST", &format!("{cart}/lines"), json!({ "variant_id": shop.large, "quantity": 1, "seen_price": "9.99" }))
+            .refused(409, "storefront.price_changed");
+        let many = vec![json!({ "variant_id": shop.small, "quantity": 1 }); 10_000];
+        page.send("POST", "storefront/carts", json!({ "lines": many })).field("lines", "too_many");
+        page.send("POST", "storefront/carts", json!({ "lines": [{ "variant_id": shop.small, "quantity": 0 }] }))
+            .field("lines[0].quantity", "too_small");
+        page.send("POST", "storefront/carts", json!({ "currency": "USD", "lines": [{ "variant_id": shop.small, "quantity": 1 }] }))
+            .field("lines[0].variant_id", "not_sold");
+        let line = format!("{cart}/lines/{}", shop.large);
+        mine.send("PUT", &line, json!({ "quantity": 0 })).field("quantity", "too_small");
+        assert_eq!(mine.with("If-Match", "\"2\"").send("PUT", &line, json!({ "quantity": 3 })).expect(200).json["version"], 3);
+        mine.with("If-Match", "\"2\"").send("PUT", &line, json!({ "quantity": 4 })).refused(412, "request.precondition_failed");
+        mine.send("DELETE", &format!("{cart}/lines/{}", other.small), Value::Null).refused(404, "carts.line_not_found");
+
+        // Details and coupons.
+        let destination = json!({ "country": "NL", "postcode": "1011 AB" });
+        let now = mine.send("PATCH", &cart, json!({ "email": "ann@example.com", "destination": destination })).expect(200).json;
+        assert_eq!((now["email"].as_str(), now["destination"]["country"].as_str()), (Some("ann@example.com"), Some("NL")));
+        mine.send("PATCH", &cart, json!({ "destination": { "country": "Netherlands" } })).field("destination.country", "not_a_country");
+        mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "SPRING" })).expect(200);
+        let now = mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "SUMMER" })).expect(200).json;
+        assert_eq!(now["coupons"], json!(["SPRING", "SUMMER"]));
+        assert_eq!(mine.send("DELETE", &format!("{cart}/coupons/SPRING"), Value::Null).expect(200).json["coupons"], json!(["SUMMER"]));
+        mine.send("DELETE", &format!("{cart}/coupons/SPRING"), Value::Null).refused(404, "storefront.coupon_not_found");
+
+        // What changes meanwhile is told, and taken when the shopper says so.
+        staff.send("PUT", &format!("variants/{}/prices/EUR", shop.small), json!({ "price": "9" })).expect(200);
+        staff.send("PATCH", &format!("variants/{}", shop.large), json!({ "status": "archived" })).expect(200);
+        let now = mine.get(&cart).expect(200).json;
+        assert_eq!(now["can_checkout"], false);
+        let up = json!({ "what": "price_up", "variant_id": shop.small, "seen": "8.5", "now": "9" });
+        assert_eq!(now["differences"], json!([up, { "what": "not_sold", "variant_id": shop.large, "title": "Mug 100% L" }]));
+        let now = mine.send("POST", &format!("{cart}/accept"), Value::Null).expect(200).json;
+        assert_eq!((&now["differences"], now["lines"].as_array().unwrap().len(), &now["can_checkout"]), (&json!([]), 1, &json!(true)));
+
+        // Signing in, by the shop's own server.
+        let ann = staff.send("POST", "customers", json!({ "name": "Ann", "country": "NL" })).expect(201).json["customer_id"].clone();
+        let guest = json!({ "customer_id": ann, "guest_cart_id": made.json["cart_id"], "guest_token": made.json["token"] });
+        page.send("POST", "carts/sign-in", guest.clone()).refused(403, "request.forbidden");
+        let signed_in = staff.send("POST", "carts/sign-in", guest.clone()).expect(200).json;
+        assert_eq!((&signed_in["merged"], &signed_in["cart"]["customer_id"]), (&json!(true), &ann));
+        assert_eq!((&signed_in["cart"]["lines"][0]["quantity"], &signed_in["cart"]["email"]), (&json!(2), &json!("ann@example.com")));
+        let again = staff.send("POST", "carts/sign-in", guest).expect(200).json;
+        assert_eq!((&again["merged"], &again["cart"]["lines"]), (&json!(false), &signed_in["cart"]["lines"]));
+        let own = format!("storefront/carts/{}", signed_in["cart"]["cart_id"].as_str().unwrap());
+        for token in [&signed_in["token"], &again["token"]] {
+            page.with_token(token.as_str().unwrap()).get(&own).expect(200);
+        }
+        assert_eq!(mine.get(&cart).expect(200).json["merged_into"], signed_in["cart"]["cart_id"]);
+        mine.send("PUT", &format!("{cart}/lines/{}", shop.small), json!({ "quantity": 1 })).refused(409, "carts.merged");
+        staff.send("POST", "carts/sign-in", json!({ "customer_id": "cus_00000000001" })).field("customer_id", "unknown");
+        assert_eq!(server.stop(), Some(0));
+        sandbox.run(&["audit"]).expect(0);
+    }
+}
