@@ -3,7 +3,9 @@
 use crate::engine::rules::{plain_postcode, postcode_pattern};
 use crate::percent::Percent;
 use kernel::{Currency, Error, FieldError, Id, Result, Timestamp, UnitPrice};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, HashSet};
 use utoipa::ToSchema;
 
@@ -287,7 +289,7 @@ impl EntryChanges {
 
 /// Which lines a promotion is for: those whose SKU or one of whose labels is named, or all when nothing is, without the exceptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
 #[schema(as = PromotionTarget)]
 pub struct Target {
     /// These SKUs.
@@ -302,6 +304,30 @@ pub struct Target {
     /// Not what is labelled so.
     #[schema(max_items = 500)]
     pub except_labels: Vec<String>,
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Target::serialize(self, serializer)
+    }
+}
+
+/// From an object alone: serde's own form would take a list of lists, too, and leave most of it out.
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Target;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Target, A::Error> {
+                Target::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
 }
 
 impl Target {
