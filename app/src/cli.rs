@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Be a payment provider for tests and demos: its own books, and cards that misbehave on demand
     SandboxPsp(SandboxPsp),
+    /// Be a carrier for tests and demos: it sells labels, loses parcels, and misbehaves on demand
+    SandboxCarrier(SandboxCarrier),
     /// Look at what BrandOS stands on: engines, clock, disk, file limits, data folder
     Doctor,
     /// Print the OpenAPI document of all routes
@@ -486,6 +488,35 @@ pub(crate) struct SandboxPsp {
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
     /// How often it misbehaves for the token tok_random, such as timeout_after=0.05,soft_decline=0.1
+    #[arg(long, default_value = "", value_name = "NAME=SHARE,...")]
+    pub(crate) rates: String,
+    /// How long it lets a caller wait in vain, in milliseconds
+    #[arg(long, default_value_t = 30_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub(crate) hang_ms: u64,
+    /// How late a late answer or callback is, in milliseconds
+    #[arg(long, default_value_t = 2_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub(crate) late_ms: u64,
+}
+
+/// `sandbox-carrier`.
+#[derive(Debug, Args)]
+pub(crate) struct SandboxCarrier {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8091", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// What callers show as their bearer token
+    #[arg(long, default_value = "ck_sandbox", value_name = "KEY")]
+    pub(crate) api_key: String,
+    /// Where callbacks go, such as http://127.0.0.1:8080/api/v1/tenants/acme/shipping/callbacks/car_...
+    #[arg(long, value_name = "URL", requires = "callback_secret")]
+    pub(crate) callback: Option<String>,
+    /// Signs callbacks: whsec_ and base64
+    #[arg(long, value_name = "SECRET", requires = "callback")]
+    pub(crate) callback_secret: Option<String>,
+    /// The same seed misbehaves the same
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+    /// How often it misbehaves for the service random, such as timeout_after=0.05,outage=0.1
     #[arg(long, default_value = "", value_name = "NAME=SHARE,...")]
     pub(crate) rates: String,
     /// How long it lets a caller wait in vain, in milliseconds

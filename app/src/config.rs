@@ -134,6 +134,13 @@ const OPTIONS: &[OptionInfo] = &[
         "Where exchange rates for display come from each minute: the path of a JSON file, or an http(s) address. Empty: no rates.",
     ),
     option(
+        "shipping.base_urls",
+        Kind::List,
+        "[]",
+        "Beginnings of the addresses at which carriers may be called; tenants choose among these. Without a port: any port.",
+    ),
+    option("shipping.call_timeout_ms", Kind::Number(10, 12_000), "10000", "How long one call to a carrier may take, in milliseconds."),
+    option(
         "webhooks.allow_private",
         Kind::Switch,
         "false",
@@ -345,6 +352,8 @@ pub(crate) struct Config {
     pub(crate) payments: PaymentOptions,
     /// `webhooks.*`.
     pub(crate) webhooks: WebhookOptions,
+    /// `shipping.base_urls` and `shipping.call_timeout_ms`.
+    pub(crate) carriers: (Vec<String>, u64),
     /// `wallets.payout_url` and `wallets.payout_token`.
     pub(crate) payouts: Option<(String, String)>,
     /// `web.*`.
@@ -499,6 +508,7 @@ impl Config {
                     allow_private: switch("webhooks.allow_private"),
                     timeout_ms: number("webhooks.timeout_ms") as u64,
                 },
+                carriers: (list("shipping.base_urls"), number("shipping.call_timeout_ms") as u64),
                 payouts: filled("wallets.payout_url").map(|url| (url, text("wallets.payout_token"))),
                 web: web::WebConfig {
                     listen: text("web.listen").parse().expect("an address was checked"),

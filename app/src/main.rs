@@ -92,7 +92,7 @@ fn flags(common: &Common, command: &Command) -> Outcome<Vec<(String, String, Str
 
 /// Runs the command on a runtime of its own.
 fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
-    let quiet = !matches!(command, Command::Serve(_) | Command::Demo(_) | Command::SandboxPsp(_));
+    let quiet = !matches!(command, Command::Serve(_) | Command::Demo(_) | Command::SandboxPsp(_) | Command::SandboxCarrier(_));
     logging::start(&config.log, quiet)?;
     // What needs neither runtime nor store.
     match &command {
@@ -125,6 +125,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Backup(backup) => backup::backup(config, &backup, out).await,
             Command::Restore(restore) => backup::restore(config, &restore, out).await,
             Command::SandboxPsp(sandbox) => sandbox_psp::sandbox_psp(sandbox, out).await,
+            Command::SandboxCarrier(carrier) => sandbox_psp::sandbox_carrier(carrier, out).await,
             Command::Doctor => doctor::doctor(config, out).await,
             Command::Openapi | Command::Config(_) => unreachable!("done above"),
         }

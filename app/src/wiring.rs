@@ -10,6 +10,7 @@ use ledger::api::SealKey;
 use log::{Log, LogConfig};
 use payments::{Payments, PaymentsConfig};
 use ring::hmac;
+use shipping::{Shipping, ShippingConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Environment, ShardConfig, Store, StoreConfig};
@@ -88,6 +89,7 @@ pub(crate) struct Outside {
     pub(crate) payments: Payments,
     webhooks: Webhooks,
     wallets: Wallets,
+    shipping: Shipping,
 }
 
 /// An open store with what is needed around it.
@@ -174,7 +176,14 @@ impl Node {
             None => None,
         };
         let wallets = Wallets::new(&derived(secret, "wallets' codes"), bank);
-        Ok(Outside { payments, webhooks, wallets })
+        let (base_urls, call_timeout_ms) = self.config.carriers.clone();
+        let shipping = Shipping::new(&ShippingConfig {
+            sealing_key: derived(secret, "carriers' secrets"),
+            base_urls,
+            call_timeout_ms,
+            policies: self.policies.clone(),
+        })?;
+        Ok(Outside { payments, webhooks, wallets, shipping })
     }
 
     /// What signs the heads of ledgers; without a configured secret it follows from one that the database holds.
@@ -186,6 +195,7 @@ impl Node {
     /// Starts running sagas in this process.
     pub(crate) async fn start_workflows(&self, outside: &Outside) -> Outcome<Runner> {
         let parts = Parts::new().with(outside.payments.clone()).with(outside.webhooks.clone()).with(outside.wallets.clone());
+        let parts = parts.with(outside.shipping.clone());
         let config = RunnerConfig { on_outcome: Some(outside.payments.on_outcome()), ..RunnerConfig::default() };
         Ok(Runner::start(self.store.clone(), workflows(), parts, config, self.rng.clone()).await?)
     }
@@ -232,6 +242,7 @@ impl Node {
             .part(outside.webhooks)
             .part(outside.wallets)
             .part(checkouts);
+            .part(outside.shipping);
         Ok(app.build()?)
     }
 

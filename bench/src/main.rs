@@ -2,6 +2,7 @@
 
 mod cache;
 mod http;
+mod inventory_bench;
 mod ledger_bench;
 mod limits;
 mod limits_http;
@@ -9,6 +10,7 @@ mod limits_redis;
 mod measure;
 mod overload;
 mod peers;
+mod pricing;
 mod reconcile_bench;
 mod store_bench;
 mod tenants;
@@ -30,10 +32,14 @@ enum Bench {
     Store(store_bench::Options),
     /// The ledger alone, in process: single transfers, batches, hot accounts, and a row-lock ledger as the peer.
     Ledger(ledger_bench::Options),
+    /// Reservations of one hot item in process: an optimistic, a pessimistic and a grouped way.
+    Inventory(inventory_bench::Options),
     /// The order path of a running server over HTTP.
     Http(http::Options),
     /// Reconciliation in process: a settlement file with twelve kinds of differences against as many payments.
     Reconcile(reconcile_bench::Options),
+    /// Pricing in process: the pure core, and carts that take uses of one hot coupon.
+    Pricing(pricing::Options),
     /// Transfers between wallets of a running server over HTTP, with keys, limits and scores.
     Wallets(wallets::Options),
     /// Many tenants, one of them with many users, under a steady mixed load through the whole HTTP path in process.
@@ -57,8 +63,10 @@ fn main() {
     match Options::parse().bench {
         Bench::Store(options) => runtime.block_on(store_bench::run(options)),
         Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
+        Bench::Inventory(options) => runtime.block_on(inventory_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
         Bench::Reconcile(options) => runtime.block_on(reconcile_bench::run(options)),
+        Bench::Pricing(options) => runtime.block_on(pricing::run(options)),
         Bench::Wallets(options) => runtime.block_on(wallets::run(options)),
         Bench::Tenants(options) => runtime.block_on(tenants::run(options)),
         Bench::Limits(options) => limits::run(&options),

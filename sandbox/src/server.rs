@@ -327,11 +327,7 @@ pub async fn serve(sandbox: Sandbox, listener: TcpListener, stop: impl Future<Ou
 }
 
 /// The same for whatever has routes.
-pub(crate) async fn serve_router(
-    router: Router,
-    listener: TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
+pub(crate) async fn serve_router(router: Router, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
     // Answers are written whole; waiting to fill a packet would only delay them.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let (stopping, stopped) = tokio::sync::oneshot::channel();

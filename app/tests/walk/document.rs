@@ -70,6 +70,8 @@ pub struct Things {
     pub reference: String,
     /// The text of an open pay code.
     pub pay_code: String,
+    /// The code of a coupon.
+    pub coupon: String,
 }
 
 /// The document.
@@ -147,6 +149,11 @@ impl Document {
             body.as_object_mut().expect("an object").remove("method_id");
         }
         match operation.name().as_str() {
+            // Either a parcel or lines, and a reference is without spaces.
+            "POST /api/v1/inventory/reservations/{reservation_ref}/ship" => {
+                drop(body.as_object_mut().expect("an object").remove("location_id"))
+            }
+            "POST /api/v1/inventory/reservations" => body["reference"] = json!("walked"),
             "POST /api/v1/ledger/exchanges" => body["buy_minor"] = json!(5),
             "POST /api/v1/ledger/transactions" => {
                 let mut credit = body["postings"][0].clone();
@@ -249,6 +256,9 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "pay_code" => json!(things.pay_code),
         "iban" => json!("DE89370400440532013000"),
         "one_time_code" => json!("000000"),
+        "reservation_ref" => json!(things.reference),
+        "to_location_id" => json!(things.ids["shelf"]),
+        "variant_ids" => json!(things.ids["var"]),
         "saga_id" => json!(things.ids["sag"]),
         // Nobody listens there: a payment that is confirmed finds its provider away.
         "base_url" => json!("http://127.0.0.1:9"),
@@ -265,6 +275,14 @@ fn known(name: &str, things: &Things, fresh: Option<u32>) -> Option<Value> {
         "delimiter" => json!(","),
         "day" => json!("2026-01-05"),
         "merchant" => json!(things.reference),
+        "coupon_code" => json!(things.coupon),
+        "coupon_required" => json!(true),
+        "prefix" => json!("WALK-"),
+        "origin_country" => json!("GB"),
+        "effective_from" => json!("2011-01-01"),
+        "rates" => json!({ "standard": 20 }),
+        "exceptions" => json!([{ "name": "some place", "postcode": "AB\\d+", "standard": 0 }]),
+        "items" => json!({ "GB": [{ "effective_from": "2011-01-01", "rates": { "standard": 20 } }] }),
         "origins" => json!(["https://shop.example"]),
         "coupon" => json!("WALK"),
         "coupons" => json!(["WALK"]),

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 /// Answers of numbers and ids alone, without a word that would tell whose they are.
 const ONLY_NUMBERS: &[&str] = &[
+    "/api/v1/inventory/settings",
     "/api/v1/ledger/accounts/{account_id}/balance",
     "/api/v1/ledger/accounts/{account_id}/limits",
     "/api/v1/ledger/owners/{owner}/limits/{currency}",

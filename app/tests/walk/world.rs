@@ -4,6 +4,7 @@ use crate::client::{Answer, Client, Request};
 use crate::common::{HEADER, Sandbox, Server};
 use crate::document::{Document, Operation, Place, Things};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 /// In each text of tenant A, and nowhere else.
 pub const MARK: &str = "zqamark";
@@ -32,8 +33,8 @@ impl Tenant {
 /// Everything that a walk needs.
 pub struct World {
     pub server: Server,
-    /// The provider that the tenants' payments were made at.
-    _provider: Server,
+    /// The provider that the tenants' payments were made at, and the carrier that sold their labels.
+    _others: [Server; 2],
     pub document: Document,
     pub a: Tenant,
     pub b: Tenant,
@@ -82,17 +83,20 @@ impl World {
             tenants.push((mark, price, Tenant { slug, key: key(""), poor_keys, things }));
         }
         let provider = sandbox.serve(&["sandbox-psp"]);
-        let server = sandbox.serve(&["serve", "--set", "payments.base_urls=http://127.0.0.1"]);
+        let carrier = sandbox.serve(&["sandbox-carrier"]);
+        let server =
+            sandbox.serve(&["serve", "--set", "payments.base_urls=http://127.0.0.1", "--set", "shipping.base_urls=http://127.0.0.1"]);
         let mut client = Client::new(server.serving["url"].as_str().unwrap());
         for (mark, price, tenant) in &mut tenants {
-            fill(&mut client, mark, price, tenant, provider.serving["url"].as_str().unwrap());
+            let urls = [&provider, &carrier].map(|other| other.serving["url"].as_str().unwrap());
+            fill(&mut client, mark, price, tenant, urls);
         }
         let credentials = json!({ "email": "admin@walk.example", "password": admin["password"], "platform": true });
         let tokens = client.send(&Request::new("POST", "/api/v1/auth/sign-in").json(&credentials));
         assert_eq!(tokens.status, 200, "{}", tokens.text());
         let admin = tokens.json()["access_token"].as_str().unwrap().to_owned();
         let (b, a) = (tenants.pop().unwrap().2, tenants.pop().unwrap().2);
-        World { server, _provider: provider, document, a, b, admin }
+        World { server, _others: [provider, carrier], document, a, b, admin }
     }
 
     pub fn client(&self) -> Client {
@@ -147,7 +151,7 @@ pub fn with_query(path: &str, query: &str) -> String {
 }
 
 /// Makes two of everything.
-fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provider_url: &str) {
+fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [provider_url, carrier_url]: [&str; 2]) {
     let mut send = |method: &str, path: &str, body: Value| -> Value {
         let mut request = Request::new(method, path).bearer(&tenant.key);
         if !body.is_null() {
@@ -265,8 +269,12 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
     }
     tenant.things.pay_code = wallets(mark, &mut send, &mut note);
     shipping(mark, &mut send, &mut note);
+    tenant.things.coupon = pricing(mark, &mut send, &mut note);
+    shipping(mark, carrier_url, &mut send, &mut note);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
+    let variant = tenant.things.ids["var"].clone();
+    inventory(mark, &variant, &mut send, &mut tenant.things.ids);
     // It has a price too, so that it can be put into a cart.
     send("PUT", &format!("/api/v1/variants/{}/prices/GBP", ids["var"]), json!({ "price": price }));
     for _ in 0..2 {
@@ -282,12 +290,12 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, provi
 }
 
 /// Zones with a method and its rates, and shipments on their way.
-fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) {
+fn shipping(mark: &str, carrier_url: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) {
     let text = |what: &str| format!("{mark} {what}");
     for country in ["GB", "FR"] {
         let zone = json!({ "name": text("zone"), "areas": [{ "country": country }] });
         let zone = send("POST", "/api/v1/shipping/zones", zone)["zone_id"].clone();
-        let method = json!({ "name": text("method"), "min_days": 1, "max_days": 2, "service": mark });
+        let method = json!({ "name": text("method"), "min_days": 1, "max_days": 2, "service": "standard" });
         let method = send("POST", "/api/v1/shipping/methods", method)["method_id"].clone();
         for currency in ["GBP", "EUR"] {
             let path = format!("/api/v1/shipping/methods/{}/rates/{}/{currency}", method.as_str().unwrap(), zone.as_str().unwrap());
@@ -302,6 +310,12 @@ fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note:
         send("POST", &format!("{path}/steps"), json!({ "step": "pick", "reason": text("reason") }));
         let numbers = json!([{ "parcel": 1, "tracking_number": format!("{mark}-{country}") }]);
         send("POST", &format!("{path}/steps"), json!({ "step": "pack", "reason": text("reason"), "tracking_numbers": numbers }));
+        let carrier = json!({ "name": text("carrier"), "kind": "sandbox", "base_url": carrier_url, "api_key": "ck_sandbox" });
+        let carrier = send("POST", "/api/v1/shipping/carriers", carrier)["carrier_id"].clone();
+        send("POST", &format!("{path}/labels"), json!({ "carrier_id": carrier }));
+        while send("GET", &path, Value::Null)["state"] == "label_requested" {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         for event in ["a", "b"] {
             let told = json!({ "parcel": 1, "event_ref": format!("{mark}-{event}"), "status": "announced", "occurred_at": "2026-01-05T12:00:00Z", "place": mark });
             send("POST", &format!("{path}/tracking"), told);
@@ -309,7 +323,36 @@ fn shipping(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note:
         note("zon", &zone);
         note("smt", &method);
         note("shp", &shipment);
+        note("car", &carrier);
     }
+/// Two of everything that prices have; the code of a coupon.
+fn pricing(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) -> String {
+    let mut coupon = String::new();
+    for (n, country) in [("r", "FR"), ("s", "GB")] {
+        let list =
+            send("POST", "/api/v1/pricing/price-lists", json!({ "name": format!("{mark} list"), "currency": "GBP", "status": "paused" }));
+        note("pls", &list["price_list_id"]);
+        let entries = json!({ "set": [{ "sku": format!("{mark}-1"), "price": "1" }, { "sku": format!("{mark}-2"), "price": "2" }] });
+        send("POST", &format!("/api/v1/pricing/price-lists/{}/entries", list["price_list_id"].as_str().unwrap()), entries);
+        let promotion =
+            json!({ "name": format!("{mark} promotion"), "coupon_required": true, "effect": { "kind": "percent", "percent": 10 } });
+        let promotion = send("POST", "/api/v1/pricing/promotions", promotion)["promotion_id"].clone();
+        note("prm", &promotion);
+        coupon = format!("{}-{n}", mark.to_uppercase());
+        for code in [&coupon, &format!("{coupon}-2")] {
+            send("POST", "/api/v1/pricing/coupons", json!({ "code": code, "promotion_id": promotion }));
+        }
+        for sale in ["1", "2"] {
+            let sale = json!({ "reference": format!("{mark}-sale-{sale}"), "customer": mark });
+            send("POST", &format!("/api/v1/pricing/coupons/{coupon}/redemptions"), sale);
+        }
+        let exception = json!({ "name": mark, "postcode": "ZZ", "standard": 0 });
+        let periods = json!([{ "effective_from": "2020-01-01", "rates": { "standard": 20 }, "exceptions": [exception] }]);
+        send("PUT", &format!("/api/v1/pricing/tax/rates/{country}"), json!({ "periods": periods }));
+    }
+    let settings = json!({ "origin_country": "GB", "registrations": [{ "country": "FR", "number": mark }] });
+    send("PUT", "/api/v1/pricing/tax/settings", settings);
+    coupon
 }
 
 /// Wallets with everything that they can have, and two of what is listed; the text of a pay code.
@@ -360,4 +403,41 @@ fn wallets(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: 
         note("wsc", &send("POST", "/api/v1/wallet-schedules", schedule)["schedule_id"]);
     }
     pay_code
+}
+
+/// Stock with everything that it can have, and two of what is listed.
+fn inventory(mark: &str, variant: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, ids: &mut HashMap<String, String>) {
+    let mut note = |prefix: &str, value: &Value| {
+        ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned());
+    };
+    let text = |what: &str| format!("{mark} {what}");
+    let at = |path: &str| format!("/api/v1/inventory/{path}");
+    let mut place = |n: &str| {
+        let address = json!({ "line1": text("line1"), "city": text("city"), "postal_code": mark, "country": text("land") });
+        let place =
+            json!({ "kind": "warehouse", "name": text(n), "address": address, "coordinates": { "latitude": 53.5, "longitude": 10 } });
+        send("POST", &at("locations"), place)["location_id"].clone()
+    };
+    let (shelf, place) = (place("shelf"), place("hall"));
+    note("shelf", &shelf);
+    note("loc", &place);
+    for n in ["r", "s"] {
+        let item = json!({ "sku": format!("{mark}-{n}"), "name": text("item") });
+        let item = send("POST", &at("items"), item)["item_id"].clone();
+        note("itm", &item);
+        let line = |quantity: i64| json!({ "kind": "received", "item_id": item, "location_id": place, "quantity": quantity });
+        let delivery = json!({ "reference": text("delivery"), "note": text("note"), "lines": [line(900), line(100)] });
+        send("POST", &at("movements"), delivery);
+        for variant in [variant, "var_00000000001"] {
+            send("PUT", &at("components"), json!({ "variant_id": variant, "components": [{ "item_id": item, "quantity": 1 }] }));
+        }
+        let line = json!({ "variant_id": variant, "quantity": 2 });
+        let wanted = json!({ "reference": format!("{mark}-{n}"), "lines": [line, line] });
+        send("POST", &at("reservations"), wanted);
+        let goods = json!({ "from_location_id": place, "to_location_id": shelf, "note": text("van"), "lines": [{ "item_id": item, "quantity": 3 }] });
+        note("stf", &send("POST", &at("transfers"), goods)["transfer_id"]);
+        let count = send("POST", &at("counts"), json!({ "location_id": place, "note": text("count") }))["count_id"].clone();
+        note("stc", &count);
+        send("PUT", &at(&format!("counts/{}/lines", count.as_str().unwrap())), json!({ "lines": [{ "item_id": item, "counted": 990 }] }));
+    }
 }

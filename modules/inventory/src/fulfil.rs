@@ -54,6 +54,12 @@ fn each_of_line(reservation: &Reserved, line: u32) -> BTreeMap<ItemId, i64> {
     sums.into_iter().map(|(item_id, sum)| (item_id, sum / quantity)).collect()
 }
 
+fn check_note(note: &str) -> Result<()> {
+    let mut faults = Faults::default();
+    faults.text("note", note, 0, MAX_NOTE);
+    faults.finish()
+}
+
 fn check_lines(reservation: &Reserved, lines: &[(u32, i64)]) -> Result<()> {
     let mut faults = Faults::default();
     faults.count("lines", lines.len(), 1, MAX_LINES);
@@ -106,9 +112,7 @@ fn to_ship(reservation: &Reserved, parts: &Parts) -> Result<Vec<i64>> {
 /// Errors: `inventory.reservation_not_found`, `inventory.reservation_ended`, `inventory.over_shipped`, `inventory.not_on_hand` (what is
 /// backordered and has not come, too), `request.invalid`.
 pub(crate) fn ship(tx: &mut Tx<'_>, shipment: &Shipment) -> Result<Reserved> {
-    let mut faults = Faults::default();
-    faults.text("note", &shipment.note, 0, MAX_NOTE);
-    faults.finish()?;
+    check_note(&shipment.note)?;
     let mut reservation = reserve::find(tx, &shipment.reference)?;
     if !reservation.state.is_open() {
         return Err(error::reservation_ended(reservation.state));
@@ -157,6 +161,7 @@ fn save(tx: &mut Tx<'_>, reservation: &mut Reserved) -> Result<()> {
 /// Shipped goods come back, to be sold again or damaged. Not more than went out, whatever has become of the reservation since.
 /// Errors: `inventory.reservation_not_found`, `inventory.over_returned`, `request.invalid`, those of a change of levels.
 pub(crate) fn take_back(tx: &mut Tx<'_>, back: &Return) -> Result<Reserved> {
+    check_note(&back.note)?;
     let mut reservation = reserve::find(tx, &back.reference)?;
     check_lines(&reservation, &back.lines)?;
     if tx.opt::<Location>(sql::LOCATION, (back.location_id,))?.is_none() {

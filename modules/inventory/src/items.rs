@@ -204,6 +204,9 @@ pub(crate) fn locations(read: &mut Read<'_>, before: i64, limit: i64) -> Result<
 
 // What variants are made of.
 
+/// The version of an empty list.
+const NO_COMPONENTS: i64 = 1;
+
 /// What a variant shall be made of.
 #[derive(Clone, Debug)]
 pub(crate) struct SetComponents {
@@ -233,7 +236,7 @@ pub(crate) fn set_components(tx: &mut Tx<'_>, asked: &SetComponents) -> Result<C
         return Err(Error::field(format!("components[{at}].item_id"), "unknown", "there is no such item"));
     }
     // Later than every list before, those that are gone with it: a version is never that of two lists.
-    let version = if asked.components.is_empty() { 0 } else { tx.now().micros().max(before.version + 1) };
+    let version = if asked.components.is_empty() { NO_COMPONENTS } else { tx.now().micros().max(before.version + 1) };
     tx.exec(sql::DELETE_COMPONENTS, (asked.variant_id,))?;
     let mut list = asked.components.clone();
     list.sort_by_key(|component| component.item_id);
@@ -246,7 +249,7 @@ pub(crate) fn set_components(tx: &mut Tx<'_>, asked: &SetComponents) -> Result<C
 /// What a variant is made of: nothing for one that nobody has told of.
 pub(crate) fn components(read: &mut Read<'_>, variant_id: VariantId) -> Result<Components> {
     let rows: Vec<(ItemId, i64, i64)> = read.all(sql::COMPONENTS, (variant_id,))?;
-    let version = rows.first().map_or(0, |row| row.2);
+    let version = rows.first().map_or(NO_COMPONENTS, |row| row.2);
     let components = rows.into_iter().map(|(item_id, quantity, _)| Component { item_id, quantity }).collect();
     Ok(Components { variant_id, components, version })
 }
@@ -276,7 +279,7 @@ pub(crate) fn variants_of(read: &mut Read<'_>, item_id: ItemId, after: i64, limi
 pub struct Settings {
     /// How stock is allocated.
     pub rules: Rules,
-    /// Rises with every change; the `ETag`. 0 as long as nobody has set them.
+    /// Rises with every change; the `ETag`. 1 as long as nobody has set them.
     pub version: i64,
 }
 
@@ -304,6 +307,6 @@ pub(crate) fn set_rules(tx: &mut Tx<'_>, asked: &SetRules) -> Result<Settings> {
 pub(crate) fn settings(read: &mut Read<'_>) -> Result<Settings> {
     match read.opt::<(String, i64)>(sql::SETTINGS, ())? {
         Some((rules, version)) => Ok(Settings { rules: restored(&rules)?, version }),
-        None => Ok(Settings { rules: Rules::default(), version: 0 }),
+        None => Ok(Settings { rules: Rules::default(), version: 1 }),
     }
 }

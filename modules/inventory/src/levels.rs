@@ -26,7 +26,7 @@ pub struct Change {
 /// Changes that stand or fall together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
-    /// What they belong to; up to 100 visible ASCII characters, or empty.
+    /// What they belong to; up to 100 characters, or empty.
     pub reference: String,
     /// For people; up to 500 characters.
     pub note: String,
@@ -277,7 +277,7 @@ fn add_unseen(tx: &mut Tx<'_>, changes: &Changes, kept: &mut BTreeMap<ItemId, Ke
 
 fn check(changes: &Changes, field: &impl Fn(usize) -> String) -> Result<()> {
     let mut faults = Faults::default();
-    faults.reference("reference", &changes.reference, 0);
+    faults.text("reference", &changes.reference, 0, MAX_REFERENCE);
     faults.text("note", &changes.note, 0, MAX_NOTE);
     faults.count("lines", changes.lines.len(), 1, 2 * MAX_ITEMS);
     for (index, line) in changes.lines.iter().enumerate().take(2 * MAX_ITEMS) {

@@ -634,7 +634,7 @@ pub struct Components {
     pub variant_id: VariantId,
     /// Its items; none: it is not tracked, and always available.
     pub components: Vec<Component>,
-    /// Rises with every change; the `ETag`. 0 without components.
+    /// Rises with every change; the `ETag`. 1 without components.
     pub version: i64,
 }
 
@@ -753,8 +753,8 @@ impl Demand {
                 faults.range(format!("lines[{at}].quantity"), *quantity, 1, MAX_QUANTITY);
             }
         }
-        if self.expires_at.is_some_and(|at| at <= now || at > now.plus_ms(366 * 86_400_000)) {
-            faults.add("expires_at", "out_of_range", "after now, and at most a year from now");
+        if self.expires_at.is_some_and(|at| at <= now || at > now.plus_ms(7_306 * 86_400_000)) {
+            faults.add("expires_at", "out_of_range", "after now, and at most twenty years from now");
         }
         if let Some(destination) = self.destination {
             destination.check("destination", &mut faults);

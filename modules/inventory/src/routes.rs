@@ -23,6 +23,8 @@ const WRITE: Access = Access::Tenant("inventory.write");
 /// 500 lines.
 const LINES_BODY: usize = 256 * 1024;
 const SMALL_BODY: usize = 64 * 1024;
+/// The most variants whose availability is shown at once.
+const MAX_SHOWN: usize = 100;
 /// How long a reservation is held unless its maker says, in milliseconds.
 const HOLD_MS: i64 = 15 * 60_000;
 
@@ -42,7 +44,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(WRITE, routes!(change_location)).body_limit(SMALL_BODY),
         Route::new(READ, routes!(get_components)),
         Route::new(WRITE, routes!(set_components)).body_limit(SMALL_BODY),
-        Route::new(READ, routes!(get_availability)),
+        Route::new(READ, routes!(list_availability)),
         Route::new(READ, routes!(get_settings)),
         Route::new(WRITE, routes!(set_settings)).body_limit(SMALL_BODY),
         Route::new(WRITE, routes!(create_movements)).body_limit(LINES_BODY).keyed(),
@@ -221,11 +223,18 @@ async fn change_location(
 
 // Variants.
 
-/// What a variant is made of. Nothing: it is not tracked, and always available.
-#[utoipa::path(get, path = "/api/v1/inventory/variants/{variant_id}/components", tag = "inventory", params(("variant_id" = VariantId, Path)),
-    responses((status = 200, body = Components)))]
-async fn get_components(State(app): State<App>, caller: Caller, Params(variant_id): Params<VariantId>) -> Result<Versioned<Components>> {
-    let components = app.peek(&caller, move |read| items::components(read, variant_id)).await?;
+/// Which variant.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OneVariant {
+    /// The variant.
+    variant_id: VariantId,
+}
+
+/// What a variant is made of. Nothing: it is not tracked, and always available. (In the query, since nobody here knows which there are.)
+#[utoipa::path(get, path = "/api/v1/inventory/components", tag = "inventory", params(OneVariant), responses((status = 200, body = Components)))]
+async fn get_components(State(app): State<App>, caller: Caller, Query(which): Query<OneVariant>) -> Result<Versioned<Components>> {
+    let components = app.peek(&caller, move |read| items::components(read, which.variant_id)).await?;
     Ok(Versioned(components.version, components))
 }
 
@@ -234,33 +243,54 @@ async fn get_components(State(app): State<App>, caller: Caller, Params(variant_i
 #[schema(as = NewStockComponents)]
 #[serde(deny_unknown_fields)]
 struct NewComponents {
+    /// The variant.
+    variant_id: VariantId,
     /// Its items, each once; none: it is not tracked.
     #[schema(max_items = 50)]
     components: Vec<Component>,
 }
 
 /// Sets what a variant is made of: one item, or those of a bundle. Reservations that are there stay as they are.
-#[utoipa::path(put, path = "/api/v1/inventory/variants/{variant_id}/components", tag = "inventory",
-    params(("variant_id" = VariantId, Path), ("If-Match" = Option<String>, Header)), request_body = NewComponents,
-    responses((status = 200, body = Components), (status = 412, description = "Changed since the version in `If-Match`")))]
+#[utoipa::path(put, path = "/api/v1/inventory/components", tag = "inventory", params(("If-Match" = Option<String>, Header)),
+    request_body = NewComponents, responses((status = 200, body = Components), (status = 412, description = "Changed since the version in `If-Match`")))]
 async fn set_components(
     State(app): State<App>,
     caller: Caller,
-    Params(variant_id): Params<VariantId>,
     if_match: IfMatch,
-    Body(NewComponents { components }): Body<NewComponents>,
+    Body(NewComponents { variant_id, components }): Body<NewComponents>,
 ) -> Result<Versioned<Components>> {
     let set = app.submit(&caller, None, items::set_components, SetComponents { variant_id, if_match, components }).await?.value;
     Ok(Versioned(set.version, set))
 }
 
-/// How much of a variant can be had. It may be shown for a second; it decides nothing.
-#[utoipa::path(get, path = "/api/v1/inventory/variants/{variant_id}/availability", tag = "inventory", params(("variant_id" = VariantId, Path)),
-    responses((status = 200, body = Availability)))]
-async fn get_availability(State(app): State<App>, caller: Caller, Params(variant_id): Params<VariantId>) -> Result<impl IntoResponse> {
-    let found = app.peek(&caller, move |read| reserve::available(read, &[variant_id])).await?.pop();
-    let found = found.ok_or_else(|| Error::internal("a variant has no availability"))?;
-    Ok(([(CACHE_CONTROL, "private, max-age=1")], Json(found)))
+/// Which variants.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ManyVariants {
+    /// Up to 100 variants, with commas between them.
+    #[param(min_length = 15, max_length = 1599)]
+    variant_ids: String,
+}
+
+/// How much of some variants can be had.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StockAvailabilities)]
+struct Availabilities {
+    /// In the order in which they were asked for.
+    data: Vec<Availability>,
+}
+
+/// How much of up to 100 variants can be had. It may be shown for a second; it decides nothing.
+#[utoipa::path(get, path = "/api/v1/inventory/availability", tag = "inventory", params(ManyVariants), responses((status = 200, body = Availabilities)))]
+async fn list_availability(State(app): State<App>, caller: Caller, Query(which): Query<ManyVariants>) -> Result<impl IntoResponse> {
+    let wrong = |detail: String| Error::field("variant_ids", "invalid", detail);
+    let ids = which.variant_ids.split(',').take(MAX_SHOWN + 1).map(|text| text.parse::<VariantId>());
+    let ids = ids.collect::<kernel::Result<Vec<VariantId>>>().map_err(|_| wrong("ids of variants with commas between them".to_owned()))?;
+    if ids.len() > MAX_SHOWN {
+        return Err(wrong(format!("at most {MAX_SHOWN} variants")).into());
+    }
+    let data = app.peek(&caller, move |read| reserve::available(read, &ids)).await?;
+    Ok(([(CACHE_CONTROL, "private, max-age=1")], Json(Availabilities { data })))
 }
 
 // The rules.
@@ -375,7 +405,7 @@ struct NewReservation {
     /// What is wanted.
     #[schema(min_items = 1, max_items = 500)]
     lines: Vec<NewReservationLine>,
-    /// Until when it is held, at most a year; 15 minutes from now unless said.
+    /// Until when it is held, at most twenty years; 15 minutes from now unless said.
     #[serde(default)]
     expires_at: Option<Timestamp>,
     /// Where it goes, for the nearest location to be found.

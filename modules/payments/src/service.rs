@@ -145,20 +145,9 @@ impl Payments {
 
     /// An address as it is stored. Errors: `request.invalid` when it is none at which providers may be called.
     pub(crate) fn allowed(&self, base_url: &str) -> Result<String> {
-        let url = base_url.trim_end_matches('/');
-        // A prefix counts only up to a boundary: `https://api.stripe.com.evil.example` is another host. Any port of a known host will do.
-        let known = self.0.base_urls.iter().map(|known| known.trim_end_matches('/'));
-        let port = |rest: &str| {
-            rest.strip_prefix(':').map_or(rest.to_owned(), |port| port.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
-        };
-        let fits = |known: &str| url.strip_prefix(known).map(port).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let plain = !url.contains(['?', '#', '@', '\\', '%']) && url.bytes().all(|b| b.is_ascii_graphic());
-        // A known path is not left again by the way up.
-        let downwards = !url.split('/').any(|part| matches!(part, "." | ".."));
-        if known.into_iter().any(fits) && plain && downwards {
-            return Ok(url.to_owned());
-        }
-        Err(Error::field("base_url", "not_allowed", "providers may only be called at the addresses of the option payments.base_urls"))
+        let refused =
+            || Error::field("base_url", "not_allowed", "providers may only be called at the addresses of the option payments.base_urls");
+        client::below_known(&self.0.base_urls, base_url).ok_or_else(refused)
     }
 
     /// Seals a provider's secrets.

@@ -2,8 +2,8 @@
 //! already changes nothing and emits nothing. Whatever the compiled rules hold is changed under a new stamp.
 
 use crate::model::{
-    CountryRates, EntryChanges, MAX_BREAKS, MAX_LISTS, MAX_PROMOTIONS, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId,
-    PromotionSpec, RatesFile, Refusals, Status, TaxPeriod, TaxSettings, check_periods,
+    CountryRates, EntryChanges, MAX_BREAKS, MAX_LISTS, MAX_PROMOTIONS, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion,
+    PromotionId, PromotionSpec, RatesFile, Refusals, Status, TaxPeriod, TaxSettings, check_periods,
 };
 use crate::queries::{self, VersionedSettings};
 use crate::{events, sql};
@@ -31,7 +31,7 @@ fn room(read: &mut Read<'_>, count: &'static str, most: i64, what: &'static str)
 }
 
 /// Makes a price list. Errors: `request.invalid`; `pricing.too_many`.
-pub(crate) fn create_list(tx: &mut Tx<'_>, spec: &PriceListSpec) -> Result<PriceList> {
+pub fn create_price_list(tx: &mut Tx<'_>, spec: &PriceListSpec) -> Result<PriceList> {
     spec.check()?;
     if spec.status != Status::Archived {
         room(tx, sql::COUNT_LISTS, MAX_LISTS, "price lists")?;
@@ -135,8 +135,15 @@ pub(crate) fn change_entries(tx: &mut Tx<'_>, change: &ChangeEntries) -> Result<
     Ok(EntriesChanged { price_list_id: list.price_list_id, set: set.len(), removed: remove.len() })
 }
 
+/// The same for importers and demonstrations: sets prices of a list, at most 1,000 at once.
+/// Errors: `request.invalid`; `pricing.price_list_not_found`.
+pub fn set_prices(tx: &mut Tx<'_>, id: PriceListId, prices: &[PriceEntry]) -> Result<()> {
+    let changes = EntryChanges { set: prices.to_vec(), remove: Vec::new() };
+    change_entries(tx, &ChangeEntries { id, changes }).map(|_| ())
+}
+
 /// Makes a promotion. Errors: `request.invalid`; `pricing.too_many`.
-pub(crate) fn create_promotion(tx: &mut Tx<'_>, spec: &PromotionSpec) -> Result<Promotion> {
+pub fn create_promotion(tx: &mut Tx<'_>, spec: &PromotionSpec) -> Result<Promotion> {
     spec.check()?;
     if spec.status != Status::Archived {
         room(tx, sql::COUNT_PROMOTIONS, MAX_PROMOTIONS, "promotions")?;
@@ -205,6 +212,11 @@ pub(crate) fn change_settings(tx: &mut Tx<'_>, change: &ChangeSettings) -> Resul
     Ok(changed)
 }
 
+/// The same for importers and demonstrations, whatever the version. Errors: `request.invalid`.
+pub fn set_tax_settings(tx: &mut Tx<'_>, settings: &TaxSettings) -> Result<()> {
+    change_settings(tx, &ChangeSettings { if_match: IfMatch(None), settings: settings.clone() }).map(|_| ())
+}
+
 /// A country's rates from now on.
 #[derive(Clone, Debug)]
 pub(crate) struct ChangeRates {
@@ -230,6 +242,11 @@ pub(crate) fn change_rates(tx: &mut Tx<'_>, change: &ChangeRates) -> Result<Coun
         tx.emit(events::rates_changed(std::slice::from_ref(&change.country), &[]));
     }
     Ok(rates)
+}
+
+/// The same for importers and demonstrations, whatever the version. Errors: `request.invalid`.
+pub fn set_tax_rates(tx: &mut Tx<'_>, country: &str, periods: &[TaxPeriod]) -> Result<CountryRates> {
+    change_rates(tx, &ChangeRates { country: country.to_owned(), if_match: IfMatch(None), periods: periods.to_vec() })
 }
 
 /// Writes a country's rates, the newest period first, unless they are there already.
@@ -267,7 +284,7 @@ pub(crate) fn remove_rates(tx: &mut Tx<'_>, remove: &RemoveRates) -> Result<()> 
 
 /// What came of a file of rates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct RatesImported {
+pub struct RatesImported {
     /// Countries of the file whose rates are new or changed.
     pub changed: Vec<String>,
     /// How many countries had these rates already.
@@ -275,7 +292,7 @@ pub(crate) struct RatesImported {
 }
 
 /// Sets the rates of each country of a file; other countries keep theirs. Errors: `request.invalid`.
-pub(crate) fn import_rates(tx: &mut Tx<'_>, file: &RatesFile) -> Result<RatesImported> {
+pub fn import_tax_rates(tx: &mut Tx<'_>, file: &RatesFile) -> Result<RatesImported> {
     file.check()?;
     let there: Vec<CountryRates> = tx.all(sql::COUNTRIES, ("", 1_000_i64))?;
     let mut there: HashMap<String, CountryRates> = there.into_iter().map(|rates| (rates.country.clone(), rates)).collect();

@@ -176,6 +176,25 @@ fn give_back_if(tx: &mut Tx<'_>, reference: &str, kept_too: bool) -> Result<()> 
     Ok(())
 }
 
+/// A use for a sale that was made elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct RedeemOutside {
+    /// In its normal form.
+    pub code: String,
+    /// Who bought.
+    pub customer: Option<String>,
+    /// Of the sale.
+    pub reference: String,
+}
+
+/// Takes a use and keeps it. Errors: `pricing.coupon_not_found`, and those of [`redeem`].
+pub(crate) fn redeem_outside(tx: &mut Tx<'_>, sale: &RedeemOutside) -> Result<Coupon> {
+    crate::queries::coupon(tx, &sale.code)?;
+    redeem(tx, &sale.code, sale.customer.as_deref(), &sale.reference)?;
+    keep(tx, &sale.reference)?;
+    crate::queries::coupon(tx, &sale.code)
+}
+
 fn refused(reason: Reason) -> Error {
     match reason {
         Reason::CouponNotActive => Error::failed_precondition("pricing.coupon_not_active", "the coupon was withdrawn"),
@@ -194,7 +213,7 @@ fn refused(reason: Reason) -> Error {
 
 /// A coupon to make.
 #[derive(Clone, Debug)]
-pub(crate) struct MakeCoupon {
+pub struct NewCoupon {
     /// In its normal form.
     pub code: String,
     /// What it opens.
@@ -204,7 +223,10 @@ pub(crate) struct MakeCoupon {
 }
 
 /// Makes a coupon. Errors: `request.invalid`; `pricing.coupon_taken`.
-pub(crate) fn create(tx: &mut Tx<'_>, new: &MakeCoupon) -> Result<Coupon> {
+pub fn create_coupon(tx: &mut Tx<'_>, new: &NewCoupon) -> Result<Coupon> {
+    if normal_code(&new.code).as_ref() != Ok(&new.code) {
+        return Err(Error::field("code", "wrong", "3 to 40 capital letters, digits, hyphens and underscores"));
+    }
     new.spec.check()?;
     opens_by_coupon(tx, new.promotion_id)?;
     insert(tx, &new.code, new.promotion_id, &new.spec)?;

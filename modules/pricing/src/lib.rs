@@ -30,8 +30,9 @@ use web::{Audit, AuditCheck, Module, PermissionInfo};
 /// ... later: api::keep(tx, reference)? or api::release(tx, reference)?
 /// ```
 pub mod api {
+    pub use crate::commands::{create_price_list, create_promotion, import_tax_rates, set_prices, set_tax_rates, set_tax_settings};
     pub use crate::compiled::Pricing;
-    pub use crate::coupons::{Presented, give_back, keep, load, redeem, release};
+    pub use crate::coupons::{NewCoupon, Presented, create_coupon, give_back, keep, load, redeem, release};
     pub use crate::engine::refund::{LineQuantity, Refund, RefundLine, refund};
     pub use crate::engine::tax::{LineTax, TaxReason, TaxTotal, TaxTreatment};
     pub use crate::engine::{
@@ -40,9 +41,9 @@ pub mod api {
         PricedSnapshot, Reason, Rules, Totals, price,
     };
     pub use crate::model::{
-        ClassRule, Coupon, CouponSpec, Effect, Minimum, Of, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId,
-        PromotionSpec, RatesFile, Registration, Rounding, Stacking, Status, Target, TaxException, TaxPeriod, TaxSettings, Tier,
-        TierMeasure, Unregistered, UntaxedPrice,
+        ClassRule, CountryRates, Coupon, CouponSpec, Effect, Minimum, Of, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion,
+        PromotionId, PromotionSpec, RatesFile, Registration, Rounding, Stacking, Status, Target, TaxException, TaxPeriod, TaxSettings,
+        Tier, TierMeasure, Unregistered, UntaxedPrice,
     };
     pub use crate::percent::Percent;
 }

@@ -249,7 +249,7 @@ pub struct EntryChanges {
     #[serde(default)]
     #[schema(max_items = 1000)]
     pub set: Vec<PriceEntry>,
-    /// Prices to remove.
+    /// Prices to remove, before any is set.
     #[serde(default)]
     #[schema(max_items = 1000)]
     pub remove: Vec<EntryKey>,
@@ -277,9 +277,6 @@ impl EntryChanges {
         for (i, entry) in self.remove.iter().enumerate() {
             refusals.text(format!("remove[{i}].sku"), &entry.sku, 1, 64);
             refusals.number(format!("remove[{i}].min_quantity"), entry.min_quantity, 1, MAX_COUNT);
-            if !seen.insert((&entry.sku, entry.min_quantity)) {
-                refusals.add(format!("remove[{i}]"), "repeated", "another entry has this SKU and quantity");
-            }
         }
         refusals.finish()
     }

@@ -4,7 +4,7 @@ use crate::commands::{
     self, ChangeEntries, ChangeList, ChangePromotion, ChangeRates, ChangeSettings, EntriesChanged, RatesImported, RemoveRates,
 };
 use crate::compiled::Pricing;
-use crate::coupons::{self, ChangeCoupon, Generate, MakeCoupon, Presented};
+use crate::coupons::{self, ChangeCoupon, Generate, Presented, RedeemOutside};
 use crate::engine::{self, Basket, BasketLine, Charge, ChargeKind, Priced};
 use crate::model::{
     CountryRates, Coupon, CouponSpec, EntryChanges, MAX_BATCH, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId,
@@ -46,6 +46,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(READ, routes!(get_coupon)),
         Route::new(WRITE, routes!(change_coupon)),
         Route::new(READ, routes!(list_redemptions)),
+        Route::new(WRITE, routes!(redeem_coupon)).keyed(),
         Route::new(READ, routes!(get_tax_settings)),
         Route::new(WRITE, routes!(change_tax_settings)),
         Route::new(READ, routes!(list_tax_rates)),
@@ -70,7 +71,7 @@ async fn list_price_lists(State(app): State<App>, caller: Caller, paging: Paging
 #[utoipa::path(post, path = "/api/v1/pricing/price-lists", tag = "pricing", request_body = PriceListSpec,
     responses((status = 201, body = PriceList), (status = 409, description = "`pricing.too_many`")))]
 async fn create_price_list(State(app): State<App>, caller: Caller, new: Keyed<PriceListSpec>) -> Result<impl IntoResponse> {
-    let list = app.submit(&caller, new.key, commands::create_list, new.body).await?.value;
+    let list = app.submit(&caller, new.key, commands::create_price_list, new.body).await?.value;
     Ok((ETag(list.version), Created(format!("/api/v1/pricing/price-lists/{}", list.price_list_id), list)))
 }
 
@@ -191,7 +192,7 @@ async fn list_coupons(
 /// A coupon to make.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewCoupon {
+struct CreateCoupon {
     /// What customers type; small letters become capital ones.
     #[schema(min_length = 3, max_length = 40)]
     code: String,
@@ -213,13 +214,13 @@ struct NewCoupon {
 }
 
 /// Makes a coupon.
-#[utoipa::path(post, path = "/api/v1/pricing/coupons", tag = "pricing", request_body = NewCoupon,
+#[utoipa::path(post, path = "/api/v1/pricing/coupons", tag = "pricing", request_body = CreateCoupon,
     responses((status = 201, body = Coupon), (status = 409, description = "`pricing.coupon_taken`")))]
-async fn create_coupon(State(app): State<App>, caller: Caller, Keyed { key, body }: Keyed<NewCoupon>) -> Result<impl IntoResponse> {
-    let NewCoupon { code, promotion_id, status, max_uses, max_uses_per_customer, starts_at, ends_at } = body;
+async fn create_coupon(State(app): State<App>, caller: Caller, Keyed { key, body }: Keyed<CreateCoupon>) -> Result<impl IntoResponse> {
+    let CreateCoupon { code, promotion_id, status, max_uses, max_uses_per_customer, starts_at, ends_at } = body;
     let code = normal_code(&code).map_err(|detail| Error::field("code", "wrong", detail))?;
     let spec = CouponSpec { status, max_uses, max_uses_per_customer, starts_at, ends_at };
-    let coupon = app.submit(&caller, key, coupons::create, MakeCoupon { code, promotion_id, spec }).await?.value;
+    let coupon = app.submit(&caller, key, coupons::create_coupon, coupons::NewCoupon { code, promotion_id, spec }).await?.value;
     Ok((ETag(coupon.version), Created(format!("/api/v1/pricing/coupons/{}", coupon.code), coupon)))
 }
 
@@ -335,6 +336,43 @@ async fn list_redemptions(
     Ok(Json(paging.page(list, rows, |row| row.reference.clone())?))
 }
 
+/// A use of a coupon outside of our checkout, at a till for one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewRedemption {
+    /// Of the sale: the same one again uses the coupon no more.
+    #[schema(min_length = 1, max_length = 128)]
+    reference: String,
+    /// The customer, in the caller's own words.
+    #[schema(min_length = 1, max_length = 128)]
+    customer: Option<String>,
+}
+
+/// Uses a coupon for a sale that was made elsewhere. The checkout does so by itself.
+#[utoipa::path(post, path = "/api/v1/pricing/coupons/{coupon_code}/redemptions", tag = "pricing", request_body = NewRedemption,
+    params(("coupon_code" = String, Path)),
+    responses((status = 201, body = Coupon), (status = 409, description = "`pricing.coupon_used_up`, `pricing.coupon_used_by_customer`, \
+        `pricing.coupon_customer_required`, `pricing.coupon_not_active`, `pricing.coupon_not_started`, `pricing.coupon_ended`")))]
+async fn redeem_coupon(
+    State(app): State<App>,
+    caller: Caller,
+    Params(code): Params<String>,
+    Keyed { key, body }: Keyed<NewRedemption>,
+) -> Result<impl IntoResponse> {
+    let code = path_code(&code)?;
+    let mut refusals = Refusals::default();
+    for (field, text) in [("reference", Some(&body.reference)), ("customer", body.customer.as_ref())] {
+        if let Some(text) = text {
+            refusals.text(field, text, 1, 128);
+        }
+    }
+    refusals.finish()?;
+    let redeem = RedeemOutside { code, customer: body.customer, reference: body.reference };
+    let location = format!("/api/v1/pricing/coupons/{}/redemptions", redeem.code);
+    let coupon = app.submit(&caller, key, coupons::redeem_outside, redeem).await?.value;
+    Ok(Created(location, coupon))
+}
+
 /// How the tenant charges tax.
 #[utoipa::path(get, path = "/api/v1/pricing/tax/settings", tag = "pricing", responses((status = 200, body = VersionedSettings)))]
 async fn get_tax_settings(State(app): State<App>, caller: Caller) -> Result<Versioned<VersionedSettings>> {
@@ -425,7 +463,7 @@ async fn remove_tax_rates(
 #[utoipa::path(post, path = "/api/v1/pricing/tax/rates/import", tag = "pricing", request_body = RatesFile,
     responses((status = 200, body = RatesImported)))]
 async fn import_tax_rates(State(app): State<App>, caller: Caller, Body(file): Body<RatesFile>) -> Result<Json<RatesImported>> {
-    Ok(Json(app.submit(&caller, None, commands::import_rates, file).await?.value))
+    Ok(Json(app.submit(&caller, None, commands::import_tax_rates, file).await?.value))
 }
 
 /// Goods to be priced.

@@ -1,5 +1,6 @@
 //! What `brandos audit` checks of a tenant's shipping. Each check counts what it looked at and what is wrong.
 
+use crate::carriers::sql as carriers;
 use crate::rates::{model, queries, sql as rates};
 use crate::shipments::sql as shipments;
 use kernel::Result;
@@ -14,6 +15,7 @@ pub(crate) fn audits() -> Vec<Audit> {
         Audit { name: "shipping.parcels_add_up", check: AuditCheck::Tenant(parcels_add_up) },
         Audit { name: "shipping.parcels_hold_goods", check: AuditCheck::Tenant(parcels_hold_goods) },
         Audit { name: "shipping.states_recorded", check: AuditCheck::Tenant(states_recorded) },
+        Audit { name: "shipping.labels_agree", check: AuditCheck::Tenant(labels_agree) },
     ]
 }
 
@@ -52,4 +54,9 @@ fn parcels_hold_goods(read: &mut Read<'_>) -> Result<AuditOutcome> {
 /// The last change of a shipment tells of the state that it is in.
 fn states_recorded(read: &mut Read<'_>) -> Result<AuditOutcome> {
     counted(read, shipments::AUDIT_STATES, "shipments", "are in a state that their last change does not tell of")
+}
+
+/// A shipment is labelled when its last labels were bought and not given back.
+fn labels_agree(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, carriers::AUDIT_LABELS, "shipments", "say of their labels what those do not")
 }

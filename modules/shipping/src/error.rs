@@ -72,3 +72,28 @@ pub(crate) fn too_much_tracking() -> Error {
 pub(crate) fn version_conflict() -> Error {
     Error::conflict("shipping.version_conflict", "it was changed in the meantime; read it again")
 }
+
+/// No such carrier in this tenant.
+pub(crate) fn carrier_not_found() -> Error {
+    Error::not_found("shipping.carrier_not_found", "there is no such carrier")
+}
+
+/// The carrier is not asked for new labels.
+pub(crate) fn carrier_disabled() -> Error {
+    Error::failed_precondition("shipping.carrier_disabled", "the carrier is switched off")
+}
+
+/// The parcel has no label, or not this one.
+pub(crate) fn label_not_found() -> Error {
+    Error::not_found("shipping.label_not_found", "there is no such label")
+}
+
+/// There is no label to give back.
+pub(crate) fn not_labelled() -> Error {
+    Error::failed_precondition("shipping.not_labelled", "no labels were bought for this shipment")
+}
+
+/// The label is being given back.
+pub(crate) fn label_voiding() -> Error {
+    Error::failed_precondition("shipping.label_voiding", "the carrier is being asked to take the labels back")
+}

@@ -44,6 +44,24 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     (s[0] & 0xe000) == 0x2000 && !special
 }
 
+/// An address below one of those that are `known`, without a slash at its end; none when it is no such address. For addresses that tenants
+/// choose among those of the configuration.
+pub fn below_known(known: &[String], url: &str) -> Option<String> {
+    let url = url.trim_end_matches('/');
+    // A prefix counts only up to a boundary: `https://api.stripe.com.evil.example` is another host. Any port of a known host will do.
+    let port = |rest: &str| {
+        rest.strip_prefix(':').map_or(rest.to_owned(), |port| port.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned())
+    };
+    let fits = |known: &String| {
+        let rest = url.strip_prefix(known.trim_end_matches('/')).map(port);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let plain = !url.contains(['?', '#', '@', '\\', '%']) && url.bytes().all(|b| b.is_ascii_graphic());
+    // A known path is not left again by the way up.
+    let downwards = !url.split('/').any(|part| matches!(part, "." | ".."));
+    (known.iter().any(fits) && plain && downwards).then(|| url.to_owned())
+}
+
 /// The address in a URL's host, when it is one and no name.
 pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
@@ -132,6 +150,25 @@ mod tests {
         }
         for address in other {
             assert!(!is_public(address.parse().expect("an address")), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_below_a_known_one_or_not() {
+        let known = ["https://api.carrier.example/v2/".to_owned(), "http://127.0.0.1".to_owned()];
+        let table = [
+            ("https://api.carrier.example/v2", true),
+            ("https://api.carrier.example/v2/labels/", true),
+            ("https://api.carrier.example/v2.evil.example", false),
+            ("https://api.carrier.example/v2/../v1", false),
+            ("https://api.carrier.example/v1", false),
+            ("http://127.0.0.1:8091", true),
+            ("http://127.0.0.1:8091@evil.example", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://127.0.0.1/%2e%2e", false),
+        ];
+        for (url, expected) in table {
+            assert_eq!(below_known(&known, url).is_some(), expected, "{url}");
         }
     }
 

@@ -12,7 +12,7 @@ mod http;
 mod seal;
 pub mod webhook;
 
-pub use guard::is_public;
+pub use guard::{below_known, is_public};
 pub use http::{Client, ClientConfig, Failure, Request, Response};
 pub use hyper::Method;
 pub use seal::SealingKey;

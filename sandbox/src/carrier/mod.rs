@@ -304,7 +304,8 @@ impl Carrier {
             Some(Fault::Late) => tokio::time::sleep(Duration::from_millis(self.0.config.late_ms)).await,
             _ => {}
         }
-        let answer = self.record(&key, &ask, script.as_ref(), fault == Some(Fault::Stale));
+        let stale = fault == Some(Fault::Stale) || script.as_ref().is_some_and(Script::is_stale);
+        let answer = self.record(&key, &ask, script.as_ref(), stale && matches!(ask, Ask::Buy(_)));
         match fault {
             Some(Fault::TimeoutAfter | Fault::Mute) => Ended::Hang,
             Some(Fault::ErrorAfter) => Ended::Failed(500),

@@ -84,7 +84,8 @@ async fn buy(State(carrier): State<Carrier>, headers: HeaderMap, body: Bytes) ->
     if texts.iter().any(|text| !(1..=MAX_TEXT).contains(&text.len())) || order.to.postal_code.len() > MAX_TEXT {
         return Err(refusal(400, "invalid_request", "a text has 1 to 255 characters"));
     }
-    if !(1..=MAX_PARCELS).contains(&order.parcels.len()) || order.parcels.iter().any(|parcel| !(0..=100_000_000).contains(&parcel.weight_g)) {
+    if !(1..=MAX_PARCELS).contains(&order.parcels.len()) || order.parcels.iter().any(|parcel| !(0..=100_000_000).contains(&parcel.weight_g))
+    {
         return Err(refusal(400, "invalid_request", "1 to 50 parcels of a weight that there is"));
     }
     answered(&carrier, key(&headers)?, Ask::Buy(order)).await
@@ -141,7 +142,10 @@ async fn document(State(carrier): State<Carrier>, Path((id, document)): Path<(St
     let (to, number) = (plain(&label.recipient), &parcel.tracking_number);
     match form {
         "pdf" => Ok(([(header::CONTENT_TYPE, "application/pdf")], pdf(&to, number)).into_response()),
-        "zpl" => Ok(([(header::CONTENT_TYPE, "application/zpl")], format!("^XA^FO50,50^A0N,40^FD{to}^FS^FO50,120^BCN,100^FD{number}^FS^XZ")).into_response()),
+        "zpl" => {
+            Ok(([(header::CONTENT_TYPE, "application/zpl")], format!("^XA^FO50,50^A0N,40^FD{to}^FS^FO50,120^BCN,100^FD{number}^FS^XZ"))
+                .into_response())
+        }
         _ => Err(none()),
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct Script {
     twice: bool,
     reordered: bool,
     quiet: bool,
+    stale: bool,
     faults: Vec<(&'static str, Fault)>,
 }
 
@@ -41,6 +42,7 @@ impl Script {
                 "twice" => script.twice = true,
                 "reordered" => script.reordered = true,
                 "quiet" => script.quiet = true,
+                "stale" => script.stale = true,
                 _ => {
                     let (kind, fault) = part.split_once(':').unwrap_or(("label", part));
                     let kind = ["label", "void"].into_iter().find(|known| *known == kind)?;
@@ -77,6 +79,11 @@ impl Script {
     /// Whether no callback comes at all.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Whether queries answer for a while as if nothing had been bought.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// Whether not even queries are answered.

@@ -85,7 +85,9 @@ async fn a_key_makes_a_request_happen_once_whatever_becomes_of_the_answer() {
 #[tokio::test]
 async fn parcels_end_as_their_service_says() {
     let carrier = carrier();
-    for (service, ended) in [("standard", ScanStatus::Delivered), ("standard+lost", ScanStatus::Lost), ("express+returned", ScanStatus::Returned)] {
+    for (service, ended) in
+        [("standard", ScanStatus::Delivered), ("standard+lost", ScanStatus::Lost), ("express+returned", ScanStatus::Returned)]
+    {
         let (_, label) = call(&carrier, "POST", "/v1/labels", service, order(service, service)).await;
         let number = label["parcels"][0]["tracking_number"].as_str().expect("a number").to_owned();
         assert_eq!(carrier.travel(&number), Some(ended), "{service}");

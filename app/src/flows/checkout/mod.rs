@@ -16,6 +16,8 @@ mod model;
 mod place;
 mod routes;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use model::CheckoutId;

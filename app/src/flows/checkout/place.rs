@@ -47,7 +47,13 @@ pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reaso
     match decide(checkout.state, heard) {
         Act::Place => place_loaded(tx, &checkout, by),
         Act::Release => release(tx, &checkout, reason),
-        Act::GiveBack => give_back(tx, &checkout, reason),
+        Act::GiveBack => {
+            // Kept until the payment is gone: that it was let go of is not why.
+            if checkout.state == State::Paying && checkout.reason.is_empty() {
+                end(tx, &checkout, State::Paying, reason, &checkout.stock_reference)?;
+            }
+            give_back(tx, &checkout, reason)
+        }
         Act::Tell => {
             end(tx, &checkout, State::Completed, reason, &checkout.stock_reference)?;
             tell(tx, "checkout.payment_lost", &checkout, reason);
@@ -105,7 +111,8 @@ fn confirmed(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<Option<String>> {
 }
 
 /// Ends it without an order: whatever it held is free again.
-fn release(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
+fn release(tx: &mut Tx<'_>, checkout: &Checkout, heard: &str) -> Result<()> {
+    let reason = if checkout.reason.is_empty() { heard } else { &checkout.reason };
     stock::release(tx, &checkout.stock_reference)?;
     if !checkout.agreed.priced.promotions.is_empty() {
         pricing_api::release(tx, &checkout.checkout_id.to_string())?;
@@ -127,6 +134,7 @@ fn give_back(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
     }
 }
 
+/// Writes down where it stands, and why.
 fn end(tx: &mut Tx<'_>, checkout: &Checkout, state: State, reason: &str, stock_reference: &str) -> Result<()> {
     let now = tx.now();
     let row = (checkout.checkout_id, checkout.state.as_str(), state.as_str(), reason, stock_reference, now);

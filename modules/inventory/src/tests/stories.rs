@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use testkit::Client;
 
 async fn availability(client: &Client, variant_id: VariantId) -> (Option<i64>, Option<i64>, String) {
-    let shown = client.get(format!("/api/v1/inventory/variants/{variant_id}/availability")).send().await.expect(200).json;
+    let shown =
+        client.get(format!("/api/v1/inventory/availability?variant_ids={variant_id}")).send().await.expect(200).json["data"][0].take();
     (shown["in_stock"].as_i64(), shown["available"].as_i64(), shown["beyond"].as_str().expect("a policy").to_owned())
 }
 
@@ -23,13 +24,13 @@ testkit::both_engines! {
         let place = json!({ "kind": "warehouse", "name": "North", "coordinates": { "latitude": 53.5, "longitude": 10.0 } });
         let place = acme.post("/api/v1/inventory/locations").json(&place).send().await.expect(201).text("location_id");
         let variant = "var_00000000001";
-        let components = json!({ "components": [{ "item_id": item, "quantity": 1 }] });
-        let path = format!("/api/v1/inventory/variants/{variant}/components");
-        let untracked = acme.get(&path).send().await.expect(200);
-        assert_eq!((untracked.header("etag"), &untracked.json["components"]), ("\"0\"", &json!([])));
-        let set = acme.put(&path).if_match(0).json(&components).send().await.expect(200);
-        acme.put(&path).if_match(0).json(&components).send().await.expect_problem(412, "request.precondition_failed");
-        assert_eq!(acme.get(&path).send().await.expect(200).json, set.json);
+        let components = json!({ "variant_id": variant, "components": [{ "item_id": item, "quantity": 1 }] });
+        let path = "/api/v1/inventory/components";
+        let untracked = acme.get(format!("{path}?variant_id={variant}")).send().await.expect(200);
+        assert_eq!((untracked.header("etag"), &untracked.json["components"]), ("\"1\"", &json!([])));
+        let set = acme.put(path).if_match(1).json(&components).send().await.expect(200);
+        acme.put(path).if_match(1).json(&components).send().await.expect_problem(412, "request.precondition_failed");
+        assert_eq!(acme.get(format!("{path}?variant_id={variant}")).send().await.expect(200).json, set.json);
 
         let line = |kind: &str, quantity: i64| json!({ "kind": kind, "item_id": item, "location_id": place, "quantity": quantity });
         let delivery = json!({ "reference": "po-7", "lines": [line("expected", 10)] });
@@ -259,10 +260,10 @@ testkit::both_engines! {
         assert_eq!(from("a", 1).await, [(south, 1)]);
         let acme = app.client("acme", &["*"]);
         let settings = acme.get("/api/v1/inventory/settings").send().await.expect(200);
-        assert_eq!((settings.header("etag"), settings.json["rules"]["fewest_parcels"].as_bool()), ("\"0\"", Some(true)));
+        assert_eq!((settings.header("etag"), settings.json["rules"]["fewest_parcels"].as_bool()), ("\"1\"", Some(true)));
         let rules = json!({ "rules": { "fewest_parcels": false, "order": ["nearest"], "kinds": ["warehouse"] } });
-        acme.put("/api/v1/inventory/settings").if_match(0).json(&rules).send().await.expect(200);
-        acme.put("/api/v1/inventory/settings").if_match(0).json(&rules).send().await.expect_problem(412, "request.precondition_failed");
+        acme.put("/api/v1/inventory/settings").if_match(1).json(&rules).send().await.expect(200);
+        acme.put("/api/v1/inventory/settings").if_match(1).json(&rules).send().await.expect_problem(412, "request.precondition_failed");
         assert_eq!(from("b", 1).await, [(north, 1)]);
         assert_eq!(from("c", 12).await, [(north, 9), (south, 3)]);
         // A place that is closed sells nothing more; what is reserved there goes out all the same.
@@ -382,14 +383,18 @@ testkit::both_engines! {
             let refused = acme.post("/api/v1/inventory/reservations").json(&body).send().await.expect_problem(400, "request.invalid");
             assert!(refused.names_field(field), "{field}: {}", refused.json);
         }
-        let components = |components: Value| json!({ "components": components });
+        let components = |components: Value| json!({ "variant_id": variant, "components": components });
         for (body, field) in [
             (components(json!([{ "item_id": item, "quantity": 0 }])), "components[0].quantity"),
             (components(json!([{ "item_id": item, "quantity": 1 }, { "item_id": item, "quantity": 2 }])), "components[1].item_id"),
             (components(json!([{ "item_id": "itm_00000000009", "quantity": 1 }])), "components[0].item_id"),
         ] {
-            let refused = acme.put(format!("/api/v1/inventory/variants/{variant}/components")).json(&body).send().await.expect_problem(400, "request.invalid");
+            let refused = acme.put("/api/v1/inventory/components").json(&body).send().await.expect_problem(400, "request.invalid");
             assert!(refused.names_field(field), "{field}: {}", refused.json);
+        }
+        for ids in ["", "var_1", "var_00000000001,", &vec!["var_00000000001"; 101].join(",")] {
+            let refused = acme.get(format!("/api/v1/inventory/availability?variant_ids={ids}")).send().await.expect_problem(400, "request.invalid");
+            assert!(refused.names_field("variant_ids"), "{ids}");
         }
         acme.get("/api/v1/inventory/reservations/none").send().await.expect_problem(404, "inventory.reservation_not_found");
         acme.post("/api/v1/inventory/reservations/none/confirm").send().await.expect_problem(404, "inventory.reservation_not_found");

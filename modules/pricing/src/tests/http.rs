@@ -132,8 +132,19 @@ testkit::both_engines! {
         let changed = acme.put("/api/v1/pricing/coupons/one").if_match(1).json(&json!({ "status": "archived" })).send().await.expect(200);
         assert_eq!((changed.header("etag"), &changed.json["max_uses"]), ("\"2\"", &Value::Null));
         acme.put("/api/v1/pricing/coupons/one").if_match(1).json(&json!({})).send().await.expect_problem(412, "request.precondition_failed");
+        // A sale at a till; the same again uses it no more, and what is archived is not used at all.
+        let till = |code: &str, reference: &str| acme.post(format!("/api/v1/pricing/coupons/{code}/redemptions")).json(&json!({ "reference": reference, "customer": "c" }));
+        let vip = column(&second, "code")[0].to_lowercase();
+        for _ in 0..2 {
+            assert_eq!(till(&vip, "till-1").send().await.expect(201).json["uses"], 1);
+        }
+        till(&vip, "till-2").send().await.expect_problem(409, "pricing.coupon_used_up");
+        till("one", "till-2").send().await.expect_problem(409, "pricing.coupon_not_active");
+        till("gone", "till-2").send().await.expect_problem(404, "pricing.coupon_not_found");
+        let kept = acme.get(format!("/api/v1/pricing/coupons/{vip}/redemptions")).send().await.expect(200);
+        assert_eq!((&kept.json["data"][0]["reference"], &kept.json["data"][0]["kept"]), (&json!("till-1"), &json!(true)));
         acme.get("/api/v1/pricing/coupons/gone").send().await.expect_problem(404, "pricing.coupon_not_found");
-        assert_eq!(events(&app, "acme").await, ["promotion.changed", "promotion.changed", "coupon.changed", "coupons.generated", "coupon.changed"]);
+        assert_eq!(events(&app, "acme").await, ["promotion.changed", "promotion.changed", "coupon.changed", "coupons.generated", "coupon.changed", "coupon.redeemed"]);
     }
 
     async fn tax_is_set_up_imported_and_charged(app: TestApp) {

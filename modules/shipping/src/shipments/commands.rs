@@ -1,5 +1,6 @@
 //! What changes shipments: load, decide, write, tell. Each runs in one transaction and may be run again.
 
+use crate::carriers;
 use crate::error;
 use crate::rates;
 use crate::rates::model::MethodId;
@@ -198,12 +199,15 @@ pub struct Take {
     pub by: By,
 }
 
-/// Errors: `shipping.shipment_not_found`, `shipping.not_allowed`, `shipping.has_label`, `shipping.tracking_number_taken`, `request.invalid`
-/// for a parcel that is not there, `request.precondition_failed`.
+/// Errors: `shipping.shipment_not_found`, `shipping.not_allowed`, `shipping.has_label`, `shipping.label_voiding`,
+/// `shipping.tracking_number_taken`, `request.invalid` for a parcel that is not there, `request.precondition_failed`.
 pub(crate) fn take(tx: &mut Tx<'_>, take: &Take) -> Result<Shipment> {
     let Shipment { mut head, mut parcels } = queries::shipment(tx, take.shipment_id)?;
     take.if_match.check(head.version)?;
     let state = decide(head.state, head.labelled, Command::By(take.step))?;
+    if take.step == Step::Ship {
+        carriers::commands::keeps_its_label(tx, &head)?;
+    }
     number_parcels(tx, head.shipment_id, &mut parcels, &take.tracking_numbers)?;
     let shipment_goods = goods(parcels.iter().map(|parcel| &parcel.lines[..]));
     enter(tx, &mut head, state, &shipment_goods, take.step.as_str(), &take.by, &take.reason)?;

@@ -6,11 +6,20 @@ use crate::shipments::{commands, queries};
 use kernel::{Error, Result, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use store::Tx;
 use testkit::{Client, Setup, TestApp};
+use traffic::resilience::Policies;
 
 fn setup() -> Setup {
-    Setup::new(vec![crate::module()])
+    let config = crate::ShippingConfig {
+        sealing_key: [7; 32],
+        base_urls: Vec::new(),
+        call_timeout_ms: 100,
+        policies: Arc::new(Policies::new(Arc::new(kernel::SeededRng::new(3)))),
+    };
+    let shipping = crate::Shipping::new(&config).expect("shipping");
+    Setup::new(vec![crate::module()]).workflow_part(shipping)
 }
 
 pub(crate) fn address() -> Value {

@@ -1,0 +1,5 @@
+//! The checkout through a whole application, on both engines, with a provider that misbehaves in every way that it knows.
+
+mod steps;
+mod stories;
+mod world;
