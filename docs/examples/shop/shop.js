@@ -218,6 +218,7 @@ async function cartPage() {
   const whyNot = (cart.pricing?.coupons ?? []).filter((coupon) => !coupon.applied);
   show(
     make("h1", {}, "Cart"),
+    cart.pricing_problem && note(cart.pricing_problem.detail),
     cart.differences.map((difference) => note(differenceText(cart, difference))),
     stopped && make("div", { class: "row" }, make("button", { onclick: doing(async () => {
       await askCart("POST", "/accept", undefined, seen);
@@ -273,6 +274,7 @@ async function checkoutPage() {
       field("country", "Country, two letters", to.country, { pattern: "[A-Za-z]{2}", maxlength: 2, ...needed }),
       make("button", { class: "quiet" }, "Save")),
     methods.map(choose),
+    cart.pricing_problem && note(cart.pricing_problem.detail),
     totals(cart),
     make("form", { class: "row", id: "pay", onsubmit: doing((event) => pay(cart, new FormData(event.target).get("token"))) },
       // With a real provider its own form stands here, and gives a token for the card.
