@@ -241,7 +241,7 @@ impl Node {
             .part(outside.payments)
             .part(outside.webhooks)
             .part(outside.wallets)
-            .part(checkouts);
+            .part(checkouts)
             .part(outside.shipping);
         Ok(app.build()?)
     }

@@ -268,13 +268,12 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         note("whd", &send("POST", &ping, Value::Null)["delivery_id"]);
     }
     tenant.things.pay_code = wallets(mark, &mut send, &mut note);
-    shipping(mark, &mut send, &mut note);
     tenant.things.coupon = pricing(mark, &mut send, &mut note);
     shipping(mark, carrier_url, &mut send, &mut note);
     // The variant of which there are observed prices.
     note("var", &send("GET", &format!("/api/v1/variants/by-sku?sku={mark}1"), Value::Null)["variant_id"]);
-    let variant = tenant.things.ids["var"].clone();
-    inventory(mark, &variant, &mut send, &mut tenant.things.ids);
+    let variant = ids["var"].clone();
+    inventory(mark, &variant, &mut send, ids);
     // It has a price too, so that it can be put into a cart.
     send("PUT", &format!("/api/v1/variants/{}/prices/GBP", ids["var"]), json!({ "price": price }));
     for _ in 0..2 {
@@ -283,6 +282,13 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         let cart = send("POST", "/api/v1/storefront/carts", cart)["cart_id"].clone();
         send("PATCH", &format!("/api/v1/storefront/carts/{}", cart.as_str().unwrap()), json!({ "coupons": ["WALK"] }));
         ids.insert("crt".to_owned(), cart.as_str().unwrap().to_owned());
+        let checkout = json!({
+            "lines": [{ "variant_id": ids["var"], "quantity": 1 }], "currency": "GBP", "email": format!("{mark}@checkout.example"),
+            "destination": { "country": "GB", "recipient": text("buyer") }, "payment_token": "tok_approve",
+        });
+        let checkout = send("POST", "/api/v1/storefront/checkouts", checkout);
+        assert!(checkout["state"] != "failed", "{checkout}");
+        ids.insert("chk".to_owned(), checkout["checkout_id"].as_str().unwrap().to_owned());
     }
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));
     send("PUT", "/api/v1/settings", json!({ "legal_name": text("legal"), "support_email": format!("{mark}@walk.example") }));
@@ -325,6 +331,8 @@ fn shipping(mark: &str, carrier_url: &str, send: &mut impl FnMut(&str, &str, Val
         note("shp", &shipment);
         note("car", &carrier);
     }
+}
+
 /// Two of everything that prices have; the code of a coupon.
 fn pricing(mark: &str, send: &mut impl FnMut(&str, &str, Value) -> Value, note: &mut impl FnMut(&str, &Value)) -> String {
     let mut coupon = String::new();

@@ -125,6 +125,7 @@ pub struct PresentedCoupon {
 /// Why a promotion or a coupon gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PricingReason)]
 pub enum Reason {
     /// It has not begun.
     NotStarted,

@@ -121,8 +121,8 @@ impl World {
     /// Says what a variant is made of.
     pub async fn components(&self, variant_id: &str, parts: &[(&str, i64)]) {
         let parts: Vec<Value> = parts.iter().map(|(item_id, quantity)| json!({ "item_id": item_id, "quantity": quantity })).collect();
-        let path = format!("/api/v1/inventory/variants/{variant_id}/components");
-        self.acme.put(path).json(&json!({ "components": parts })).send().await.expect(200);
+        let made_of = json!({ "variant_id": variant_id, "components": parts });
+        self.acme.put("/api/v1/inventory/components").json(&made_of).send().await.expect(200);
     }
 
     pub async fn receive(&self, item_id: &str, quantity: i64) {
