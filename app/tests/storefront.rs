@@ -267,3 +267,79 @@ fn a_shopper_fills_a_cart_and_signs_in() {
         sandbox.run(&["audit"]).expect(0);
     }
 }
+
+#[test]
+fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
+    for sandbox in Sandbox::each_engine() {
+        let keys = Shop::open(&sandbox, "mugs");
+        let server = sandbox.serve(&["serve"]);
+        let shop = Shop::fill(&server, keys);
+        let (page, staff) = (Client::new(&server, &shop.publishable), Client::new(&server, &shop.secret));
+        let post = |path: &str, body: Value| staff.send("POST", path, body).expect(201).json;
+
+        // Three of the small one are in stock; of the large one nobody counts.
+        let place = post("inventory/locations", json!({ "kind": "warehouse", "name": "North" }))["location_id"].clone();
+        let item = post("inventory/items", json!({ "sku": "MUG", "name": "Mug" }))["item_id"].clone();
+        let components = json!({ "variant_id": shop.small, "components": [{ "item_id": item, "quantity": 1 }] });
+        staff.send("PUT", "inventory/components", components).expect(200);
+        let availability = format!("storefront/products/{}/availability", shop.product);
+        let words = |answer: Answer| answer.json["data"].as_array().unwrap().iter().map(|of| of["available"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(words(page.get(&availability).expect(200)), ["no", "yes"]);
+        let receive = |quantity: i64| json!({ "lines": [{ "kind": "received", "item_id": item, "location_id": place, "quantity": quantity }] });
+        post("inventory/movements", receive(3));
+        // At most a second later it shows.
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        let shown = page.get(&availability).expect(200);
+        let tag = shown.header("etag").to_owned();
+        assert_eq!(words(shown), ["low", "yes"]);
+        assert_eq!(page.with("If-None-Match", &tag).get(&availability).status, 304);
+        page.get(&format!("storefront/products/{}/availability", shop.hidden[0])).refused(404, "storefront.product_not_found");
+
+        // A promotion by coupon, and shipping to one country.
+        let promotion = json!({ "name": "Ten off", "coupon_required": true, "effect": { "kind": "percent", "percent": 10 } });
+        let promotion = post("pricing/promotions", promotion)["promotion_id"].clone();
+        post("pricing/coupons", json!({ "code": "TEN", "promotion_id": promotion }));
+        let zone = post("shipping/zones", json!({ "name": "Home", "areas": [{ "country": "NL" }] }))["zone_id"].clone();
+        let method = post("shipping/methods", json!({ "name": "Post", "min_days": 1, "max_days": 2 }))["method_id"].clone();
+        let rate = format!("shipping/methods/{}/rates/{}/EUR", method.as_str().unwrap(), zone.as_str().unwrap());
+        staff.send("PUT", &rate, json!({ "basis": "weight", "tiers": [{ "price_minor": 450 }] })).expect(200);
+        assert_eq!(page.get("storefront/destinations").expect(200).json["countries"], json!(["NL"]));
+
+        let lines = json!([{ "variant_id": shop.small, "quantity": 2 }, { "variant_id": shop.large, "quantity": 1 }]);
+        let made = page.send("POST", "storefront/carts", json!({ "lines": lines, "email": "ann@example.com" })).expect(201).json;
+        assert_eq!((&made["pricing"]["totals"]["total_minor"], &made["shipping_methods"]), (&json!(2700), &json!([])));
+        let cart = format!("storefront/carts/{}", made["cart_id"].as_str().unwrap());
+        let mine = page.with_token(made["token"].as_str().unwrap());
+        let now = mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "ten" })).expect(200).json;
+        assert_eq!((&now["pricing"]["totals"]["discount_minor"], &now["pricing"]["adjustments"][0]["name"]), (&json!(270), &json!("Ten off")));
+        let now = mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "NOSUCH" })).expect(200).json;
+        assert_eq!(now["pricing"]["coupons"][1]["reason"], "unknown_coupon");
+        mine.send("DELETE", &format!("{cart}/coupons/NOSUCH"), Value::Null).expect(200);
+        let now = mine.send("PATCH", &cart, json!({ "destination": { "country": "NL" } })).expect(200).json;
+        assert_eq!((&now["shipping_methods"][0]["method_id"], &now["shipping_methods"][0]["price_minor"]), (&method, &json!(450)));
+        let now = mine.send("PATCH", &cart, json!({ "shipping_method": method })).expect(200).json;
+        let charge = &now["pricing"]["lines"][2];
+        assert_eq!((&charge["kind"], &charge["total_minor"], &now["pricing"]["totals"]["total_minor"]), (&json!("charge"), &json!(450), &json!(2880)));
+        assert_eq!(now["can_checkout"], true);
+        // Nothing is shipped there.
+        let now = mine.send("PATCH", &cart, json!({ "destination": { "country": "DE" } })).expect(200).json;
+        assert_eq!((&now["shipping_methods"], &now["pricing"]["totals"]["total_minor"]), (&json!([]), &json!(2430)));
+        mine.send("PATCH", &cart, json!({ "destination": { "country": "NL" } })).expect(200);
+
+        // Two more than there are.
+        let now = mine.send("PUT", &format!("{cart}/lines/{}", shop.small), json!({ "quantity": 5 })).expect(200).json;
+        let fewer = json!({ "what": "fewer_available", "variant_id": shop.small, "quantity": 5, "available": 3 });
+        assert_eq!((&now["differences"], &now["can_checkout"], &now["lines"][0]["available"]), (&json!([fewer]), &json!(false), &json!("no")));
+        let now = mine.send("POST", &format!("{cart}/accept"), Value::Null).expect(200).json;
+        assert_eq!((&now["lines"][0]["quantity"], &now["differences"], &now["can_checkout"]), (&json!(3), &json!([]), &json!(true)));
+
+        // The checkout comes to what the cart has shown; without a payment provider it is refused, and the cart is as it was.
+        let total = now["pricing"]["totals"]["total_minor"].as_i64().unwrap();
+        let buy = |total: i64| json!({ "cart_id": made["cart_id"], "cart_version": now["version"], "expected_total_minor": total, "payment_token": "tok_approve" });
+        mine.send("POST", "storefront/checkouts", buy(total + 1)).refused(409, "checkout.total_changed");
+        let refused = mine.send("POST", "storefront/checkouts", buy(total));
+        assert!(refused.json["code"] != "checkout.total_changed", "{}", refused.json);
+        assert_eq!(server.stop(), Some(0));
+        sandbox.run(&["audit"]).expect(0);
+    }
+}

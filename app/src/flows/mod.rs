@@ -10,6 +10,7 @@ pub(crate) fn module() -> web::Module {
         permissions: storefront::PERMISSIONS,
         routes: order_payments::routes().into_iter().chain(storefront::routes()).collect(),
         audits: vec![order_payments::AUDIT],
+        caches: Some(storefront::CACHES),
         ..web::Module::new("flows", &[])
     }
 }

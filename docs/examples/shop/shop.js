@@ -183,7 +183,7 @@ function totals(cart) {
   if (!priced) return null;
   const row = (name, amount) => make("tr", {}, make("td", {}, name), make("td", { class: "amount" }, minor(amount, cart.currency)));
   const sums = priced.totals;
-  const charges = priced.lines.filter((line) => line.kind !== "goods");
+  const charges = priced.lines.filter((line) => line.kind === "charge");
   return make("table", {}, make("tbody", {},
     row("Goods", sums.goods_minor),
     priced.adjustments.map((off) => row(off.coupon ? `${off.name} (${off.coupon})` : off.name, -off.amount_minor)),
@@ -218,6 +218,7 @@ async function cartPage() {
   const whyNot = (cart.pricing?.coupons ?? []).filter((coupon) => !coupon.applied);
   show(
     make("h1", {}, "Cart"),
+    cart.pricing_problem && note(cart.pricing_problem.detail),
     cart.differences.map((difference) => note(differenceText(cart, difference))),
     stopped && make("div", { class: "row" }, make("button", { onclick: doing(async () => {
       await askCart("POST", "/accept", undefined, seen);
@@ -273,6 +274,7 @@ async function checkoutPage() {
       field("country", "Country, two letters", to.country, { pattern: "[A-Za-z]{2}", maxlength: 2, ...needed }),
       make("button", { class: "quiet" }, "Save")),
     methods.map(choose),
+    cart.pricing_problem && note(cart.pricing_problem.detail),
     totals(cart),
     make("form", { class: "row", id: "pay", onsubmit: doing((event) => pay(cart, new FormData(event.target).get("token"))) },
       // With a real provider its own form stands here, and gives a token for the card.
@@ -286,11 +288,14 @@ async function checkoutPage() {
 // One attempt has one key, so that an answer that was lost is asked for again and nothing is paid twice.
 async function pay(cart, token) {
   const key = remembered("checkout-key") ?? remembered("checkout-key", crypto.randomUUID());
-  const body = { cart_id: cart.cart_id, version: cart.version, payment: { token } };
+  const body = {
+    cart_id: cart.cart_id, cart_version: cart.version, expected_total_minor: cart.pricing.totals.total_minor,
+    payment_token: cart.pricing.totals.total_minor ? token : undefined,
+  };
   const more = { "Cart-Token": basket().token, "Idempotency-Key": key };
   try {
     const checkout = await ask("POST", "/checkouts", body, more);
-    remembered("checkout", checkout.checkout_id);
+    remembered("checkout-token", checkout.token);
     forget("checkout-key");
     location.hash = `#/order/${checkout.checkout_id}`;
   } catch (problem) {
@@ -301,21 +306,21 @@ async function pay(cart, token) {
 }
 
 async function orderPage(id) {
-  const token = basket()?.token ?? remembered("order-token");
-  if (basket()) remembered("order-token", token);
-  const checkout = await ask("GET", `/checkouts/${id}`, undefined, { "Cart-Token": token });
-  const paid = ["paid", "placed", "completed", "captured"].includes(checkout.state);
-  const failed = ["failed", "declined", "refused", "cancelled", "expired"].includes(checkout.state);
+  const checkout = await ask("GET", `/checkouts/${id}`, undefined, { "Checkout-Token": remembered("checkout-token") });
+  const paid = checkout.state === "completed";
+  const failed = checkout.state === "failed";
+  const confirm = checkout.payment?.action_url;
   if (paid) {
     forget("cart", "cart-token");
     showCount(null);
   }
   show(
     make("h1", {}, paid ? "Thank you" : failed ? "Not paid" : "One moment"),
-    paid && note(`Your order ${checkout.order_number ?? checkout.order_id ?? ""} is paid.`, true),
-    failed && note(checkout.detail ?? "The payment was not made. Nothing was taken, and the cart is as it was."),
+    paid && note(`Your order ${checkout.order_id} is paid: ${minor(checkout.total_minor, checkout.currency)}.`, true),
+    failed && note(`The payment was not made (${(checkout.reason ?? "refused").replaceAll("_", " ")}). Nothing was taken, and the cart is as it was.`),
     failed && make("a", { href: "#/checkout" }, "Try again"),
     !paid && !failed && make("p", { class: "soft" }, "The payment is on its way."),
+    !paid && !failed && confirm && make("a", { href: confirm }, "Confirm it at your bank"),
   );
   if (!paid && !failed && location.hash === `#/order/${id}`) setTimeout(route, 1000);
 }

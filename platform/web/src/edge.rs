@@ -340,7 +340,7 @@ fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     if preflight {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
-        let names = "authorization, brandos-position, cart-token, content-type, idempotency-key, if-match, if-none-match, last-event-id, x-request-id, x-tenant-id";
+        let names = "authorization, brandos-position, cart-token, checkout-token, content-type, idempotency-key, if-match, if-none-match, last-event-id, x-request-id, x-tenant-id";
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     } else {

@@ -3,6 +3,7 @@
 use carts::VariantId;
 use carts::api::{Cart, Fact, Seen};
 use catalog::api::{self as catalog_api, VariantSnapshot};
+use inventory::api as stock_api;
 use kernel::{Currency, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -93,8 +94,8 @@ impl Facts {
 
 /// How many of each variant can be had, by their numbers; none for no end.
 pub(crate) fn stock(read: &mut Read<'_>, variants: impl Iterator<Item = i64>) -> Result<HashMap<i64, Option<i64>>> {
-    let _ = read;
-    Ok(variants.map(|id| (id, None)).collect())
+    let ids: Vec<stock_api::VariantId> = variants.map(stock_api::VariantId::from_i64).collect();
+    Ok(stock_api::available(read, &ids)?.into_iter().map(|known| (known.variant_id.as_i64(), known.available)).collect())
 }
 
 fn title(snapshot: &VariantSnapshot) -> String {

@@ -6,10 +6,13 @@
 mod carts;
 mod commands;
 mod facts;
+mod price;
 mod products;
+mod shelf;
 mod shown;
 mod view;
 
+pub(crate) use shelf::CACHES;
 use utoipa_axum::routes;
 use web::{Access, PermissionInfo, Route, STOREFRONT};
 
@@ -23,6 +26,8 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(Access::Storefront, routes!(products::get_shop)),
         Route::new(Access::Storefront, routes!(products::list_shop_products)),
         Route::new(Access::Storefront, routes!(products::get_shop_product)),
+        Route::new(Access::Storefront, routes!(shelf::get_shop_availability)),
+        Route::new(Access::Storefront, routes!(products::get_shop_destinations)),
         Route::new(Access::Storefront, routes!(carts::create_shop_cart)).keyed(),
         Route::new(Access::Storefront, routes!(carts::get_shop_cart)),
         Route::new(Access::Storefront, routes!(carts::change_shop_cart)),

@@ -35,6 +35,22 @@ pub(super) async fn get_shop(State(app): State<App>, caller: Caller) -> Result<S
     Ok(Shown { body: shop, max_age_s: SHOP_S })
 }
 
+/// Where the shop ships to.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShopDestinations {
+    /// ISO 3166 codes of two letters, in their order; `*` stands for all others.
+    #[schema(max_items = 300)]
+    countries: Vec<String>,
+}
+
+/// The countries that the shop ships to, perhaps not all of each: a cart with a destination tells the methods and what they cost.
+#[utoipa::path(get, path = "/api/v1/storefront/destinations", tag = "storefront",
+    responses((status = 200, body = ShopDestinations), (status = 304, description = "It is still what `If-None-Match` names")))]
+pub(super) async fn get_shop_destinations(State(app): State<App>, caller: Caller) -> Result<Shown<ShopDestinations>> {
+    let countries = shipping::api::cached_rates(&app, &caller).await?.countries();
+    Ok(Shown { body: ShopDestinations { countries }, max_age_s: SHOP_S })
+}
+
 /// Which products, and in which currency their prices are.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -1,10 +1,13 @@
 //! A cart as its owner sees it: at today's prices, with what is different from what was last shown.
 
 use super::facts::{Available, Facts, of_catalog, words};
+use super::price::Unpriced;
 use carts::api::{self as carts_api, Cart, CartKey, Destination, Diff, Difference, Line, Status};
 use carts::{CartId, CustomerId, OrderId, VariantId};
-use kernel::{Currency, Result, Timestamp, UnitPrice};
+use kernel::{Currency, ErrorKind, Result, Timestamp, UnitPrice};
+use pricing::api::{Priced, Pricing};
 use serde::Serialize;
+use shipping::api::MethodQuote;
 use store::Read;
 use utoipa::ToSchema;
 use web::{App, Caller};
@@ -30,10 +33,18 @@ pub(super) struct CartView {
     /// In the order in which they were added.
     #[schema(max_items = 500)]
     lines: Vec<CartLineView>,
+    /// What it comes to, with an explanation of each amount, at this moment and for this destination; its lines have the same numbers.
+    /// Lines that are not sold any more are left out. Null when it can't be told: `pricing_problem` says why.
+    pricing: Option<Priced>,
+    /// Why there is no price: a code, such as `pricing.no_tax_rate`.
+    pricing_problem: Option<PricingProblem>,
+    /// The ways to ship it to its destination, the cheapest first.
+    #[schema(max_items = 100)]
+    shipping_methods: Vec<MethodQuote>,
     /// What is different from what was last shown. `accept` takes the cart as it is now.
     #[schema(max_items = 1000)]
     differences: Vec<Difference>,
-    /// Whether it can be checked out as it is: it is open, has lines, and nothing is different but lower prices.
+    /// Whether it can be checked out as it is: it is open, has lines and a price, and nothing is different but lower prices.
     can_checkout: bool,
     /// The order that it became.
     order_id: Option<OrderId>,
@@ -41,6 +52,15 @@ pub(super) struct CartView {
     merged_into: Option<CartId>,
     /// When it is given up unless it is changed.
     expires_at: Timestamp,
+}
+
+/// Why a cart has no price.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PricingProblem {
+    /// As in problems.
+    code: &'static str,
+    /// For people.
+    detail: String,
 }
 
 /// A line.
@@ -62,18 +82,37 @@ pub(super) struct CartLineView {
     available: Available,
 }
 
-/// A cart that the caller may see, in one read. Errors: `carts.cart_not_found`.
-pub(super) async fn of(app: &App, caller: &Caller, key: CartKey) -> Result<CartView> {
-    app.read(caller, move |read| view(read, &key)).await
+/// A cart with what has to be known to show it.
+struct Known {
+    cart: Cart,
+    facts: Facts,
+    /// None for one that is over or being paid for: what it comes to was decided.
+    unpriced: Option<Result<Unpriced>>,
+    /// Whether it can be changed.
+    open: bool,
 }
 
-fn view(read: &mut Read<'_>, key: &CartKey) -> Result<CartView> {
-    let cart = carts_api::load(read, key)?;
-    let facts = Facts::of_cart(read, &cart)?;
-    let open = cart.must_be_open(read.now()).is_ok();
+/// A cart that the caller may see, in one read. Errors: `carts.cart_not_found`.
+pub(super) async fn of(app: &App, caller: &Caller, key: CartKey) -> Result<CartView> {
+    let pricing = app.part::<Pricing>().clone();
+    let known = app.read(caller, move |read| know(read, &pricing, &key)).await?;
+    let rates = shipping::api::cached_rates(app, caller).await?;
+    let Known { cart, facts, unpriced, open } = known;
+    let priced = unpriced.map(|unpriced| unpriced.and_then(|unpriced| unpriced.price(&rates, &cart))).transpose();
+    let (pricing, pricing_problem, methods) = match priced {
+        Ok(priced) => {
+            let (priced, methods) = priced.unzip();
+            (priced, None, methods.unwrap_or_default())
+        }
+        // What is wrong with the tenant's rules or the cart is told; what is wrong with this server is an error.
+        Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::FailedPrecondition | ErrorKind::NotFound | ErrorKind::Conflict) => {
+            (None, Some(PricingProblem { code: error.code(), detail: error.detail().to_owned() }), Vec::new())
+        }
+        Err(error) => return Err(error),
+    };
     // What is over or being paid for is not held against today's catalog.
     let diff = if open { carts_api::revalidate(&cart, &facts.facts(&cart)) } else { Diff::default() };
-    let can_checkout = open && !cart.lines.is_empty() && !diff.stops_checkout();
+    let can_checkout = open && !cart.lines.is_empty() && pricing.is_some() && !diff.stops_checkout();
     let lines = (1..).zip(&cart.lines).map(|(number, line)| line_view(number, line, &cart, &facts)).collect();
     Ok(CartView {
         cart_id: cart.cart_id,
@@ -87,12 +126,23 @@ fn view(read: &mut Read<'_>, key: &CartKey) -> Result<CartView> {
         shipping_method: cart.shipping_method,
         coupons: cart.coupons,
         lines,
+        pricing,
+        pricing_problem,
+        shipping_methods: methods,
         differences: diff.differences,
         can_checkout,
         order_id: cart.order_id,
         merged_into: cart.merged_into,
         expires_at: cart.expires_at,
     })
+}
+
+fn know(read: &mut Read<'_>, pricing: &Pricing, key: &CartKey) -> Result<Known> {
+    let cart = carts_api::load(read, key)?;
+    let facts = Facts::of_cart(read, &cart)?;
+    let open = cart.must_be_open(read.now()).is_ok();
+    let unpriced = open.then(|| Unpriced::of(read, pricing, &cart, &facts));
+    Ok(Known { cart, facts, unpriced, open })
 }
 
 fn line_view(number: u32, line: &Line, cart: &Cart, facts: &Facts) -> CartLineView {

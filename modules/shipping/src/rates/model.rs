@@ -476,6 +476,13 @@ impl Rates {
         &self.tables[begin..end]
     }
 
+    /// The countries of the zones, in their order; [`ANYWHERE`] for all others.
+    pub fn countries(&self) -> Vec<String> {
+        let mut countries: Vec<String> = self.places.iter().map(|place| place.country.clone()).collect();
+        countries.dedup();
+        countries
+    }
+
     /// The zone in which an address lies.
     pub fn zone_of(&self, destination: &Destination) -> Option<ZoneId> {
         let postcode = normal_postcode(&destination.postcode);
