@@ -55,7 +55,14 @@ impl FakeAuthenticator {
         let tenant = if platform { None } else { Some(of.parse().map_err(|_| unknown())?) };
         let listed: Vec<&str> = listed.split(',').filter(|p| !p.is_empty()).collect();
         let permissions = if listed == ["*"] { self.all.iter().map(String::as_str).collect() } else { listed.into_iter().collect() };
-        Ok(Identity { actor: Actor { kind: ActorKind::User, id }, tenant, permissions: Arc::new(permissions), platform, plan: None, publishable: None })
+        Ok(Identity {
+            actor: Actor { kind: ActorKind::User, id },
+            tenant,
+            permissions: Arc::new(permissions),
+            platform,
+            plan: None,
+            publishable: None,
+        })
     }
 }
 

@@ -26,8 +26,7 @@ use payments::api::IntentId;
 use store::{Change, Observer, Store};
 use web::{Audit, AuditCheck, Module, PermissionInfo, Waiters};
 
-const MIGRATIONS: &[store::Migration] =
-    &[store::Migration { number: 1, name: "first", sql: include_str!("migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("migrations/0001_first.sql") }];
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "checkout.read", description: "See checkouts, and how they work." },

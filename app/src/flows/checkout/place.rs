@@ -100,7 +100,8 @@ fn confirmed(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<Option<String>> {
         Confirmation::Confirmed => return Ok(Some(checkout.stock_reference.clone())),
         Confirmation::Expired | Confirmation::Released | Confirmation::Unknown => {}
     }
-    let lines = checkout.agreed.lines.iter().filter_map(|line| Some((stock::VariantId::from_i64(line.variant_id?.as_i64()), line.quantity)));
+    let lines =
+        checkout.agreed.lines.iter().filter_map(|line| Some((stock::VariantId::from_i64(line.variant_id?.as_i64()), line.quantity)));
     let reference = format!("{}.again", checkout.checkout_id);
     let demand = Demand { reference: reference.clone(), lines: lines.collect(), expires_at: None, destination: None };
     match stock::reserve(tx, &demand) {

@@ -8,8 +8,8 @@ use axum::Json;
 use axum::extract::State as AppState;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
-use carts::api::{CartKey, Change, Destination};
 use carts::CartId;
+use carts::api::{CartKey, Change, Destination};
 use catalog::api::VariantId;
 use kernel::{Currency, Error, FieldError, Page, Result as Checked};
 use orders::api::By;
@@ -294,7 +294,11 @@ async fn list_checkouts(AppState(app): AppState<App>, caller: Caller, paging: Pa
 /// Shows a checkout.
 #[utoipa::path(get, path = "/api/v1/checkouts/{checkout_id}", tag = "checkout", params(("checkout_id" = CheckoutId, Path)), responses(
     (status = 200, body = CheckoutView)))]
-async fn show_checkout(AppState(app): AppState<App>, caller: Caller, Params(checkout_id): Params<CheckoutId>) -> Result<Json<CheckoutView>> {
+async fn show_checkout(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Params(checkout_id): Params<CheckoutId>,
+) -> Result<Json<CheckoutView>> {
     Ok(Json(app.store().read(caller.tenant()?, move |read| view::of(read, checkout_id)).await?))
 }
 

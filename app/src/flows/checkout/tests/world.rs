@@ -5,9 +5,9 @@ use kernel::{ManualClock, Timestamp};
 use payments::{Payments, PaymentsConfig};
 use sandbox::{Charge, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use testkit::{Client, Setup, TestApp, TestResponse};
-use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -43,9 +43,7 @@ pub(super) fn setup() -> Setup {
         crate::flows::checkout::module(),
     ];
     let caches = traffic::cache::Caches::new(traffic::cache::CachesConfig::default(), Arc::new(kernel::SeededRng::new(5)));
-    Setup::new(modules)
-        .customise(move |builder| builder.part(for_routes).part(Checkouts::default()).caches(caches))
-        .workflow_part(payments)
+    Setup::new(modules).customise(move |builder| builder.part(for_routes).part(Checkouts::default()).caches(caches)).workflow_part(payments)
 }
 
 pub(super) struct World {
@@ -78,7 +76,8 @@ impl World {
         let address = listener.local_addr().expect("an address");
         let url = format!("http://{address}");
         let online = Some(serve(sandbox.clone(), listener));
-        let provider = json!({ "name": "Sandbox", "kind": "sandbox", "base_url": url, "api_key": "sk_sandbox", "webhook_secrets": [SECRET] });
+        let provider =
+            json!({ "name": "Sandbox", "kind": "sandbox", "base_url": url, "api_key": "sk_sandbox", "webhook_secrets": [SECRET] });
         let provider = acme.post("/api/v1/payments/providers").json(&provider).send().await.expect(201).text("provider_id");
         let front = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let hook = format!("http://{}/api/v1/tenants/acme/payments/callbacks/{provider}", front.local_addr().expect("an address"));
@@ -148,7 +147,7 @@ impl World {
     /// On hand and reserved of an item.
     pub async fn level(&self, item_id: &str) -> (i64, i64) {
         let levels = self.acme.get(format!("/api/v1/inventory/items/{item_id}/levels")).send().await.expect(200).json;
-        let level = &levels["levels"][0];
+        let level = &levels["data"][0];
         (level["on_hand"].as_i64().expect("a quantity"), level["reserved"].as_i64().expect("a quantity"))
     }
 
