@@ -46,7 +46,7 @@ pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reaso
     let Some(checkout) = load(tx, checkout_id)? else { return Ok(()) };
     match decide(checkout.state, heard) {
         Act::Place => place_loaded(tx, &checkout, by),
-        Act::Release => release(tx, &checkout, reason),
+        Act::Release => release(tx, &checkout, if checkout.reason.is_empty() { reason } else { &checkout.reason }),
         Act::GiveBack => {
             // Kept until the payment is gone: that it was let go of is not why.
             if checkout.state == State::Paying && checkout.reason.is_empty() {
@@ -112,8 +112,7 @@ fn confirmed(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<Option<String>> {
 }
 
 /// Ends it without an order: whatever it held is free again.
-fn release(tx: &mut Tx<'_>, checkout: &Checkout, heard: &str) -> Result<()> {
-    let reason = if checkout.reason.is_empty() { heard } else { &checkout.reason };
+fn release(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
     stock::release(tx, &checkout.stock_reference)?;
     if !checkout.agreed.priced.promotions.is_empty() {
         pricing_api::release(tx, &checkout.checkout_id.to_string())?;

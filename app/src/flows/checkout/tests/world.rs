@@ -67,6 +67,15 @@ fn serve(sandbox: Sandbox, listener: TcpListener) -> (oneshot::Sender<()>, JoinH
 
 impl World {
     pub async fn new(app: TestApp) -> World {
+        World::with(app, true).await
+    }
+
+    /// Without callbacks.
+    pub async fn deaf(app: TestApp) -> World {
+        World::with(app, false).await
+    }
+
+    async fn with(app: TestApp, callbacks: bool) -> World {
         app.app().part::<Checkouts>().follow(app.store());
         let acme = app.client("acme", &["*"]);
         let psp_clock = Arc::new(ManualClock::new(START));
@@ -83,7 +92,9 @@ impl World {
         let hook = format!("http://{}/api/v1/tenants/acme/payments/callbacks/{provider}", front.local_addr().expect("an address"));
         let router = axum::Router::new().fallback_service(app.web().clone());
         tokio::spawn(async move { axum::serve(front, router).await });
-        sandbox.call_back(&hook, SECRET).expect("callbacks");
+        if callbacks {
+            sandbox.call_back(&hook, SECRET).expect("callbacks");
+        }
         let location = json!({ "kind": "warehouse", "name": "Utrecht" });
         let location_id = acme.post("/api/v1/inventory/locations").json(&location).send().await.expect(201).text("location_id");
         World { app, acme, sandbox, location_id, psp_clock, address, online }
