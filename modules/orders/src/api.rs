@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use store::{Read, Tx};
 
+pub use crate::aftersales::*;
 pub use crate::model::{DocumentKind, NewLine, OrderHead, State};
 pub use crate::write::By;
 
