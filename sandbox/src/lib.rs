@@ -1,10 +1,10 @@
-//! Others of our own, for tests, demos and benchmarks: a card provider's HTTP API that misbehaves on demand, and a carrier's beside it
+//! Others of our own, for tests, demos and benchmarks: a card provider's HTTP API that misbehaves on demand, and beside it a carrier's
 //! (`carrier`), which sells labels and loses parcels.
 //!
-//! Promises of the provider: it keeps its own books, which `GET /books` shows whole, and with a file they survive being killed at any moment; it does
-//! exactly what a token or the seed says, the same for the same seed; it honours idempotency keys, and nothing else makes a request
-//! happen once (two keys with one reference are two charges); everything it holds is bounded.
-//! Must never know: BrandOS. It is the other side, and shares no table, type or secret with it but the two configured ones.
+//! Promises: each does exactly what a token, a service or the seed says, the same for the same seed; each honours idempotency keys, and
+//! nothing else makes a request happen once (two keys with one reference are two charges); `GET /books` shows everything, and the
+//! provider's books survive being killed at any moment when they have a file; everything they hold is bounded.
+//! Must never know: BrandOS. They are the other side, and share no table, type or secret with it but the configured ones.
 
 mod behaviour;
 mod books;

@@ -185,6 +185,13 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         let at = format!("/api/v1/orders/{}", order["order_id"].as_str().unwrap());
         send("POST", &format!("{at}/place"), json!({ "reason": text("reason") }));
         send("POST", &format!("{at}/fulfil"), json!({ "reason": text("reason"), "lines": [{ "line": 1, "quantity": 1 }] }));
+        let back = json!({ "reason": text("reason"), "lines": [{ "line": 1, "quantity": 1, "reason": text("reason") }] });
+        let back = send("POST", &format!("{at}/returns"), back)["return_id"].clone();
+        send("POST", &format!("/api/v1/returns/{}/steps", back.as_str().unwrap()), json!({ "step": "approve", "reason": text("reason") }));
+        note("rtn", &back);
+        send("POST", &format!("{at}/hold"), json!({ "reason": text("reason") }));
+        send("POST", &format!("{at}/remarks"), json!({ "text": text("remark") }));
+        send("PUT", &format!("{at}/tags"), json!({ "tags": [mark] }));
         let credit = json!({ "external_ref": format!("{reference}-c"), "order_id": order["order_id"], "currency": "GBP", "reason": text("reason"), "lines": [line(-1)] });
         note("crn", &send("POST", "/api/v1/credit-notes", credit)["id"]);
         let adjustment = json!({ "external_ref": format!("{reference}-a"), "country": text("land"), "currency": "GBP", "reason": text("reason"), "lines": [line(-1)] });

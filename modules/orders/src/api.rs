@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use store::{Read, Tx};
 
+pub use crate::aftersales::*;
 pub use crate::model::{CustomerId, DocumentKind, NewLine, OrderHead, OrderId, State, VariantId};
 pub use crate::write::By;
 

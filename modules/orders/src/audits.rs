@@ -1,5 +1,7 @@
 //! What `brandos audit` checks of a tenant's orders. Each check counts what it looked at and what is wrong.
 
+use crate::care::sql as care;
+use crate::returns::sql as returns;
 use crate::sql;
 use kernel::Result;
 use store::Read;
@@ -13,6 +15,11 @@ pub(crate) fn audits() -> Vec<Audit> {
         Audit { name: "orders.numbers_unique", check: AuditCheck::Tenant(numbers_unique) },
         Audit { name: "orders.states_recorded", check: AuditCheck::Tenant(states_recorded) },
         Audit { name: "orders.credits_add_up", check: AuditCheck::Tenant(credits_add_up) },
+        Audit { name: "orders.refunds_add_up", check: AuditCheck::Tenant(refunds_add_up) },
+        Audit { name: "orders.returned_quantities", check: AuditCheck::Tenant(returned_quantities) },
+        Audit { name: "orders.return_states_recorded", check: AuditCheck::Tenant(return_states_recorded) },
+        Audit { name: "orders.delivered_was_sold", check: AuditCheck::Tenant(delivered_was_sold) },
+        Audit { name: "orders.holds_have_orders", check: AuditCheck::Tenant(holds_have_orders) },
         Audit { name: "orders.daily_sales_recounted", check: AuditCheck::Tenant(daily_sales_recounted) },
     ]
 }
@@ -51,4 +58,29 @@ fn credits_add_up(read: &mut Read<'_>) -> Result<AuditOutcome> {
 /// The projection is what a recount of the documents gives. True once its consumer has read every event.
 fn daily_sales_recounted(read: &mut Read<'_>) -> Result<AuditOutcome> {
     counted(read, sql::AUDIT_DAILY_SALES, "rows of daily sales", "differ from a recount of the documents (has the consumer caught up?)")
+}
+
+/// What a return refunds is the sum of its lines, and what its credit note gives back.
+fn refunds_add_up(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, returns::AUDIT_REFUNDS, "returns", "refund other than their lines or their credit notes")
+}
+
+/// No more of a line came back than was asked for, no more is refunded or put away than came.
+fn returned_quantities(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, returns::AUDIT_RETURN_LINES, "lines of returns", "have quantities that contradict each other")
+}
+
+/// The last change of a return tells of the state that it is in.
+fn return_states_recorded(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, returns::AUDIT_RETURN_STATES, "returns", "are in a state that their last change does not tell of")
+}
+
+/// No more of a line arrived than was sold.
+fn delivered_was_sold(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, care::AUDIT_DELIVERIES, "lines that arrived", "arrived more often than they were sold")
+}
+
+/// What is on hold is there.
+fn holds_have_orders(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    counted(read, care::AUDIT_HOLDS, "holds", "are of orders that are not there")
 }

@@ -286,7 +286,8 @@ pub(crate) struct Fulfil {
     pub quantities: Option<BTreeMap<u32, i64>>,
 }
 
-/// Records what went out. Errors: `orders.order_not_found`, `orders.not_allowed`, `orders.over_fulfilment`, `request.precondition_failed`.
+/// Records what went out. Errors: `orders.order_not_found`, `orders.not_allowed`, `orders.on_hold`, `orders.over_fulfilment`,
+/// `request.precondition_failed`.
 pub(crate) fn fulfil_order(tx: &mut Tx<'_>, fulfil: &Fulfil) -> Result<OrderHead> {
     let step = &fulfil.step;
     let mut head = load(tx, step.order_id, step.if_match)?;
@@ -295,6 +296,7 @@ pub(crate) fn fulfil_order(tx: &mut Tx<'_>, fulfil: &Fulfil) -> Result<OrderHead
     let sent = fulfil.quantities.clone().unwrap_or_else(|| left.clone());
     // The state speaks first: of a closed order nothing remains, and that is not what is wrong with fulfilling it.
     decide(head.state, Command::Fulfil { complete: true })?;
+    crate::care::commands::not_held(tx, head.order_id)?;
     for (line, quantity) in &sent {
         let open = left.entry(*line).or_insert(0);
         if quantity > open {

@@ -1,6 +1,7 @@
 //! Why orders refuses: one function for each stable code, each with its entry in docs/problems.md.
 
 use crate::model::State;
+use crate::returns::model::ReturnState;
 use kernel::Error;
 
 /// No such order in this tenant.
@@ -85,4 +86,70 @@ pub(crate) fn too_many_addresses() -> Error {
 /// Somebody changed it in between.
 pub(crate) fn version_conflict() -> Error {
     Error::conflict("orders.version_conflict", "it was changed in the meantime; read it again")
+}
+
+/// No such return in this tenant.
+pub(crate) fn return_not_found() -> Error {
+    Error::not_found("orders.return_not_found", "there is no such return")
+}
+
+/// The return's state does not allow it.
+pub(crate) fn return_not_allowed(state: ReturnState, verb: &str) -> Error {
+    Error::failed_precondition("orders.return_not_allowed", format!("a return that is {} cannot be {verb}", state.as_str()))
+}
+
+/// More would come back than went out.
+pub(crate) fn over_return(line: u32, left: i64) -> Error {
+    Error::failed_precondition("orders.over_return", format!("of line {line} only {left} can come back"))
+}
+
+/// An order has as many returns as it may have.
+pub(crate) fn too_many_returns(most: i64) -> Error {
+    Error::failed_precondition("orders.too_many_returns", format!("an order has at most {most} returns"))
+}
+
+/// An inspection says of each line that came what becomes of all of it.
+pub(crate) fn inspection_incomplete(line: u32, received: i64) -> Error {
+    Error::failed_precondition(
+        "orders.inspection_incomplete",
+        format!("of line {line} {received} came: restock and write_off have to add up to that, and no more of it is refunded"),
+    )
+}
+
+/// Nothing of the return is refunded.
+pub(crate) fn nothing_to_refund() -> Error {
+    Error::failed_precondition("orders.nothing_to_refund", "nothing of this return is refunded; close it instead")
+}
+
+/// The order can't take the place of what came back.
+pub(crate) fn not_an_exchange() -> Error {
+    Error::failed_precondition(
+        "orders.not_an_exchange",
+        "the other order has to be placed, and of the same customer and currency as the one whose goods came back",
+    )
+}
+
+/// The order must not go before somebody has looked at it.
+pub(crate) fn on_hold(reason: &str) -> Error {
+    Error::failed_precondition("orders.on_hold", format!("the order is on hold: {reason}"))
+}
+
+/// The order is not on hold.
+pub(crate) fn not_on_hold() -> Error {
+    Error::failed_precondition("orders.not_on_hold", "the order is not on hold")
+}
+
+/// More would have arrived than went out.
+pub(crate) fn over_delivery(line: u32, under_way: i64) -> Error {
+    Error::failed_precondition("orders.over_delivery", format!("of line {line} only {under_way} are under way"))
+}
+
+/// Everything that went out has arrived.
+pub(crate) fn nothing_under_way() -> Error {
+    Error::failed_precondition("orders.nothing_under_way", "nothing of this order is under way")
+}
+
+/// An order has as many remarks as it may have.
+pub(crate) fn too_many_remarks(most: i64) -> Error {
+    Error::failed_precondition("orders.too_many_remarks", format!("an order has at most {most} remarks"))
 }

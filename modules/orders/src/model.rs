@@ -103,6 +103,8 @@ macro_rules! stored_as_text {
     };
 }
 
+pub(crate) use stored_as_text;
+
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

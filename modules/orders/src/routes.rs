@@ -52,7 +52,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-fn by(caller: &Caller) -> By {
+pub(crate) fn by(caller: &Caller) -> By {
     By { actor: caller.actor, request_id: Some(caller.request_id.clone()) }
 }
 
@@ -195,14 +195,14 @@ async fn edit_order(
 /// Why something is done.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Reason {
+pub(crate) struct Reason {
     /// For whoever reads the changes later.
     #[serde(default)]
     #[schema(max_length = 500)]
-    reason: String,
+    pub reason: String,
 }
 
-fn step(caller: &Caller, order_id: OrderId, if_match: IfMatch, reason: Option<Reason>) -> kernel::Result<Step> {
+pub(crate) fn step(caller: &Caller, order_id: OrderId, if_match: IfMatch, reason: Option<Reason>) -> kernel::Result<Step> {
     let reason = reason.unwrap_or_default().reason;
     let mut refusals = Refusals::default();
     refusals.text("reason", &reason, 0, 500);
@@ -275,7 +275,7 @@ struct Fulfilment {
 /// How much of a line went out.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct FulfilledLine {
+pub(crate) struct FulfilledLine {
     /// Number of the line.
     #[schema(minimum = 1, maximum = 100_000)]
     line: u32,
@@ -302,7 +302,7 @@ async fn fulfil_order(
     Ok(Versioned(head.version, head))
 }
 
-fn quantities(lines: &[FulfilledLine]) -> kernel::Result<BTreeMap<u32, i64>> {
+pub(crate) fn quantities(lines: &[FulfilledLine]) -> kernel::Result<BTreeMap<u32, i64>> {
     let mut refusals = Refusals::default();
     if lines.is_empty() || lines.len() > MAX_LINES {
         refusals.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", lines.len()));

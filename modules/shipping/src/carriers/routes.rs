@@ -223,7 +223,7 @@ async fn request_labels(
 
 /// Every request for a shipment's labels.
 #[derive(Debug, Serialize, ToSchema)]
-struct Labels {
+struct ShipmentLabels {
     /// The shipment.
     shipment_id: ShipmentId,
     /// The first one first; at most 20.
@@ -232,10 +232,14 @@ struct Labels {
 
 /// Lists what became of the requests for a shipment's labels.
 #[utoipa::path(get, path = "/api/v1/shipping/shipments/{shipment_id}/labels", tag = "shipping", params(("shipment_id" = ShipmentId, Path)),
-    responses((status = 200, body = Labels)))]
-async fn list_labels(AppState(app): AppState<App>, caller: Caller, Params(shipment_id): Params<ShipmentId>) -> Result<Json<Labels>> {
+    responses((status = 200, body = ShipmentLabels)))]
+async fn list_labels(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Params(shipment_id): Params<ShipmentId>,
+) -> Result<Json<ShipmentLabels>> {
     let data = app.read(&caller, move |read| queries::labels(read, shipment_id)).await?;
-    Ok(Json(Labels { shipment_id, data }))
+    Ok(Json(ShipmentLabels { shipment_id, data }))
 }
 
 /// Asks the carrier to take a shipment's labels back. The shipment is `packed` again when it has.

@@ -94,6 +94,7 @@ impl store::FromRow for Zone {
 /// A way to ship, as it is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewShippingMethod)]
 pub struct NewMethod {
     /// What the customer reads.
     #[schema(min_length = 1, max_length = 100)]
@@ -189,6 +190,7 @@ pub struct Tier {
 /// What a method costs in a zone and a currency, as it is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewShippingRate)]
 pub struct NewRate {
     /// By what the tiers are chosen.
     pub basis: Basis,
@@ -374,6 +376,7 @@ pub struct Destination {
 /// What is to be shipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ShippingQuoteRequest)]
 pub struct Parcelled {
     /// Where to.
     pub destination: Destination,
@@ -401,6 +404,7 @@ impl Parcelled {
 
 /// What a method costs for what is to be shipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ShippingQuote)]
 pub struct MethodQuote {
     /// The method.
     pub method_id: MethodId,

@@ -40,7 +40,7 @@ pub(crate) fn routes() -> Vec<Route> {
 /// A new zone.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewZone {
+struct NewShippingZone {
     /// For people.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
@@ -56,9 +56,13 @@ fn check_name(name: &str) -> kernel::Result<()> {
 }
 
 /// Makes a zone: a part of the world that is shipped to alike.
-#[utoipa::path(post, path = "/api/v1/shipping/zones", tag = "shipping", request_body = NewZone, responses((status = 201, body = Zone),
+#[utoipa::path(post, path = "/api/v1/shipping/zones", tag = "shipping", request_body = NewShippingZone, responses((status = 201, body = Zone),
     (status = 409, description = "Another zone has some of its addresses, there are as many as may be, or the idempotency key was used for another request.")))]
-async fn create_zone(AppState(app): AppState<App>, caller: Caller, Keyed { key, body }: Keyed<NewZone>) -> Result<impl IntoResponse> {
+async fn create_zone(
+    AppState(app): AppState<App>,
+    caller: Caller,
+    Keyed { key, body }: Keyed<NewShippingZone>,
+) -> Result<impl IntoResponse> {
     check_name(&body.name)?;
     let new = PutZone { name: body.name, areas: normal_areas(&body.areas)? };
     let zone = app.submit(&caller, key, commands::create_zone, new).await?.value;
@@ -85,7 +89,7 @@ async fn get_zone(AppState(app): AppState<App>, caller: Caller, Params(zone_id):
 /// A change of a zone. What is left out stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ZoneEdit {
+struct ShippingZoneEdit {
     /// For people.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 100)]
@@ -98,14 +102,14 @@ struct ZoneEdit {
 
 /// Changes a zone.
 #[utoipa::path(patch, path = "/api/v1/shipping/zones/{zone_id}", tag = "shipping", params(("zone_id" = ZoneId, Path), ("If-Match" = Option<String>, Header)),
-    request_body = ZoneEdit, responses((status = 200, body = Zone), (status = 409, description = "Another zone has some of its addresses."),
+    request_body = ShippingZoneEdit, responses((status = 200, body = Zone), (status = 409, description = "Another zone has some of its addresses."),
     (status = 412, description = "It has another version than If-Match says.")))]
 async fn change_zone(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(zone_id): Params<ZoneId>,
     if_match: IfMatch,
-    Body(body): Body<ZoneEdit>,
+    Body(body): Body<ShippingZoneEdit>,
 ) -> Result<Versioned<Zone>> {
     body.name.as_deref().map_or(Ok(()), check_name)?;
     let areas = body.areas.map(|areas| normal_areas(&areas)).transpose()?;
@@ -227,15 +231,15 @@ async fn remove_rate(
 
 /// What it costs to ship something.
 #[derive(Debug, Serialize, ToSchema)]
-struct Quotes {
+struct ShippingQuotes {
     /// The cheapest first, then the quickest.
     data: Vec<MethodQuote>,
 }
 
 /// Says what each method costs. Where there is none, the answer is `shipping.no_method` and names the field that stands in the way.
-#[utoipa::path(post, path = "/api/v1/shipping/quotes", tag = "shipping", request_body = Parcelled, responses((status = 200, body = Quotes)))]
-async fn quotes(AppState(app): AppState<App>, caller: Caller, Body(parcelled): Body<Parcelled>) -> Result<Json<Quotes>> {
+#[utoipa::path(post, path = "/api/v1/shipping/quotes", tag = "shipping", request_body = Parcelled, responses((status = 200, body = ShippingQuotes)))]
+async fn quotes(AppState(app): AppState<App>, caller: Caller, Body(parcelled): Body<Parcelled>) -> Result<Json<ShippingQuotes>> {
     parcelled.check()?;
     let rates = cached(&app, &caller).await?;
-    Ok(Json(Quotes { data: quote_some(&rates, &parcelled)? }))
+    Ok(Json(ShippingQuotes { data: quote_some(&rates, &parcelled)? }))
 }

@@ -142,7 +142,7 @@ async fn get_shipment(
 /// Parcels instead of those that there are.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Parcels {
+struct ParcelsOfShipment {
     /// Together they hold the same goods.
     #[schema(min_items = 1, max_items = 50)]
     parcels: Vec<NewParcel>,
@@ -150,7 +150,7 @@ struct Parcels {
 
 /// Packs the same goods into other parcels, as long as no label was bought.
 #[utoipa::path(put, path = "/api/v1/shipping/shipments/{shipment_id}/parcels", tag = "shipping",
-    params(("shipment_id" = ShipmentId, Path), ("If-Match" = Option<String>, Header)), request_body = Parcels,
+    params(("shipment_id" = ShipmentId, Path), ("If-Match" = Option<String>, Header)), request_body = ParcelsOfShipment,
     responses((status = 200, body = Shipment), (status = 409, description = "Its state does not allow it, or these are other goods."),
     (status = 412, description = "It has another version than If-Match says.")))]
 async fn repack_shipment(
@@ -158,7 +158,7 @@ async fn repack_shipment(
     caller: Caller,
     Params(shipment_id): Params<ShipmentId>,
     if_match: IfMatch,
-    Body(Parcels { parcels }): Body<Parcels>,
+    Body(ParcelsOfShipment { parcels }): Body<ParcelsOfShipment>,
 ) -> Result<Versioned<Shipment>> {
     let mut refusals = Refusals::default();
     check_parcels(&parcels, &mut refusals);
@@ -171,7 +171,7 @@ async fn repack_shipment(
 /// A step of a shipment.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct StepBody {
+struct ShipmentStepBody {
     /// What is done.
     step: Step,
     /// For whoever reads the changes later.
@@ -198,7 +198,7 @@ struct NumberOfParcel {
 
 /// Takes a step with a shipment: pick, pack, ship, ...
 #[utoipa::path(post, path = "/api/v1/shipping/shipments/{shipment_id}/steps", tag = "shipping",
-    params(("shipment_id" = ShipmentId, Path), ("If-Match" = Option<String>, Header)), request_body = StepBody,
+    params(("shipment_id" = ShipmentId, Path), ("If-Match" = Option<String>, Header)), request_body = ShipmentStepBody,
     responses((status = 200, body = Shipment), (status = 409, description = "Its state or a label does not allow it."),
     (status = 412, description = "It has another version than If-Match says.")))]
 async fn take_step(
@@ -206,7 +206,7 @@ async fn take_step(
     caller: Caller,
     Params(shipment_id): Params<ShipmentId>,
     if_match: IfMatch,
-    Keyed { key, body }: Keyed<StepBody>,
+    Keyed { key, body }: Keyed<ShipmentStepBody>,
 ) -> Result<Versioned<Shipment>> {
     let mut refusals = Refusals::default();
     refusals.text("reason", &body.reason, 0, 500);
@@ -245,7 +245,7 @@ async fn list_changes(
 /// What is known of a parcel's way.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TrackingBody {
+struct TrackingOfParcel {
     /// The parcel's number.
     #[schema(minimum = 1, maximum = 50)]
     parcel: u32,
@@ -268,19 +268,19 @@ struct TrackingBody {
 
 /// Tells what happened to a parcel on its way, for carriers that don't tell by themselves. Events may come late, twice and in any order.
 #[utoipa::path(post, path = "/api/v1/shipping/shipments/{shipment_id}/tracking", tag = "shipping", params(("shipment_id" = ShipmentId, Path)),
-    request_body = TrackingBody, responses((status = 200, body = Shipment), (status = 409, description = "More was told of it than is kept.")))]
+    request_body = TrackingOfParcel, responses((status = 200, body = Shipment), (status = 409, description = "More was told of it than is kept.")))]
 async fn track_parcel(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(shipment_id): Params<ShipmentId>,
-    Keyed { key, body }: Keyed<TrackingBody>,
+    Keyed { key, body }: Keyed<TrackingOfParcel>,
 ) -> Result<Versioned<Shipment>> {
     let mut refusals = Refusals::default();
     refusals.text("event_ref", &body.event_ref, 1, 128);
     refusals.text("place", &body.place, 0, 200);
     refusals.text("detail", &body.detail, 0, 500);
     refusals.finish()?;
-    let TrackingBody { parcel, event_ref, status, occurred_at, place, detail } = body;
+    let TrackingOfParcel { parcel, event_ref, status, occurred_at, place, detail } = body;
     let told = vec![Told { event_ref, status, occurred_at, place, detail }];
     let shipment = app.submit(&caller, key, commands::track, Track { shipment_id, parcel, told, by: by(&caller) }).await?.value;
     Ok(Versioned(shipment.head.version, shipment))
