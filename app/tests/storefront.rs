@@ -283,9 +283,12 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         let components = json!({ "variant_id": shop.small, "components": [{ "item_id": item, "quantity": 1 }] });
         staff.send("PUT", "inventory/components", components).expect(200);
         let availability = format!("storefront/products/{}/availability", shop.product);
-        let words = |answer: Answer| answer.json["data"].as_array().unwrap().iter().map(|of| of["available"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let words = |answer: Answer| {
+            answer.json["data"].as_array().unwrap().iter().map(|of| of["available"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
         assert_eq!(words(page.get(&availability).expect(200)), ["no", "yes"]);
-        let receive = |quantity: i64| json!({ "lines": [{ "kind": "received", "item_id": item, "location_id": place, "quantity": quantity }] });
+        let receive =
+            |quantity: i64| json!({ "lines": [{ "kind": "received", "item_id": item, "location_id": place, "quantity": quantity }] });
         post("inventory/movements", receive(3));
         // At most a second later it shows.
         std::thread::sleep(std::time::Duration::from_millis(1_100));
@@ -311,7 +314,10 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         let cart = format!("storefront/carts/{}", made["cart_id"].as_str().unwrap());
         let mine = page.with_token(made["token"].as_str().unwrap());
         let now = mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "ten" })).expect(200).json;
-        assert_eq!((&now["pricing"]["totals"]["discount_minor"], &now["pricing"]["adjustments"][0]["name"]), (&json!(270), &json!("Ten off")));
+        assert_eq!(
+            (&now["pricing"]["totals"]["discount_minor"], &now["pricing"]["adjustments"][0]["name"]),
+            (&json!(270), &json!("Ten off"))
+        );
         let now = mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "NOSUCH" })).expect(200).json;
         assert_eq!(now["pricing"]["coupons"][1]["reason"], "unknown_coupon");
         mine.send("DELETE", &format!("{cart}/coupons/NOSUCH"), Value::Null).expect(200);
@@ -319,7 +325,10 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         assert_eq!((&now["shipping_methods"][0]["method_id"], &now["shipping_methods"][0]["price_minor"]), (&method, &json!(450)));
         let now = mine.send("PATCH", &cart, json!({ "shipping_method": method })).expect(200).json;
         let charge = &now["pricing"]["lines"][2];
-        assert_eq!((&charge["kind"], &charge["total_minor"], &now["pricing"]["totals"]["total_minor"]), (&json!("charge"), &json!(450), &json!(2880)));
+        assert_eq!(
+            (&charge["kind"], &charge["total_minor"], &now["pricing"]["totals"]["total_minor"]),
+            (&json!("charge"), &json!(450), &json!(2880))
+        );
         assert_eq!(now["can_checkout"], true);
         // Nothing is shipped there.
         let now = mine.send("PATCH", &cart, json!({ "destination": { "country": "DE" } })).expect(200).json;
@@ -329,7 +338,10 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         // Two more than there are.
         let now = mine.send("PUT", &format!("{cart}/lines/{}", shop.small), json!({ "quantity": 5 })).expect(200).json;
         let fewer = json!({ "what": "fewer_available", "variant_id": shop.small, "quantity": 5, "available": 3 });
-        assert_eq!((&now["differences"], &now["can_checkout"], &now["lines"][0]["available"]), (&json!([fewer]), &json!(false), &json!("no")));
+        assert_eq!(
+            (&now["differences"], &now["can_checkout"], &now["lines"][0]["available"]),
+            (&json!([fewer]), &json!(false), &json!("no"))
+        );
         let now = mine.send("POST", &format!("{cart}/accept"), Value::Null).expect(200).json;
         assert_eq!((&now["lines"][0]["quantity"], &now["differences"], &now["can_checkout"]), (&json!(3), &json!([]), &json!(true)));
 

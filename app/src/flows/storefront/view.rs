@@ -105,7 +105,9 @@ pub(super) async fn of(app: &App, caller: &Caller, key: CartKey) -> Result<CartV
             (priced, None, methods.unwrap_or_default())
         }
         // What is wrong with the tenant's rules or the cart is told; what is wrong with this server is an error.
-        Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::FailedPrecondition | ErrorKind::NotFound | ErrorKind::Conflict) => {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::FailedPrecondition | ErrorKind::NotFound | ErrorKind::Conflict) =>
+        {
             (None, Some(PricingProblem { code: error.code(), detail: error.detail().to_owned() }), Vec::new())
         }
         Err(error) => return Err(error),
