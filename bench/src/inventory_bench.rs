@@ -7,7 +7,7 @@
 use crate::measure::{Outcome, callers, fsyncs_per_second, median, tell};
 use clap::Args;
 use inventory::api::{self, Component, Demand, ItemId, LocationId, LocationKind, MAX_QUANTITY, NewItem, NewLocation, VariantId};
-use kernel::{Clock, Error, IdGenerator, Result, SystemClock, TenantId, Timestamp};
+use kernel::{Error, IdGenerator, Result, SystemClock, TenantId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use store::{Call, Environment, ShardConfig, Store, StoreConfig, Tx};

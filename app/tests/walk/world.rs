@@ -429,6 +429,7 @@ fn inventory(mark: &str, variant: &str, send: &mut impl FnMut(&str, &str, Value)
     let (shelf, place) = (place("shelf"), place("hall"));
     note("shelf", &shelf);
     note("loc", &place);
+    let other = send("GET", &format!("/api/v1/variants/by-sku?sku={mark}2"), Value::Null)["variant_id"].clone();
     for n in ["r", "s"] {
         let item = json!({ "sku": format!("{mark}-{n}"), "name": text("item") });
         let item = send("POST", &at("items"), item)["item_id"].clone();
@@ -436,7 +437,7 @@ fn inventory(mark: &str, variant: &str, send: &mut impl FnMut(&str, &str, Value)
         let line = |quantity: i64| json!({ "kind": "received", "item_id": item, "location_id": place, "quantity": quantity });
         let delivery = json!({ "reference": text("delivery"), "note": text("note"), "lines": [line(900), line(100)] });
         send("POST", &at("movements"), delivery);
-        for variant in [variant, "var_00000000001"] {
+        for variant in [variant, other.as_str().unwrap()] {
             send("PUT", &at("components"), json!({ "variant_id": variant, "components": [{ "item_id": item, "quantity": 1 }] }));
         }
         let line = json!({ "variant_id": variant, "quantity": 2 });

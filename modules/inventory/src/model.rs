@@ -250,6 +250,7 @@ words! {
 
 /// A place on the earth, in degrees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = StockCoordinates)]
 #[serde(deny_unknown_fields)]
 pub struct Coordinates {
     /// North of the equator.
@@ -320,12 +321,12 @@ impl Faults {
         }
     }
 
-    /// What something is known by elsewhere: up to 100 visible ASCII characters.
+    /// What a reservation is known by: it stands in paths as it is.
     pub(crate) fn reference(&mut self, field: &str, value: &str, min: usize) {
         if value.len() < min || value.len() > MAX_REFERENCE {
             self.add(field, "wrong_length", format!("{} bytes; between {min} and {MAX_REFERENCE}", value.len()));
-        } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-            self.add(field, "invalid", "only visible ASCII characters without spaces");
+        } else if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~".contains(&byte)) {
+            self.add(field, "invalid", "only letters, digits, and - _ . : ~");
         }
     }
 
@@ -732,7 +733,7 @@ impl FromRow for Movement {
 /// What somebody wants to have kept for them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Demand {
-    /// What it is for, such as `chk_...`: one reservation for each, for ever. Up to 100 visible ASCII characters.
+    /// What it is for, such as `chk_...`: one reservation for each, for ever. Up to 100 letters, digits, and `-_.:~`.
     pub reference: String,
     /// Variants and how many of each; 1 to [`MAX_LINES`].
     pub lines: Vec<(VariantId, i64)>,

@@ -399,7 +399,7 @@ async fn create_movements(State(app): State<App>, caller: Caller, new: Keyed<New
 #[schema(as = NewStockReservation)]
 #[serde(deny_unknown_fields)]
 struct NewReservation {
-    /// What it is for; one reservation for each, for ever.
+    /// What it is for; one reservation for each, for ever. Letters, digits, and `-_.:~`.
     #[schema(min_length = 1, max_length = 100)]
     reference: String,
     /// What is wanted.

@@ -89,6 +89,7 @@ pub(crate) struct ChangeEntries {
 
 /// What was done with a list's prices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PriceEntriesChanged)]
 pub(crate) struct EntriesChanged {
     /// The list.
     pub price_list_id: PriceListId,
@@ -284,6 +285,7 @@ pub(crate) fn remove_rates(tx: &mut Tx<'_>, remove: &RemoveRates) -> Result<()> 
 
 /// What came of a file of rates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaxRatesImported)]
 pub struct RatesImported {
     /// Countries of the file whose rates are new or changed.
     pub changed: Vec<String>,

@@ -3,7 +3,9 @@
 use crate::engine::rules::{plain_postcode, postcode_pattern};
 use crate::percent::Percent;
 use kernel::{Currency, Error, FieldError, Id, Result, Timestamp, UnitPrice};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, HashSet};
 use utoipa::ToSchema;
 
@@ -114,6 +116,7 @@ pub(crate) fn is_country(text: &str) -> bool {
 /// Whether something is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PricingStatus)]
 pub enum Status {
     /// In use.
     #[default]
@@ -227,6 +230,7 @@ pub struct PriceEntry {
 /// A price to be removed from a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PriceEntryKey)]
 pub struct EntryKey {
     /// Stock-keeping unit, case-sensitive.
     #[schema(min_length = 1, max_length = 64)]
@@ -244,6 +248,7 @@ const fn one() -> i64 {
 /// What to change in a list of prices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PriceEntryChanges)]
 pub struct EntryChanges {
     /// Prices to set.
     #[serde(default)]
@@ -284,7 +289,8 @@ impl EntryChanges {
 
 /// Which lines a promotion is for: those whose SKU or one of whose labels is named, or all when nothing is, without the exceptions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
+#[schema(as = PromotionTarget)]
 pub struct Target {
     /// These SKUs.
     #[schema(max_items = 500)]
@@ -298,6 +304,30 @@ pub struct Target {
     /// Not what is labelled so.
     #[schema(max_items = 500)]
     pub except_labels: Vec<String>,
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Target::serialize(self, serializer)
+    }
+}
+
+/// From an object alone: serde's own form would take a list of lists, too, and leave most of it out.
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Target;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Target, A::Error> {
+                Target::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
 }
 
 impl Target {
@@ -321,6 +351,7 @@ impl Target {
 /// What a measure is taken of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MinimumOf)]
 pub enum Of {
     /// Of the lines that the promotion is for.
     #[default]
@@ -332,6 +363,7 @@ pub enum Of {
 /// What has to be reached, measured before any promotion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = PromotionMinimum)]
 pub struct Minimum {
     /// At least this amount, as prices are shown.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
@@ -346,6 +378,7 @@ pub struct Minimum {
 /// By what tiers are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PromotionTierMeasure)]
 pub enum TierMeasure {
     /// By the amount of what the promotion is for, before any promotion.
     Amount,
@@ -356,6 +389,7 @@ pub enum TierMeasure {
 /// A tier: percent or amount, one of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PromotionTier)]
 pub struct Tier {
     /// From this amount in minor units, or this many pieces.
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
@@ -372,6 +406,7 @@ pub struct Tier {
 /// What a promotion gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(as = PromotionEffect)]
 pub enum Effect {
     /// So many percent off what it is for.
     Percent {
@@ -428,6 +463,7 @@ pub enum Effect {
 /// What goes with what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PromotionStacking)]
 pub enum Stacking {
     /// With others, on what those before it have left.
     #[default]
@@ -665,6 +701,7 @@ pub(crate) fn normal_code(text: &str) -> std::result::Result<String, &'static st
 /// Where tax is rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TaxRounding)]
 pub enum Rounding {
     /// Each line by itself.
     #[default]
@@ -676,6 +713,7 @@ pub enum Rounding {
 /// What is done where one is not registered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TaxUnregistered)]
 pub enum Unregistered {
     /// No tax.
     #[default]
@@ -698,6 +736,7 @@ pub enum UntaxedPrice {
 /// A country where tax is charged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TaxRegistration)]
 pub struct Registration {
     /// Two letters.
     #[schema(min_length = 2, max_length = 2)]
@@ -714,6 +753,7 @@ pub struct Registration {
 /// Which rate of a country a class of goods has there, where its name isn't the rate's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TaxClassRule)]
 pub struct ClassRule {
     /// The class, as lines name it.
     #[schema(min_length = 1, max_length = 40)]
@@ -910,6 +950,7 @@ fn is_date(text: &str) -> bool {
 
 /// A country's rates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaxRatesOfCountry)]
 pub struct CountryRates {
     /// Two letters.
     pub country: String,
@@ -923,6 +964,7 @@ pub struct CountryRates {
 
 /// A file of rates, in the shape of `ibericode/vat-rates`; what else it holds is not looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaxRatesFile)]
 pub struct RatesFile {
     /// Periods by country.
     #[schema(example = json!({ "DE": [{ "effective_from": "2021-01-01", "rates": { "standard": 19, "reduced": 7 } }] }))]

@@ -71,6 +71,7 @@ pub(crate) fn coupons(read: &mut Read<'_>, of: Option<PromotionId>, page: &PageR
 
 /// A use of a coupon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CouponRedemption)]
 pub struct Redemption {
     /// Of the checkout or the order.
     pub reference: String,
@@ -96,6 +97,7 @@ pub(crate) fn redemptions(read: &mut Read<'_>, code: &str, page: &PageRequest<St
 
 /// How a tenant charges tax, with its version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = VersionedTaxSettings)]
 pub struct VersionedSettings {
     /// The settings.
     #[serde(flatten)]

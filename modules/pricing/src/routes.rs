@@ -339,6 +339,7 @@ async fn list_redemptions(
 /// A use of a coupon outside of our checkout, at a till for one.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewCouponRedemption)]
 struct NewRedemption {
     /// Of the sale: the same one again uses the coupon no more.
     #[schema(min_length = 1, max_length = 128)]
@@ -421,6 +422,7 @@ async fn get_tax_rates(State(app): State<App>, caller: Caller, Params(country): 
 /// A country's rates to set.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewTaxRates)]
 struct NewRates {
     /// At least one, in any order.
     #[schema(min_items = 1, max_items = 50)]

@@ -375,6 +375,7 @@ testkit::both_engines! {
             (demand("a", json!([])), "lines"),
             (demand("", line(json!(1))), "reference"),
             (demand("with space", line(json!(1))), "reference"),
+            (demand("a/b", line(json!(1))), "reference"),
             (demand(&"r".repeat(101), line(json!(1))), "reference"),
             (json!({ "reference": "a", "lines": line(json!(1)), "expires_at": "2020-01-01T00:00:00Z" }), "expires_at"),
             (json!({ "reference": "a", "lines": line(json!(1)), "destination": { "latitude": 91, "longitude": 0 } }), "destination.latitude"),

@@ -7,7 +7,7 @@ pub(crate) mod round;
 pub(crate) mod rules;
 pub(crate) mod tax;
 
-use crate::model::{PriceListId, PromotionId};
+use crate::model::{PriceListId, PromotionId, is_country};
 use kernel::{Currency, Error, Result, Timestamp, UnitPrice};
 use promotions::Promoted;
 pub use rules::Rules;
@@ -78,6 +78,7 @@ pub struct BasketLine {
 /// What a charge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = QuoteChargeKind)]
 pub enum ChargeKind {
     /// Shipping: a promotion may make it free.
     Shipping,
@@ -215,6 +216,7 @@ pub struct PricedLine {
 
 /// What a promotion takes off one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PriceAdjustedLine)]
 pub struct AdjustedLine {
     /// The line's number.
     pub line: u32,
@@ -224,6 +226,7 @@ pub struct AdjustedLine {
 
 /// A promotion that applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PriceAdjustment)]
 pub struct Adjustment {
     /// Which.
     pub promotion_id: PromotionId,
@@ -239,6 +242,7 @@ pub struct Adjustment {
 
 /// A promotion that did not apply, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PromotionNotApplied)]
 pub struct NotApplied {
     /// Which.
     pub promotion_id: PromotionId,
@@ -265,6 +269,7 @@ pub struct CouponOutcome {
 
 /// What the lines add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PricedTotals)]
 pub struct Totals {
     /// Goods before discounts.
     pub goods_minor: i64,
@@ -462,6 +467,10 @@ fn check(basket: &Basket) -> Result<()> {
         if !(0..=MAX_CHARGE_MINOR).contains(&charge.amount_minor) {
             return Err(Error::field(format!("charges[{i}].amount_minor"), "out_of_range", format!("between 0 and {MAX_CHARGE_MINOR}")));
         }
+    }
+    // A country's name would be one where nobody is registered, and so go untaxed.
+    if basket.country.as_deref().is_some_and(|country| !is_country(country)) {
+        return Err(Error::field("country", "not_a_country", "two capital letters such as DE (ISO 3166-1)"));
     }
     if basket.coupons.len() > MAX_COUPONS {
         return Err(Error::field("coupons", "too_many", format!("at most {MAX_COUPONS}")));

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 /// So many pieces of a line. A charge has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RefundQuantity)]
 pub struct LineQuantity {
     /// The line's number.
     pub line: u32,
@@ -23,6 +24,7 @@ pub struct LineQuantity {
 
 /// What is given back of a line. No amount is below zero; `total_minor` is `extended_minor - discount_minor + tax_minor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PricedRefundLine)]
 pub struct RefundLine {
     /// The line's number.
     pub line: u32,
@@ -44,6 +46,7 @@ pub struct RefundLine {
 
 /// What is given back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PricedRefund)]
 pub struct Refund {
     /// Of every amount.
     pub currency: Currency,

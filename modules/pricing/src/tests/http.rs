@@ -236,6 +236,7 @@ testkit::both_engines! {
             (promotion(json!({ "starts_at": "2026-02-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z" })), "ends_at"),
             (promotion(json!({ "target": { "skus": [""] } })), "target.skus[0]"),
             (promotion(json!({ "target": { "tags": [] } })), "target.tags"),
+            (promotion(json!({ "target": [[]] })), "target"),
             (quote(line(json!(0))), "lines[0].quantity"),
             (quote(line(json!(-1))), "lines[0].quantity"),
             (quote(line(json!(1_000_000_000_000_i64))), "lines[0].quantity"),

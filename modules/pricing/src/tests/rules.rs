@@ -367,6 +367,8 @@ fn where_tax_is_due_and_at_which_rate() {
     let to = |country: &str| Basket { country: Some(country.to_owned()), ..basket(&[("a", 1, "100")]) };
     assert_eq!(price(&later, &to("AT")).unwrap().tax.reason, NotRegistered);
     assert_eq!(price(&later, &to("FR")).unwrap_err().code(), "pricing.no_tax_rate");
+    // A country's name is not taken for a country where no tax is due.
+    assert_eq!(price(&later, &to("Austria")).unwrap_err().field_errors()[0].field, "country");
     let nothing = taxed(TaxSettings::default());
     assert_eq!(price(&nothing, &to("DE")).unwrap().tax.reason, NotSetUp);
 }
