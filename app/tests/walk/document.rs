@@ -149,6 +149,12 @@ impl Document {
             body.as_object_mut().expect("an object").remove("method_id");
         }
         match operation.name().as_str() {
+            // Of lines, without a cart, which would have its own.
+            "POST /api/v1/storefront/checkouts" => {
+                body.as_object_mut()
+                    .expect("an object")
+                    .retain(|name, _| !["cart_id", "cart_version", "shipping_method"].contains(&name.as_str()));
+            }
             // Either a parcel or lines, and a reference is without spaces.
             "POST /api/v1/inventory/reservations/{reservation_ref}/ship" => {
                 drop(body.as_object_mut().expect("an object").remove("location_id"))

@@ -283,6 +283,9 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
     inventory(mark, &variant, &mut send, ids);
     // It has a price too, so that it can be put into a cart.
     send("PUT", &format!("/api/v1/variants/{}/prices/GBP", ids["var"]), json!({ "price": price }));
+    // While these are bought, everything is paid at the provider that works.
+    let routing = send("GET", "/api/v1/payments/routing", Value::Null)["rules"].clone();
+    send("PUT", "/api/v1/payments/routing", json!({ "rules": [{ "provider_id": provider }] }));
     for _ in 0..2 {
         let line = json!({ "variant_id": ids["var"], "quantity": 2 });
         let cart = json!({ "currency": "GBP", "email": format!("{mark}@cart.example"), "lines": [line] });
@@ -297,6 +300,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         assert!(checkout["state"] != "failed", "{checkout}");
         ids.insert("chk".to_owned(), checkout["checkout_id"].as_str().unwrap().to_owned());
     }
+    send("PUT", "/api/v1/payments/routing", json!({ "rules": routing }));
     send("PUT", "/api/v1/roles/packers", json!({ "description": text("role"), "permissions": ["orders.read"] }));
     send("PUT", "/api/v1/settings", json!({ "legal_name": text("legal"), "support_email": format!("{mark}@walk.example") }));
     send("PUT", "/api/v1/flags", json!({ "flags": { mark: true } }));
