@@ -118,6 +118,8 @@ pub struct Share {
     pub discount_minor: i64,
     /// Of the tax that was added.
     pub tax_minor: i64,
+    /// Of the tax that the price contains.
+    pub included_tax_minor: i64,
 }
 
 impl Share {
@@ -140,7 +142,12 @@ fn first(amount: i64, pieces: i64, of: i64) -> i64 {
 pub fn share(line: &Line, before: i64, quantity: i64) -> Share {
     let of = |amount: i64| first(amount, before + quantity, line.quantity) - first(amount, before, line.quantity);
     let rounded_minor = line.total_minor - line.tax_minor + line.discount_minor;
-    Share { rounded_minor: of(rounded_minor), discount_minor: of(line.discount_minor), tax_minor: of(line.tax_minor) }
+    Share {
+        rounded_minor: of(rounded_minor),
+        discount_minor: of(line.discount_minor),
+        tax_minor: of(line.tax_minor),
+        included_tax_minor: of(line.included_tax_minor),
+    }
 }
 
 /// The line of a credit note that takes back `quantity` pieces of a line after the first `before` of them. It comes to the negative of
@@ -160,6 +167,7 @@ pub fn credit_line(number: u32, line: &Line, currency: Currency, before: i64, qu
         extended: UnitPrice::from_micros(line.unit_price.extended_micros(-quantity)?),
         discount_minor: rounded_minor + tax_minor - total_minor,
         tax_minor,
+        included_tax_minor: -share.included_tax_minor,
         total_minor,
     })
 }
