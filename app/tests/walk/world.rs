@@ -189,7 +189,12 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         let back = send("POST", &format!("{at}/returns"), back)["return_id"].clone();
         send("POST", &format!("/api/v1/returns/{}/steps", back.as_str().unwrap()), json!({ "step": "approve", "reason": text("reason") }));
         note("rtn", &back);
-        send("POST", &format!("{at}/hold"), json!({ "reason": text("reason") }));
+        // Another one is on hold, too: the walk releases the last.
+        let second = json!({ "country": text("land"), "currency": "GBP", "lines": [line(1)] });
+        let second = send("POST", "/api/v1/orders", second)["order_id"].clone();
+        for held in [at.clone(), format!("/api/v1/orders/{}", second.as_str().unwrap())] {
+            send("POST", &format!("{held}/hold"), json!({ "reason": text("reason") }));
+        }
         send("POST", &format!("{at}/remarks"), json!({ "text": text("remark") }));
         send("PUT", &format!("{at}/tags"), json!({ "tags": [mark] }));
         let credit = json!({ "external_ref": format!("{reference}-c"), "order_id": order["order_id"], "currency": "GBP", "reason": text("reason"), "lines": [line(-1)] });
@@ -333,6 +338,8 @@ fn shipping(mark: &str, carrier_url: &str, send: &mut impl FnMut(&str, &str, Val
         while send("GET", &path, Value::Null)["state"] == "label_requested" {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
+        // What went keeps its labels, whatever the walk asks for.
+        send("POST", &format!("{path}/steps"), json!({ "step": "ship", "reason": text("reason") }));
         for event in ["a", "b"] {
             let told = json!({ "parcel": 1, "event_ref": format!("{mark}-{event}"), "status": "announced", "occurred_at": "2026-01-05T12:00:00Z", "place": mark });
             send("POST", &format!("{path}/tracking"), told);

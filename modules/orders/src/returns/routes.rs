@@ -162,6 +162,7 @@ fn step(caller: &Caller, return_id: ReturnId, if_match: IfMatch, reason: String)
 /// A step that needs nothing but a reason.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ReturnPlainStep)]
 enum PlainStep {
     /// Let it come.
     Approve,
@@ -178,7 +179,6 @@ enum PlainStep {
 #[serde(deny_unknown_fields)]
 struct ReturnStepBody {
     /// What is done.
-    #[schema(inline)]
     step: PlainStep,
     /// For whoever reads the changes later.
     #[serde(default)]
