@@ -16,6 +16,7 @@ const ONLY_NUMBERS: &[&str] = &[
     "/api/v1/ledger/holds/{hold_id}",
     "/api/v1/ledger/trial-balance",
     "/api/v1/cart-settings",
+    "/api/v1/checkout-settings",
     "/api/v1/storefront/destinations",
     "/api/v1/storefront/products/{product_id}/availability",
     "/api/v1/rates",
