@@ -28,7 +28,7 @@ pub(super) enum Source {
     /// A cart, in the version that the shopper saw.
     Cart { key: CartKey, version: i64 },
     /// Variants, without a cart.
-    Lines { currency: Currency, lines: Vec<(catalog_api::VariantId, i64)>, details: Details },
+    Lines { currency: Currency, lines: Vec<(catalog_api::VariantId, i64)>, details: Box<Details> },
 }
 
 /// What a cart knows besides its lines.
@@ -135,10 +135,10 @@ pub(super) fn begin(tx: &mut Tx<'_>, begin: &Begin) -> Result<CheckoutView> {
     view::of(tx, checkout_id)
 }
 
-/// The tenant's settings and their version; 0 when they were never set.
+/// The tenant's settings and their version; 1 when they were never set.
 pub(super) fn settings(read: &mut Read<'_>) -> Result<(Settings, i64)> {
     let found: Option<(String, i64)> = read.opt(sql::SETTINGS, ())?;
-    let Some((text, version)) = found else { return Ok((Settings::default(), 0)) };
+    let Some((text, version)) = found else { return Ok((Settings::default(), 1)) };
     let settings = serde_json::from_str(&text).map_err(|e| Error::internal("the checkout's settings can't be read").caused_by(e))?;
     Ok((settings, version))
 }
@@ -154,7 +154,7 @@ fn wanted(tx: &mut Tx<'_>, source: &Source) -> Result<Wanted> {
                     None => summed.push((*variant_id, *quantity)),
                 }
             }
-            Ok(Wanted { cart: None, currency: *currency, lines: summed, details: details.clone(), customer_id: None })
+            Ok(Wanted { cart: None, currency: *currency, lines: summed, details: Details::clone(details), customer_id: None })
         }
         Source::Cart { key, .. } => {
             let cart = carts_api::load(tx, key)?;

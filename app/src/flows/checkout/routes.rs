@@ -150,12 +150,12 @@ impl BeginCheckout {
             add("currency", "required", "the currency to pay in, such as EUR");
         }
         Error::fields(wrong)?;
-        let details = Details {
+        let details = Box::new(Details {
             email: self.email.clone(),
             destination: self.destination.clone(),
             shipping_method: self.shipping_method.clone(),
             coupons: self.coupons.clone(),
-        };
+        });
         let checked = Change {
             lines: Vec::new(),
             email: Some(self.email.clone()),
@@ -326,10 +326,10 @@ async fn set_checkout_settings(
 fn set_settings(tx: &mut Tx<'_>, (if_match, settings): &(IfMatch, Settings)) -> Checked<(Settings, i64)> {
     let (known, version) = begin::settings(tx)?;
     if_match.check(version)?;
-    if known == *settings && version > 0 {
+    if known == *settings {
         return Ok((known, version));
     }
     let text = serde_json::to_string(settings).map_err(|e| Error::internal("settings don't serialise").caused_by(e))?;
-    tx.must(sql::SET_SETTINGS, (version, text), || web::precondition_failed())?;
+    tx.must(sql::SET_SETTINGS, (version, text), web::precondition_failed)?;
     Ok((settings.clone(), version + 1))
 }

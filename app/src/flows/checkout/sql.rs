@@ -31,7 +31,7 @@ FROM checkout_checkouts WHERE tenant_id = $1 AND checkout_id > $2 ORDER BY check
 
 pub(super) const SETTINGS: &str = "SELECT settings, version FROM checkout_settings WHERE tenant_id = $1";
 
-/// `$2` the version that was read, 0 for none; `$3` the settings.
+/// `$2` the version that was read, 1 when there is none; `$3` the settings.
 pub(super) const SET_SETTINGS: &str = "
 INSERT INTO checkout_settings (tenant_id, version, settings) VALUES ($1, CAST($2 AS BIGINT) + 1, $3)
 ON CONFLICT (tenant_id) DO UPDATE SET version = checkout_settings.version + 1, settings = excluded.settings

@@ -93,7 +93,7 @@ fn a_share_of_a_line() {
     ];
     for ((quantity, price, discount, tax), (before, pieces), (rounded_minor, discount_minor, tax_minor)) in table {
         let line = sold(quantity, price, discount, tax);
-        let expected = Share { rounded_minor, discount_minor, tax_minor };
+        let expected = Share { rounded_minor, discount_minor, tax_minor, included_tax_minor: 0 };
         assert_eq!(share(&line, before, pieces), expected, "{quantity} x {price} - {discount} + {tax}: {pieces} after {before}");
     }
 }
@@ -108,7 +108,8 @@ proptest! {
         let price = kernel::UnitPrice::from_micros(price);
         let currency: Currency = "GBP".parse().expect("a currency");
         let rounded = price.extended(quantity, currency).expect("an amount").minor;
-        let line = sold(quantity, &price.to_string(), discount.min(rounded), tax);
+        let included_tax_minor = tax.min(rounded - discount.min(rounded));
+        let line = Line { included_tax_minor, ..sold(quantity, &price.to_string(), discount.min(rounded), tax) };
         let mut bounds: Vec<i64> = cuts.into_iter().filter(|cut| *cut < quantity).collect();
         bounds.extend([0, quantity]);
         bounds.sort_unstable();
@@ -125,6 +126,7 @@ proptest! {
                 rounded_minor: sum.rounded_minor + one.rounded_minor,
                 discount_minor: sum.discount_minor + one.discount_minor,
                 tax_minor: sum.tax_minor + one.tax_minor,
+                included_tax_minor: sum.included_tax_minor + one.included_tax_minor,
             };
             let credit = credit_line(number, &line, currency, before, pieces).expect("a credit line");
             prop_assert_eq!(credit.total_minor, -one.total_minor());
@@ -133,7 +135,8 @@ proptest! {
             total += credit.total_minor;
             extended += credit.extended.micros();
         }
-        prop_assert_eq!(sum, Share { rounded_minor: rounded, discount_minor: line.discount_minor, tax_minor: line.tax_minor });
+        let (discount_minor, tax_minor) = (line.discount_minor, line.tax_minor);
+        prop_assert_eq!(sum, Share { rounded_minor: rounded, discount_minor, tax_minor, included_tax_minor });
         prop_assert_eq!((total, extended), (-line.total_minor, -line.extended.micros()));
     }
 }
