@@ -393,6 +393,8 @@ fn forget_use(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("last_used_at");
+            // A cart is priced whenever it is looked at.
+            fields.remove("priced_at");
             if fields.get("kind").is_some_and(|kind| kind == "webhooks.deliver") {
                 fields.retain(|name, _| ["id", "key", "kind", "tenant_id"].contains(&name.as_str()));
             }

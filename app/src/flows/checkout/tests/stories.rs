@@ -151,11 +151,14 @@ testkit::both_engines! {
         // Whoever has the token sees it, and nobody else does.
         let path = format!("/api/v1/storefront/checkouts/{}", ids[0].as_str().expect("an id"));
         let token = answers[0].json["token"].as_str().expect("a token");
-        let seen = world.acme.get(&path).header("checkout-token", token).send().await.expect(200).json;
+        let shopper = world.app.client("acme", &["storefront.use"]);
+        let seen = shopper.get(&path).header("checkout-token", token).send().await.expect(200).json;
         assert_eq!(seen["state"], "completed");
         assert!(seen.get("token").is_none());
-        world.acme.get(&path).header("checkout-token", "guessed").send().await.expect(404);
-        world.acme.get(&path).send().await.expect(404);
+        shopper.get(&path).header("checkout-token", "guessed").send().await.expect(404);
+        shopper.get(&path).send().await.expect(404);
+        let stranger = world.app.client("globex", &["storefront.use"]);
+        stranger.get(&path).header("checkout-token", token).send().await.expect(404);
     }
 
     /// A payment that waits for the shopper is let go of when the shopper gives up, or when the stock's time is over.
