@@ -180,6 +180,14 @@ pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
     Ok(commands::create(tx, &intent)?.intent_id)
 }
 
+/// How much of what is authorised may still be taken, in minor units; nothing where it is taken at once, or nothing is authorised.
+/// Errors: `payments.intent_not_found`.
+pub fn capturable(read: &mut Read<'_>, intent_id: IntentId) -> Result<i64> {
+    let intent = queries::intent(read, intent_id)?;
+    let waits = intent.capture_mode == CaptureMode::Manual && intent.capture_open;
+    Ok(if waits { intent.amounts().capturable() } else { 0 })
+}
+
 /// Takes what is authorised, or a part of it: without `last` more may be taken later. Errors: `payments.intent_not_found`,
 /// `payments.not_allowed`, `payments.capture_exceeds`, `payments.capture_under_way`, `payments.void_under_way`.
 pub fn capture(tx: &mut Tx<'_>, intent_id: IntentId, amount_minor: Option<i64>, last: bool) -> Result<()> {

@@ -20,10 +20,12 @@ mod sql;
 mod tests;
 mod view;
 
-use model::CheckoutId;
+use kernel::Result;
+use model::{CheckoutId, State};
 use orders::OrderId;
 use payments::api::IntentId;
-use store::{Change, Observer, Store};
+use pricing::api::PricedSnapshot;
+use store::{Change, Observer, Read, Store};
 use web::{Audit, AuditCheck, Module, PermissionInfo, Waiters};
 
 const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("migrations/0001_first.sql") }];
@@ -50,6 +52,29 @@ impl Checkouts {
         let kinds = vec!["order.placed", "checkout.failed", "payment.requires_action"];
         store.observe(Observer { kinds, observe: Box::new(observe) });
     }
+}
+
+/// What an order came from, for what follows it.
+pub(crate) struct Sold {
+    /// The checkout's id, as coupons know it.
+    pub checkout_name: String,
+    /// What its stock is reserved under; line `n` of the order is the reservation's line `n - 1`.
+    pub stock_reference: String,
+    /// Its payment, if anything was paid.
+    pub intent_id: Option<IntentId>,
+    /// How it was priced.
+    pub priced: PricedSnapshot,
+}
+
+/// The checkout that has become this order, if one has.
+pub(crate) fn sold(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<Sold>> {
+    let checkout = place::load(read, CheckoutId::from_i64(order_id.as_i64()))?;
+    Ok(checkout.filter(|checkout| checkout.state == State::Completed).map(|checkout| Sold {
+        checkout_name: checkout.checkout_id.to_string(),
+        stock_reference: checkout.stock_reference,
+        intent_id: checkout.intent_id,
+        priced: checkout.agreed.priced,
+    }))
 }
 
 /// The checkout, as a module with tables.

@@ -3,6 +3,7 @@
 
 use super::model::{Act, Checkout, CheckoutId, Heard, State, decide, order_of};
 use super::sql;
+use crate::flows::fulfilment::is_cancelled;
 use carts::api as carts_api;
 use inventory::api::{self as stock, Confirmation, Demand};
 use kernel::{Error, ErrorKind, Result};
@@ -54,10 +55,16 @@ pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reaso
             }
             give_back(tx, &checkout, reason)
         }
+        // An order that was called off has let its payment go itself.
+        Act::Tell if is_cancelled(tx, order_of(checkout_id))? => Ok(()),
         Act::Tell => {
             end(tx, &checkout, State::Completed, reason, &checkout.stock_reference)?;
             tell(tx, "checkout.payment_lost", &checkout, reason);
             Ok(())
+        }
+        // What was being taken when the order was called off.
+        Act::Nothing if (checkout.state, heard) == (State::Completed, Heard::Paid) && is_cancelled(tx, order_of(checkout_id))? => {
+            give_back(tx, &checkout, "the order was cancelled")
         }
         Act::Nothing => Ok(()),
     }

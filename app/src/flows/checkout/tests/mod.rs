@@ -1,5 +1,6 @@
 //! The checkout through a whole application, on both engines, with a provider that misbehaves in every way that it knows.
 
+mod fulfilment;
 mod steps;
 mod stories;
 mod world;

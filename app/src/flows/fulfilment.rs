@@ -1,0 +1,226 @@
+//! What follows when goods go out, come back, or never go: stock, order and payment are brought to say the same, each by its own
+//! commands, in the transaction that takes the event in. `docs/checkout.md` tells it to users.
+//!
+//! What one of them refuses (an order that somebody has fulfilled by hand, a payment that was refunded already) holds up none of the others: it
+//! is told as `fulfilment.refused`, for a person.
+
+use super::checkout::{Sold, sold};
+use inventory::api::{self as stock, Parts};
+use kernel::{Actor, Error, ErrorKind, Result};
+use log::Consumer;
+use orders::OrderId;
+use orders::api::{self as orders_api, By, State};
+use payments::api as payments_api;
+use pricing::api::{self as pricing_api, LineQuantity, PricedKind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use store::{Event, NewEvent, Tx};
+use web::EventInfo;
+
+pub(super) const EVENTS: &[EventInfo] = &[EventInfo {
+    kind: "fulfilment.refused",
+    version: 1,
+    description: "Something that follows from goods that went out or came back was refused: a person has to look at the order.",
+}];
+
+/// What goes out or arrives, what comes back, what never goes.
+pub(super) fn consumers() -> Vec<Consumer> {
+    vec![
+        Consumer::sql("fulfilment.shipments", &["shipment.shipped", "shipment.delivered"], take_in_shipments),
+        Consumer::sql("fulfilment.returns", &["return.inspected", "return.refunded"], take_in_returns),
+        Consumer::sql("fulfilment.cancelled", &["order.cancelled"], take_in_cancelled),
+    ]
+}
+
+/// Payload of `fulfilment.refused`.
+#[derive(Serialize)]
+struct Refused<'a> {
+    order_id: OrderId,
+    /// What it follows from: a shipment, a return or the order.
+    cause: &'a str,
+    /// `stock`, `order` or `payment`.
+    part: &'static str,
+    code: &'a str,
+    detail: &'a str,
+}
+
+/// What follows from an event for one order.
+struct Following<'a, 'tx> {
+    tx: &'a mut Tx<'tx>,
+    order_id: OrderId,
+    cause: &'a str,
+}
+
+impl Following<'_, '_> {
+    /// Does one part of it, or tells that it was refused.
+    fn part(&mut self, part: &'static str, done: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<()> {
+        match self.tx.attempt(done)? {
+            Ok(()) => Ok(()),
+            Err(error) if is_refusal(&error) => {
+                let refused = Refused { order_id: self.order_id, cause: self.cause, part, code: error.code(), detail: error.detail() };
+                self.tx.emit(NewEvent::new("fulfilment.refused", 1, self.order_id, &refused));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether a rule has said no, rather than the store being in trouble.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::FailedPrecondition)
+}
+
+fn payload<'e, T: Deserialize<'e>>(event: &'e Event) -> Result<T> {
+    let unreadable = |e| Error::internal(format!("event {} has a payload that fulfilment can't read", event.id)).caused_by(e);
+    serde_json::from_str(&event.payload).map_err(unreadable)
+}
+
+fn by() -> By {
+    By { actor: Actor::SYSTEM, request_id: None }
+}
+
+/// What matters of a shipment's event.
+#[derive(Deserialize)]
+struct Shipped {
+    order_id: String,
+    goods: Option<BTreeMap<u32, i64>>,
+}
+
+fn take_in_shipments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
+    for event in events {
+        let Shipped { order_id, goods } = payload(event)?;
+        // Another shop's order: the tenant names what it likes.
+        let (Ok(order_id), Some(goods)) = (order_id.parse::<OrderId>(), goods) else { continue };
+        if orders_api::head(tx, order_id)?.is_none() {
+            continue;
+        }
+        let mut following = Following { tx, order_id, cause: &event.subject };
+        if event.kind == "shipment.shipped" {
+            shipped(&mut following, &goods)?;
+        } else {
+            following.part("order", |tx| orders_api::deliver(tx, order_id, Some(goods), &event.subject, &by()).map(drop))?;
+        }
+    }
+    Ok(())
+}
+
+/// Goods went: they are out of stock and out of the order, and what they cost is taken where it was only authorised.
+fn shipped(following: &mut Following<'_, '_>, goods: &BTreeMap<u32, i64>) -> Result<()> {
+    let (order_id, cause) = (following.order_id, following.cause);
+    let before: BTreeMap<u32, i64> =
+        orders_api::progress(following.tx, order_id)?.into_iter().map(|line| (line.line, line.shipped)).collect();
+    following.part("order", |tx| orders_api::fulfil(tx, order_id, Some(goods.clone()), cause, &by()).map(drop))?;
+    let Some(sold) = sold(following.tx, order_id)? else { return Ok(()) };
+    following.part("stock", |tx| {
+        // A checkout's goods have the first numbers, in the order in which they were reserved.
+        let lines = goods.iter().map(|(line, quantity)| (line.saturating_sub(1), *quantity)).collect();
+        let shipment = stock::Shipment { reference: sold.stock_reference.clone(), note: cause.to_owned(), parts: Parts::Lines(lines) };
+        stock::ship(tx, &shipment).map(drop)
+    })?;
+    following.part("payment", |tx| capture(tx, &sold, &before, goods))
+}
+
+/// Takes what the goods cost, and all charges with the first of them. Nothing where all was taken at once.
+fn capture(tx: &mut Tx<'_>, sold: &Sold, before: &BTreeMap<u32, i64>, goods: &BTreeMap<u32, i64>) -> Result<()> {
+    let Some(intent_id) = sold.intent_id else { return Ok(()) };
+    let capturable_minor = payments_api::capturable(tx, intent_id)?;
+    if capturable_minor == 0 {
+        return Ok(());
+    }
+    let quantity = |(line, quantity): (&u32, &i64)| LineQuantity { line: *line, quantity: *quantity };
+    let gone: Vec<LineQuantity> = before.iter().filter(|(_, shipped)| **shipped > 0).map(quantity).collect();
+    let mut now: Vec<LineQuantity> = goods.iter().map(quantity).collect();
+    if gone.is_empty() {
+        let charges = sold.priced.lines.iter().filter(|line| line.kind == PricedKind::Charge);
+        now.extend(charges.map(|line| LineQuantity { line: line.line, quantity: line.quantity }));
+    }
+    let amount_minor = pricing_api::refund(&sold.priced, &gone, &now)?.total_minor.min(capturable_minor);
+    let sent = |line: u32| before.get(&line).copied().unwrap_or(0) + goods.get(&line).copied().unwrap_or(0);
+    let mut sales = sold.priced.lines.iter().filter(|line| line.kind == PricedKind::Sale);
+    let last = sales.all(|line| sent(line.line) >= line.quantity);
+    if amount_minor == 0 {
+        return Ok(());
+    }
+    payments_api::capture(tx, intent_id, Some(amount_minor), last)
+}
+
+/// What matters of a return's event.
+#[derive(Deserialize)]
+struct Returned {
+    order_id: OrderId,
+    refund_minor: i64,
+    back: Option<Vec<Back>>,
+}
+
+/// What came back of a line.
+#[derive(Deserialize)]
+struct Back {
+    line: u32,
+    restock: i64,
+    write_off: i64,
+}
+
+fn take_in_returns(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
+    for event in events {
+        let returned: Returned = payload(event)?;
+        let Some(sold) = sold(tx, returned.order_id)? else { continue };
+        let mut following = Following { tx, order_id: returned.order_id, cause: &event.subject };
+        if event.kind == "return.refunded" {
+            let Some(intent_id) = sold.intent_id.filter(|_| returned.refund_minor > 0) else { continue };
+            following.part("payment", |tx| payments_api::refund(tx, intent_id, Some(returned.refund_minor), &event.subject))?;
+            continue;
+        }
+        for (damaged, quantity) in [(false, (|back| back.restock) as fn(&Back) -> i64), (true, |back| back.write_off)] {
+            let lines: Vec<(u32, i64)> = returned
+                .back
+                .iter()
+                .flatten()
+                .map(|back| (back.line.saturating_sub(1), quantity(back)))
+                .filter(|(_, quantity)| *quantity > 0)
+                .collect();
+            if !lines.is_empty() {
+                following.part("stock", |tx| take_back(tx, &sold, lines, damaged, &event.subject))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Goods are back where they came from, to be sold again or not.
+fn take_back(tx: &mut Tx<'_>, sold: &Sold, lines: Vec<(u32, i64)>, damaged: bool, note: &str) -> Result<()> {
+    let reserved = stock::reservation(tx, &sold.stock_reference)?;
+    // What is not tracked was never taken out of stock.
+    let from = |line: u32| reserved.allocations.iter().find(|part| part.line == line).map(|part| part.location_id);
+    let mut places: BTreeMap<inventory::api::LocationId, Vec<(u32, i64)>> = BTreeMap::new();
+    for (line, quantity) in lines {
+        if let Some(location_id) = from(line) {
+            places.entry(location_id).or_default().push((line, quantity));
+        }
+    }
+    for (location_id, lines) in places {
+        let reference = sold.stock_reference.clone();
+        stock::restock(tx, &stock::Return { reference, note: note.to_owned(), location_id, lines, damaged })?;
+    }
+    Ok(())
+}
+
+/// An order that is called off holds no stock, uses no coupon and keeps nobody's money.
+fn take_in_cancelled(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
+    for event in events {
+        let Ok(order_id) = event.subject.parse::<OrderId>() else { continue };
+        let Some(sold) = sold(tx, order_id)? else { continue };
+        let mut following = Following { tx, order_id, cause: &event.subject };
+        following.part("stock", |tx| stock::release(tx, &sold.stock_reference).map(drop))?;
+        following.part("order", |tx| pricing_api::give_back(tx, &sold.checkout_name))?;
+        if let Some(intent_id) = sold.intent_id {
+            following.part("payment", |tx| payments_api::give_back(tx, intent_id, "the order was cancelled"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a payment that was taken is for an order that was called off meanwhile.
+pub(super) fn is_cancelled(tx: &mut Tx<'_>, order_id: OrderId) -> Result<bool> {
+    Ok(orders_api::head(tx, order_id)?.is_some_and(|order| order.state == State::Cancelled))
+}
