@@ -11,7 +11,7 @@ use log::Consumer;
 use orders::OrderId;
 use orders::api::{self as orders_api, By, State};
 use payments::api as payments_api;
-use pricing::api::{self as pricing_api, LineQuantity, PricedKind};
+use pricing::api::{self as pricing_api, LineQuantity, PricedKind, PricedLine};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use store::{Event, NewEvent, Tx};
@@ -29,6 +29,7 @@ pub(super) fn consumers() -> Vec<Consumer> {
         Consumer::sql("fulfilment.shipments", &["shipment.shipped", "shipment.delivered"], take_in_shipments),
         Consumer::sql("fulfilment.returns", &["return.inspected", "return.refunded"], take_in_returns),
         Consumer::sql("fulfilment.cancelled", &["order.cancelled"], take_in_cancelled),
+        Consumer::sql("fulfilment.captures", &["payment.captured"], take_in_captures),
     ]
 }
 
@@ -52,14 +53,14 @@ struct Following<'a, 'tx> {
 }
 
 impl Following<'_, '_> {
-    /// Does one part of it, or tells that it was refused.
-    fn part(&mut self, part: &'static str, done: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<()> {
+    /// Does one part of it, or tells that it was refused. Says whether it was done.
+    fn part(&mut self, part: &'static str, done: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<bool> {
         match self.tx.attempt(done)? {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
             Err(error) if is_refusal(&error) => {
                 let refused = Refused { order_id: self.order_id, cause: self.cause, part, code: error.code(), detail: error.detail() };
                 self.tx.emit(NewEvent::new("fulfilment.refused", 1, self.order_id, &refused));
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(error),
         }
@@ -105,44 +106,70 @@ fn take_in_shipments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
-/// Goods went: they are out of stock and out of the order, and what they cost is taken where it was only authorised.
+/// Goods went: they are out of the order and out of stock, and what they cost is taken where it was only authorised.
 fn shipped(following: &mut Following<'_, '_>, goods: &BTreeMap<u32, i64>) -> Result<()> {
     let (order_id, cause) = (following.order_id, following.cause);
-    let before: BTreeMap<u32, i64> =
-        orders_api::progress(following.tx, order_id)?.into_iter().map(|line| (line.line, line.shipped)).collect();
-    following.part("order", |tx| orders_api::fulfil(tx, order_id, Some(goods.clone()), cause, &by()).map(drop))?;
+    let fulfilled = following.part("order", |tx| orders_api::fulfil(tx, order_id, Some(goods.clone()), cause, &by()).map(drop))?;
     let Some(sold) = sold(following.tx, order_id)? else { return Ok(()) };
     following.part("stock", |tx| {
-        // A checkout's goods have the first numbers, in the order in which they were reserved.
-        let lines = goods.iter().map(|(line, quantity)| (line.saturating_sub(1), *quantity)).collect();
+        let reserved = stock::reservation(tx, &sold.stock_reference)?;
+        // A checkout's goods have the first numbers, in the order in which they were reserved. What is not tracked is not in stock.
+        let index = |line: &u32| line.saturating_sub(1);
+        let tracked = |line: &u32| reserved.allocations.iter().any(|part| part.line == index(line));
+        let lines: Vec<(u32, i64)> = goods.iter().filter(|(line, _)| tracked(line)).map(|(line, of)| (index(line), *of)).collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
         let shipment = stock::Shipment { reference: sold.stock_reference.clone(), note: cause.to_owned(), parts: Parts::Lines(lines) };
         stock::ship(tx, &shipment).map(drop)
     })?;
-    following.part("payment", |tx| capture(tx, &sold, &before, goods))
+    // An order that was not to go (on hold) is not paid for by going.
+    if fulfilled {
+        following.part("payment", |tx| capture(tx, order_id, &sold))?;
+    }
+    Ok(())
 }
 
-/// Takes what the goods cost, and all charges with the first of them. Nothing where all was taken at once.
-fn capture(tx: &mut Tx<'_>, sold: &Sold, before: &BTreeMap<u32, i64>, goods: &BTreeMap<u32, i64>) -> Result<()> {
+/// Takes what all that was sent so far costs and was not taken yet, all charges with the first of it. While a capture is under way nothing:
+/// its outcome comes here again. Nothing where all was taken at once.
+fn capture(tx: &mut Tx<'_>, order_id: OrderId, sold: &Sold) -> Result<()> {
     let Some(intent_id) = sold.intent_id else { return Ok(()) };
-    let capturable_minor = payments_api::capturable(tx, intent_id)?;
-    if capturable_minor == 0 {
+    let room = payments_api::room(tx, intent_id)?;
+    if room.capturable_minor == 0 {
         return Ok(());
     }
-    let quantity = |(line, quantity): (&u32, &i64)| LineQuantity { line: *line, quantity: *quantity };
-    let gone: Vec<LineQuantity> = before.iter().filter(|(_, shipped)| **shipped > 0).map(quantity).collect();
-    let mut now: Vec<LineQuantity> = goods.iter().map(quantity).collect();
-    if gone.is_empty() {
-        let charges = sold.priced.lines.iter().filter(|line| line.kind == PricedKind::Charge);
-        now.extend(charges.map(|line| LineQuantity { line: line.line, quantity: line.quantity }));
-    }
-    let amount_minor = pricing_api::refund(&sold.priced, &gone, &now)?.total_minor.min(capturable_minor);
-    let sent = |line: u32| before.get(&line).copied().unwrap_or(0) + goods.get(&line).copied().unwrap_or(0);
-    let mut sales = sold.priced.lines.iter().filter(|line| line.kind == PricedKind::Sale);
-    let last = sales.all(|line| sent(line.line) >= line.quantity);
-    if amount_minor == 0 {
+    let sent: BTreeMap<u32, i64> = orders_api::progress(tx, order_id)?.into_iter().map(|line| (line.line, line.shipped)).collect();
+    let sent = |line: &PricedLine| sent.get(&line.line).copied().unwrap_or(0).min(line.quantity);
+    let is_sale = |line: &&PricedLine| line.kind == PricedKind::Sale;
+    let lines = || sold.priced.lines.iter();
+    if lines().filter(is_sale).all(|line| sent(line) == 0) {
         return Ok(());
     }
+    let due = lines().map(|line| LineQuantity { line: line.line, quantity: if is_sale(&line) { sent(line) } else { line.quantity } });
+    let due: Vec<LineQuantity> = due.filter(|of| of.quantity > 0).collect();
+    let amount_minor = (pricing_api::refund(&sold.priced, &[], &due)?.total_minor - room.captured_minor).min(room.capturable_minor);
+    if amount_minor <= 0 {
+        return Ok(());
+    }
+    let last = lines().filter(is_sale).all(|line| sent(line) == line.quantity);
     payments_api::capture(tx, intent_id, Some(amount_minor), last)
+}
+
+/// What matters of a payment's event.
+#[derive(Deserialize)]
+struct Captured {
+    order_id: Option<String>,
+}
+
+fn take_in_captures(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
+    for event in events {
+        let captured: Captured = payload(event)?;
+        let Some(order_id) = captured.order_id.and_then(|name| name.parse::<OrderId>().ok()) else { continue };
+        let Some(sold) = sold(tx, order_id)? else { continue };
+        let mut following = Following { tx, order_id, cause: &event.subject };
+        following.part("payment", |tx| capture(tx, order_id, &sold))?;
+    }
+    Ok(())
 }
 
 /// What matters of a return's event.

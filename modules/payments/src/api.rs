@@ -180,12 +180,29 @@ pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
     Ok(commands::create(tx, &intent)?.intent_id)
 }
 
-/// How much of what is authorised may still be taken, in minor units; nothing where it is taken at once, or nothing is authorised.
-/// Errors: `payments.intent_not_found`.
-pub fn capturable(read: &mut Read<'_>, intent_id: IntentId) -> Result<i64> {
+/// What may still be taken of a payment, and what was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Authorised and not taken, in minor units; 0 while a capture is under way, and when the authorisation is over.
+    pub capturable_minor: i64,
+    /// Taken, in minor units.
+    pub captured_minor: i64,
+}
+
+/// What may still be taken. Errors: `payments.intent_not_found`.
+pub fn room(read: &mut Read<'_>, intent_id: IntentId) -> Result<Room> {
     let intent = queries::intent(read, intent_id)?;
-    let waits = intent.capture_mode == CaptureMode::Manual && intent.capture_open;
-    Ok(if waits { intent.amounts().capturable() } else { 0 })
+    let open = intent.capture_open && intent.capturing_minor == 0;
+    Ok(Room { capturable_minor: if open { intent.amounts().capturable() } else { 0 }, captured_minor: intent.captured_minor })
+}
+
+/// Whether a payment is let go of, or given back as a whole, or about to be: whatever was heard of it before, nothing may rest on it.
+/// Errors: `payments.intent_not_found`.
+pub fn is_given_back(tx: &mut Tx<'_>, intent_id: IntentId) -> Result<bool> {
+    let intent = queries::intent(tx, intent_id)?;
+    let gone = matches!(intent.state, State::Reversed | State::Expired | State::Failed | State::Refunded);
+    let refunding = intent.refunding_minor > 0 && intent.amounts().refundable() == 0;
+    Ok(gone || refunding || commands::is_voiding(tx, intent_id)?)
 }
 
 /// Takes what is authorised, or a part of it: without `last` more may be taken later. Errors: `payments.intent_not_found`,

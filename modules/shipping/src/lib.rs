@@ -61,6 +61,7 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "shipment.overdue", version: 1, description: "Nobody has heard for weeks where a shipment is." },
     EventInfo { kind: "shipment.ready", version: 1, description: "A shipment is labelled." },
     EventInfo { kind: "shipment.shipped", version: 1, description: "A shipment went." },
+    EventInfo { kind: "shipment.resumed", version: 1, description: "A shipment that was thought lost is on its way again." },
     EventInfo { kind: "shipment.tracked", version: 1, description: "Something became known of a parcel on its way." },
     EventInfo { kind: "shipment.delivered", version: 1, description: "A shipment arrived." },
     EventInfo { kind: "shipment.failed", version: 1, description: "A shipment is lost, or can't be delivered." },

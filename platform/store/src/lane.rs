@@ -275,7 +275,8 @@ impl<E: LaneEngine> Lane<E> {
         let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
         // When a group is run again nobody rides: it may have been the rider's fault.
         let rider = if mode == Mode::Bare { self.riders.get() } else { None };
-        let mut group = Group { events: Vec::new(), wrote: false, wakes: false, memory, rider, left: Vec::new(), ridden: Vec::new() };
+        let mut group =
+            Group { events: Vec::new(), wrote: false, wakes: false, memory, rider, left: Vec::new(), ridden: Vec::new(), rode: false };
         let mut outcomes = Vec::with_capacity(jobs.len());
         while outcomes.len() < jobs.len() {
             let index = outcomes.len();
@@ -297,8 +298,8 @@ impl<E: LaneEngine> Lane<E> {
                     let fault = self.engine.fault();
                     self.engine.rollback();
                     return match fault {
-                        // Which one of a set it was shows when each runs alone.
-                        Fault::Retry if error.code() == TIMED_OUT && together == 1 => Ran::Culprit(index, error),
+                        // Which one of a set it was, or whether it was the rider, shows when each runs alone.
+                        Fault::Retry if error.code() == TIMED_OUT && together == 1 && !group.rode => Ran::Culprit(index, error),
                         Fault::Retry if error.code() == TIMED_OUT => Ran::NeedsSavepoints,
                         Fault::None if mode == Mode::Bare => Ran::NeedsSavepoints,
                         _ => Ran::Again(error),
@@ -417,6 +418,7 @@ impl<E: LaneEngine> Lane<E> {
         let correlation = first.call().correlation.clone();
         let read = Read::new(&mut self.engine, scope, now);
         group.left.clear();
+        group.rode = false;
         let mut tx = Tx { read, group, ids: &self.ids, correlation };
         let run = || first.run_set(&mut tx, others).and_then(|outcomes| tx.ride().map(|()| outcomes));
         let result = catch_unwind(AssertUnwindSafe(run))

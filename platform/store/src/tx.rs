@@ -176,6 +176,8 @@ pub(crate) struct Group {
     pub left: Vec<Left>,
     /// What the rider is given back after the commit.
     pub ridden: Vec<Left>,
+    /// Whether the rider went on with something that the last command has left.
+    pub rode: bool,
 }
 
 /// How often a rider is asked in one command: what it goes on with may leave more.
@@ -273,7 +275,7 @@ impl Tx<'_> {
     }
 
     /// Leaves something for the store's [`Rider`], which goes on with it at the end of this command, in the same transaction. Answers
-    /// whether somebody rides; otherwise whoever leaves it has to see that it is found later, as by [`Tx::wake`].
+    /// whether somebody rides, as nobody does within [`Tx::in_tenant`]; otherwise whoever leaves it has to see that it is found later, as by [`Tx::wake`].
     pub fn leave<T: Any + Send>(&mut self, thing: T) -> bool {
         let rides = self.group.rider.is_some();
         if rides {
@@ -282,12 +284,13 @@ impl Tx<'_> {
         rides
     }
 
-    /// Has the rider go on with what was left in this scope.
+    /// Has the rider go on with what was left.
     pub(crate) fn ride(&mut self) -> Result<()> {
         for _ in 0..RIDES {
             if self.group.left.is_empty() {
                 return Ok(());
             }
+            self.group.rode = true;
             let left = std::mem::take(&mut self.group.left);
             let Some(rider) = self.group.rider.clone() else { break };
             let ridden = rider.ride(self, left)?;
@@ -311,7 +314,10 @@ impl Tx<'_> {
         }
         self.read.session.enter(Scope::Tenant(tenant))?;
         self.read.scope = Scope::Tenant(tenant);
-        let result = inner(self).and_then(|done| self.ride().map(|()| done));
+        // A tenant's work belongs on its own lane: what is left for the rider here is found there.
+        let rider = self.group.rider.take();
+        let result = inner(self);
+        self.group.rider = rider;
         self.read.scope = Scope::Platform;
         self.read.session.enter(Scope::Platform)?;
         result
@@ -321,7 +327,7 @@ impl Tx<'_> {
     /// Waits for the writes sent before it. Errors: only what makes the transaction unusable; the inner result otherwise.
     pub fn attempt<T>(&mut self, inner: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<Result<T>> {
         self.read.session.settle()?;
-        let (events, left) = (self.group.events.len(), self.group.left.len());
+        let (events, left, ridden) = (self.group.events.len(), self.group.left.len(), self.group.ridden.len());
         self.read.session.control("SAVEPOINT attempt")?;
         let mut result = inner(self);
         if let Err(error) = self.read.session.settle() {
@@ -330,6 +336,7 @@ impl Tx<'_> {
         if result.is_err() {
             self.group.events.truncate(events);
             self.group.left.truncate(left);
+            self.group.ridden.truncate(ridden);
             self.read.poison = None;
             self.group.memory = Memory::default();
             self.read.session.control("ROLLBACK TO SAVEPOINT attempt")?;

@@ -324,7 +324,7 @@ async fn compressed(mut response: Response) -> Response {
 
 /// Pages of every origin may ask the storefront: a browser adds nothing by which a caller is known. Which of them may use its key a tenant
 /// says with the key.
-fn is_storefront(path: &str) -> bool {
+pub(crate) fn is_storefront(path: &str) -> bool {
     let after_tenant = || path.strip_prefix(TENANT_PATH)?.split_once('/').map(|(_, rest)| rest.starts_with("storefront/"));
     path.starts_with(STOREFRONT_PATH) || after_tenant().unwrap_or(false)
 }

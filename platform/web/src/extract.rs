@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::caller::Caller;
+use crate::edge::is_storefront;
 use crate::problem::{Problem, precondition_failed};
 use axum::RequestPartsExt as _;
 use axum::extract::path::ErrorKind as PathErrorKind;
@@ -64,7 +65,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Keyed<T> {
         let given = client_key(&parts.headers)?;
         let bytes = read(&parts, body, app).await?;
         let body = json(&parts.headers, &bytes)?;
-        let key = given.map(|key| OnceKey::new(key, &fingerprint(&parts, &bytes)));
+        let key = given.map(|key| once_key(&parts, key, &bytes));
         Ok(Keyed { key, body })
     }
 }
@@ -86,7 +87,7 @@ impl FromRequest<App> for RawBody {
         let (parts, body) = request.into_parts();
         let given = client_key(&parts.headers)?;
         let bytes = read(&parts, body, app).await?;
-        let key = given.map(|key| OnceKey::new(key, &fingerprint(&parts, &bytes)));
+        let key = given.map(|key| once_key(&parts, key, &bytes));
         Ok(RawBody { content_type: content_type(&parts.headers).to_owned(), bytes, key })
     }
 }
@@ -307,6 +308,20 @@ fn client_key(headers: &HeaderMap) -> Result<Option<&str>> {
     let good = value.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
     let wrong = || Error::field("Idempotency-Key", "invalid", format!("Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters"));
     good.ok_or_else(wrong).map(Some)
+}
+
+/// The header by which a shopper reaches a cart.
+const CART_TOKEN: &str = "cart-token";
+
+/// A client's key. All shoppers show the same credential, which is no secret: their keys are apart from those of the tenant's own
+/// programs, and those of a cart's holder from everybody else's.
+fn once_key(parts: &Parts, key: &str, body: &[u8]) -> OnceKey {
+    let fingerprint = fingerprint(parts, body);
+    if !is_storefront(parts.uri.path()) {
+        return OnceKey::new(key, &fingerprint);
+    }
+    let cart = parts.headers.get(CART_TOKEN).map_or(&b""[..], |token| token.as_bytes());
+    OnceKey::new(&format!("storefront {} {key}", String::from_utf8_lossy(cart)), &fingerprint)
 }
 
 /// What must be equal when a key is repeated.

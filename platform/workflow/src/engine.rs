@@ -20,7 +20,7 @@ use store::{NewEvent, Tx};
 pub(crate) const LEASE_LOST: &str = "workflow.lease_lost";
 /// The most steps of one transaction.
 pub(crate) const STEPS: u32 = 16;
-/// The most steps that a saga enters in its life.
+/// The steps that a saga enters in its life, beyond which it is parked when it enters one without a rest before it.
 const MAX_VISITS: u32 = 10_000;
 /// The most things that a saga does that can be undone.
 const MAX_TRAIL: usize = 256;
@@ -551,11 +551,10 @@ impl Machine<'_, '_> {
             return Err(Error::internal(format!("version {} of {} has no step {step}", self.saga.version, self.saga.kind)));
         }
         self.begin(step);
-        if self.saga.visit > MAX_VISITS {
-            return Ok(self.park("it has entered more steps than a saga may"));
-        }
         match at.filter(|at| *at > self.now()) {
+            // One that sleeps in between runs away from nobody: it may go on for years.
             Some(at) => Ok(self.due_at(at)),
+            None if self.saga.visit > MAX_VISITS => Ok(self.park("it has entered more steps than a saga may")),
             None => Ok(Go::Prepare),
         }
     }

@@ -6,12 +6,15 @@ use crate::runner::Shared;
 use crate::saga::SagaId;
 use crate::turns::Due;
 use kernel::Result;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{Left, Rider, Tx};
 
 /// The most steps that a saga takes in another one's transaction.
 const STEPS: u32 = 4;
+/// The most sagas that one command takes along: the lane is everybody's.
+const SAGAS: usize = 4;
 
 /// A saga that is due, and the token under which it was seen.
 pub(crate) struct Begun {
@@ -27,23 +30,52 @@ pub(crate) struct Ridden {
     pub seat: Seat,
 }
 
-/// The right to have one saga under way that nobody has searched for. Given back by dropping it.
-pub(crate) struct Seat(Arc<Shared>);
+/// Who has how many sagas under way that nobody has searched for.
+#[derive(Default)]
+pub(crate) struct Seats(Mutex<HashMap<i64, usize>>);
+
+impl Seats {
+    fn taken(&self) -> MutexGuard<'_, HashMap<i64, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody has one.
+    pub(crate) fn is_free(&self) -> bool {
+        self.taken().is_empty()
+    }
+}
+
+/// The right to have one such saga under way. Given back by dropping it.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    tenant: i64,
+}
 
 impl Seat {
-    /// None when as many as may be are under way: what has no seat is found due, and waits for its turn.
-    fn take(shared: &Arc<Shared>) -> Option<Seat> {
+    /// None when as many as may be are under way, or half as many of this tenant: what has no seat is found due, and waits for its turn.
+    fn take(shared: &Arc<Shared>, tenant: i64) -> Option<Seat> {
         let most = shared.config.concurrency;
-        let more = |taken: usize| (taken < most).then_some(taken + 1);
-        shared.riding.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
-        Some(Seat(shared.clone()))
+        let mut taken = shared.seats.taken();
+        let own = taken.get(&tenant).copied().unwrap_or(0);
+        if taken.values().sum::<usize>() >= most || own >= (most / 2).max(1) {
+            return None;
+        }
+        taken.insert(tenant, own + 1);
+        Some(Seat { shared: shared.clone(), tenant })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.finished.fetch_add(1, Ordering::SeqCst);
-        self.0.riding.fetch_sub(1, Ordering::SeqCst);
+        // Before the seat is free: whoever sees that nothing is under way sees that something has come to its end.
+        self.shared.finished.fetch_add(1, Ordering::SeqCst);
+        let mut taken = self.shared.seats.taken();
+        if let Some(own) = taken.get_mut(&self.tenant) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.tenant);
+            }
+        }
     }
 }
 
@@ -55,8 +87,8 @@ impl Rider for Rides {
         let shared = &self.0;
         let tenant = tx.scope().tenant().map_or(0, |tenant| tenant.as_i64());
         let mut ridden: Vec<Left> = Vec::new();
-        for begun in left.into_iter().filter_map(|left| left.downcast::<Begun>().ok()) {
-            let seat = if shared.stopping() { None } else { Seat::take(shared) };
+        for (nth, begun) in left.into_iter().filter_map(|left| left.downcast::<Begun>().ok()).enumerate() {
+            let seat = if nth >= SAGAS || shared.stopping() { None } else { Seat::take(shared, tenant) };
             let Some(seat) = seat else {
                 tx.wake();
                 continue;

@@ -5,7 +5,7 @@ use crate::engine::{self, Called, Input, LEASE_LOST, Look, Looked, STEPS, Told, 
 use crate::metrics::Metrics;
 use crate::parts::{Parts, Request};
 use crate::probe::{Fate, Point};
-use crate::ride::{Ridden, Rides};
+use crate::ride::{Ridden, Rides, Seats};
 use crate::saga::{SagaId, Status};
 use crate::scope::{call_for, keyed, shard_of, tenant_of};
 use crate::turns::{Due, Turns};
@@ -56,8 +56,7 @@ pub(crate) struct Shared {
     pub(crate) follow: Vec<mpsc::UnboundedSender<Ridden>>,
     following: Mutex<Vec<Option<mpsc::UnboundedReceiver<Ridden>>>>,
     under_way: AtomicUsize,
-    /// Seats that are taken.
-    pub(crate) riding: AtomicUsize,
+    pub(crate) seats: Seats,
     pub(crate) finished: AtomicU64,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -113,7 +112,7 @@ impl Runner {
             follow,
             following: Mutex::new(following),
             under_way: AtomicUsize::new(0),
-            riding: AtomicUsize::new(0),
+            seats: Seats::default(),
             finished: AtomicU64::new(0),
             tasks: Mutex::default(),
             store,
@@ -240,7 +239,7 @@ impl Shared {
                 return Ok(None);
             }
         }
-        let idle = self.under_way.load(Ordering::SeqCst) == 0 && self.riding.load(Ordering::SeqCst) == 0;
+        let idle = self.under_way.load(Ordering::SeqCst) == 0 && self.seats.is_free();
         Ok((idle && finished == self.finished.load(Ordering::SeqCst)).then_some(finished))
     }
 

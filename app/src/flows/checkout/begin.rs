@@ -5,6 +5,7 @@ use super::model::{Agreed, CheckoutId, Settings, State, changed, order_of};
 use super::place::{Placing, place};
 use super::view::CheckoutView;
 use super::{sql, view};
+use crate::flows::coupon_guest;
 use carts::CartId;
 use carts::api::{self as carts_api, Cart, CartKey, Destination, Difference, Fact, Line as CartLine};
 use catalog::api::{self as catalog_api, VariantSnapshot};
@@ -76,7 +77,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, begin: &Begin) -> Result<CheckoutView> {
 
     let rules = begin.pricing.rules(tx)?;
     let mut basket = basket(&wanted, &destination, &snapshots, now);
-    let customer = wanted.customer_id.map(|id| id.to_string()).or_else(|| wanted.details.email.clone());
+    let customer = wanted.customer_id.map(|id| id.to_string()).or_else(|| wanted.details.email.as_deref().map(coupon_guest));
     let presented = Presented { codes: wanted.details.coupons.clone(), customer: customer.clone(), reference: None };
     pricing_api::load(tx, &rules, &mut basket, &presented)?;
     let mut priced = pricing_api::price(&rules, &basket)?;
@@ -150,9 +151,13 @@ fn wanted(tx: &mut Tx<'_>, source: &Source) -> Result<Wanted> {
             let mut summed: Vec<(catalog_api::VariantId, i64)> = Vec::with_capacity(lines.len());
             for (variant_id, quantity) in lines {
                 match summed.iter_mut().find(|(known, _)| known == variant_id) {
-                    Some((_, sum)) => *sum += quantity,
+                    Some((_, sum)) => *sum = sum.saturating_add(*quantity),
                     None => summed.push((*variant_id, *quantity)),
                 }
+            }
+            if summed.iter().any(|(_, sum)| *sum > carts_api::MAX_QUANTITY) {
+                let limit = format!("a variant's lines come to at most {} together", carts_api::MAX_QUANTITY);
+                return Err(Error::field("lines", "out_of_range", limit));
             }
             Ok(Wanted { cart: None, currency: *currency, lines: summed, details: Details::clone(details), customer_id: None })
         }

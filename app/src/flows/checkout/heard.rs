@@ -1,17 +1,26 @@
 //! What a checkout hears by the log: of its payment, and of its stock.
 
 use super::model::{CheckoutId, Heard, of_order_name};
-use super::place::hear;
+use super::place::{hear, load};
 use kernel::{Actor, Error, Result};
 use log::Consumer;
 use orders::api::By;
+use payments::api::IntentId;
 use serde::Deserialize;
 use store::{Event, Tx};
 
 /// Payments that move: the order is placed in the transaction that takes the event in, as many at once as there are.
 pub(super) const PAYMENTS: Consumer = Consumer::sql(
     "checkout.payments",
-    &["payment.authorized", "payment.captured", "payment.failed", "payment.voided", "payment.expired"],
+    &[
+        "payment.authorized",
+        "payment.captured",
+        "payment.failed",
+        "payment.voided",
+        "payment.expired",
+        "payment.refunded",
+        "payment.operation_failed",
+    ],
     take_in_payments,
 );
 
@@ -21,8 +30,18 @@ pub(super) const STOCK: Consumer = Consumer::sql("checkout.stock", &["stock.rese
 /// What matters of a payment's event.
 #[derive(Deserialize)]
 struct Payment {
+    intent_id: IntentId,
     order_id: Option<String>,
     failure: Option<String>,
+    captured_minor: i64,
+    refunded_minor: i64,
+    operation: Option<Operation>,
+}
+
+/// What matters of a capture, a void or a refund.
+#[derive(Deserialize)]
+struct Operation {
+    kind: String,
 }
 
 /// What matters of a reservation's event.
@@ -44,13 +63,21 @@ fn take_in_payments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
     for event in events {
         let payment: Payment = payload(event)?;
         let Some(checkout_id) = payment.order_id.as_deref().and_then(of_order_name) else { continue };
-        let (heard, reason) = match event.kind.as_str() {
-            "payment.authorized" | "payment.captured" => (Heard::Paid, "late"),
-            "payment.failed" => (Heard::Unpaid, payment.failure.as_deref().unwrap_or("payment_failed")),
-            "payment.expired" => (Heard::Unpaid, "payment_expired"),
-            _ => (Heard::Unpaid, "payment_voided"),
+        let operation = payment.operation.as_ref().map_or("", |operation| &operation.kind);
+        let (heard, reason) = match (event.kind.as_str(), operation) {
+            ("payment.authorized" | "payment.captured", _) => (Heard::Paid, "late"),
+            ("payment.failed", _) => (Heard::Unpaid, payment.failure.as_deref().unwrap_or("payment_failed")),
+            ("payment.expired", _) => (Heard::Unpaid, "payment_expired"),
+            ("payment.voided", _) => (Heard::Unpaid, "payment_voided"),
+            ("payment.refunded", _) if payment.refunded_minor >= payment.captured_minor => (Heard::Refunded, "payment_refunded"),
+            ("payment.operation_failed", "capture") => (Heard::NotTaken, "capture_failed"),
+            ("payment.operation_failed", "refund") => (Heard::NotRefunded, "refund_failed"),
+            _ => continue,
         };
-        hear(tx, checkout_id, heard, reason, &by())?;
+        // Somebody may have been asked for another payment of the same order: that is no business of the checkout's.
+        if load(tx, checkout_id)?.is_some_and(|checkout| checkout.intent_id == Some(payment.intent_id)) {
+            hear(tx, checkout_id, heard, reason, &by())?;
+        }
     }
     Ok(())
 }

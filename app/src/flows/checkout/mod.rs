@@ -32,6 +32,7 @@ const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "f
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "checkout.read", description: "See checkouts, and how they work." },
+    PermissionInfo { name: "checkout.cancel", description: "Give a shopper's checkout up that is not paid yet." },
     PermissionInfo { name: "checkout.configure", description: "Set how checkouts work." },
 ];
 

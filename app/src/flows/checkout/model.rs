@@ -65,6 +65,12 @@ pub(super) enum Heard {
     Paid,
     /// Its payment has failed, was let go of, or has run out.
     Unpaid,
+    /// All that was taken was given back.
+    Refunded,
+    /// What was authorised could not be taken.
+    NotTaken,
+    /// What was taken could not be given back.
+    NotRefunded,
     /// Nobody had paid when its stock's time was over.
     StockExpired,
     /// The shopper has thought better of it.
@@ -82,6 +88,8 @@ pub(super) enum Act {
     GiveBack,
     /// The order stands, and nobody has paid for it any more: a person has to see it.
     Tell,
+    /// Somebody has paid for nothing, and does not get it back by itself: a person has to see it.
+    TellKept,
     /// Nothing.
     Nothing,
 }
@@ -90,15 +98,19 @@ pub(super) enum Act {
 pub(super) fn decide(state: State, heard: Heard) -> Act {
     match (state, heard) {
         (State::Paying, Heard::Paid) => Act::Place,
-        (State::Paying, Heard::Unpaid) => Act::Release,
+        (State::Paying, Heard::Unpaid | Heard::Refunded) => Act::Release,
+        // The order is placed when it is authorised: that word is on its way.
+        (State::Paying, Heard::NotTaken | Heard::NotRefunded) => Act::Nothing,
         (State::Paying, Heard::StockExpired | Heard::Cancelled) => Act::GiveBack,
 
-        (State::Completed, Heard::Unpaid) => Act::Tell,
-        (State::Completed, Heard::Paid | Heard::StockExpired | Heard::Cancelled) => Act::Nothing,
+        (State::Completed, Heard::Unpaid | Heard::NotTaken) => Act::Tell,
+        // A refund of an order is the shop's own business.
+        (State::Completed, Heard::Paid | Heard::Refunded | Heard::NotRefunded | Heard::StockExpired | Heard::Cancelled) => Act::Nothing,
 
         // Late word of a payment that was asked for before it failed.
         (State::Failed, Heard::Paid) => Act::GiveBack,
-        (State::Failed, Heard::Unpaid | Heard::StockExpired | Heard::Cancelled) => Act::Nothing,
+        (State::Failed, Heard::NotRefunded) => Act::TellKept,
+        (State::Failed, Heard::Unpaid | Heard::Refunded | Heard::NotTaken | Heard::StockExpired | Heard::Cancelled) => Act::Nothing,
     }
 }
 
@@ -204,10 +216,13 @@ mod tests {
     #[test]
     fn every_word_in_every_state() {
         use {Act::*, Heard::*};
-        const TABLE: [(Heard, [Act; 3]); 4] = [
+        const TABLE: [(Heard, [Act; 3]); 7] = [
             // paying, completed, failed
             (Paid, [Place, Nothing, GiveBack]),
             (Unpaid, [Release, Tell, Nothing]),
+            (Refunded, [Release, Nothing, Nothing]),
+            (NotTaken, [Nothing, Tell, Nothing]),
+            (NotRefunded, [Nothing, Nothing, TellKept]),
             (StockExpired, [GiveBack, Nothing, Nothing]),
             (Cancelled, [GiveBack, Nothing, Nothing]),
         ];

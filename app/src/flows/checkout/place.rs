@@ -26,11 +26,16 @@ pub(super) const EVENTS: &[web::EventInfo] = &[
     web::EventInfo {
         kind: "checkout.payment_lost",
         version: 1,
-        description: "The payment of a placed order was let go of or has run out: a person has to look at the order.",
+        description: "The payment of a placed order was let go of, has run out or could not be taken: a person has to look at the order.",
+    },
+    web::EventInfo {
+        kind: "checkout.payment_kept",
+        version: 1,
+        description: "A checkout failed, and what was paid for it can't be given back by itself: a person has to look at the payment.",
     },
 ];
 
-/// Payload of both.
+/// Payload of each.
 #[derive(Serialize)]
 struct Told<'a> {
     checkout_id: CheckoutId,
@@ -46,6 +51,8 @@ pub(super) fn load(read: &mut Read<'_>, checkout_id: CheckoutId) -> Result<Optio
 pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reason: &str, by: &By) -> Result<()> {
     let Some(checkout) = load(tx, checkout_id)? else { return Ok(()) };
     match decide(checkout.state, heard) {
+        // Given up meanwhile, and on its way back: what that comes to is heard.
+        Act::Place if is_given_back(tx, &checkout)? => Ok(()),
         Act::Place => place_loaded(tx, &checkout, by),
         Act::Release => release(tx, &checkout, if checkout.reason.is_empty() { reason } else { &checkout.reason }),
         Act::GiveBack => {
@@ -60,6 +67,10 @@ pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reaso
         Act::Tell => {
             end(tx, &checkout, State::Completed, reason, &checkout.stock_reference)?;
             tell(tx, "checkout.payment_lost", &checkout, reason);
+            Ok(())
+        }
+        Act::TellKept => {
+            tell(tx, "checkout.payment_kept", &checkout, reason);
             Ok(())
         }
         // What was being taken when the order was called off.
@@ -132,12 +143,21 @@ fn release(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
     Ok(())
 }
 
+fn is_given_back(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<bool> {
+    checkout.intent_id.map_or(Ok(false), |intent_id| payments_api::is_given_back(tx, intent_id))
+}
+
 /// The payment is let go of, or refunded. One that a provider is being asked for goes on: what it comes to is heard. Of a checkout that is
-/// being paid, the event that the payment is gone is what ends it.
+/// being paid, the event that the payment is gone is what ends it. What payments refuse is told to a person, and holds up nothing.
 fn give_back(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
-    match checkout.intent_id {
-        Some(intent_id) => payments_api::give_back(tx, intent_id, reason),
-        None => Ok(()),
+    let Some(intent_id) = checkout.intent_id else { return Ok(()) };
+    match tx.attempt(|tx| payments_api::give_back(tx, intent_id, reason))? {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::FailedPrecondition) => {
+            tell(tx, "checkout.payment_kept", checkout, error.code());
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 

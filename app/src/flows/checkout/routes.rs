@@ -230,9 +230,9 @@ async fn wait(app: &App, caller: &Caller, begun: CheckoutView, wait_ms: u32, don
     }
 }
 
-/// Whoever may see all checkouts may see this one; a shopper needs its token. Errors: `checkout.checkout_not_found`.
-fn opened(app: &App, caller: &Caller, headers: &HeaderMap, checkout_id: CheckoutId) -> Checked<()> {
-    if caller.has("checkout.read") {
+/// Whoever has the permission for all checkouts has it for this one; a shopper needs its token. Errors: `checkout.checkout_not_found`.
+fn opened(app: &App, caller: &Caller, headers: &HeaderMap, checkout_id: CheckoutId, permission: &str) -> Checked<()> {
+    if caller.has(permission) {
         return Ok(());
     }
     let token = headers.get(CHECKOUT_TOKEN).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -251,7 +251,7 @@ async fn get_checkout(
     headers: HeaderMap,
     Params(checkout_id): Params<CheckoutId>,
 ) -> Result<Json<CheckoutView>> {
-    opened(&app, &caller, &headers, checkout_id)?;
+    opened(&app, &caller, &headers, checkout_id, "checkout.read")?;
     Ok(Json(app.store().read(caller.tenant()?, move |read| view::of(read, checkout_id)).await?))
 }
 
@@ -265,7 +265,7 @@ async fn cancel_checkout(
     headers: HeaderMap,
     Params(checkout_id): Params<CheckoutId>,
 ) -> Result<Json<CheckoutView>> {
-    opened(&app, &caller, &headers, checkout_id)?;
+    opened(&app, &caller, &headers, checkout_id, "checkout.cancel")?;
     let asked = (checkout_id, by(&caller));
     let begun = app.submit(&caller, None, cancel, asked).await?.value;
     // What ends it is the provider's word that nothing will be taken.

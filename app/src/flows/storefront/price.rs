@@ -45,7 +45,7 @@ impl Unpriced {
         };
         let rules = pricing.rules(read)?;
         // As the checkout names the shopper, so that a coupon for each customer is counted alike.
-        let customer = cart.customer_id.map(|id| id.to_string()).or_else(|| cart.email.clone());
+        let customer = cart.customer_id.map(|id| id.to_string()).or_else(|| cart.email.as_deref().map(crate::flows::coupon_guest));
         let presented = Presented { codes: cart.coupons.clone(), customer, reference: None };
         pricing::api::load(read, &rules, &mut basket, &presented)?;
         Ok(Unpriced { rules, basket })

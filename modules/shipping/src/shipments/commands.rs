@@ -245,14 +245,23 @@ pub(crate) fn enter(
     reason: &str,
 ) -> Result<()> {
     let now = tx.now();
+    let gone_before = head.shipped_at.is_some();
     head.state = state;
     if matches!(state, State::Shipped | State::Delivered | State::Failed | State::ReturnedToSender) {
         head.shipped_at = head.shipped_at.or(Some(now));
     }
     head.delivered_at = if state == State::Delivered { head.delivered_at.or(Some(now)) } else { None };
     save(tx, head, kind, by, reason)?;
-    let event = event(event_of(state), head, Some(goods), None);
-    tx.emit(event);
+    // That a shipment went is told once, and before what became of it, however either became known: goods leave the books by it.
+    let goes = head.shipped_at.is_some() && !gone_before;
+    if goes {
+        tx.emit(event(event_of(State::Shipped), head, Some(goods), None));
+    }
+    match (state, goes) {
+        (State::Shipped, true) => {}
+        (State::Shipped, false) => tx.emit(event("shipment.resumed", head, Some(goods), None)),
+        _ => tx.emit(event(event_of(state), head, Some(goods), None)),
+    }
     Ok(())
 }
 

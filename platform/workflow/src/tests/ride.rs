@@ -102,9 +102,19 @@ async fn what_is_undone_starts_nothing() {
         let (first, second) = tokio::join!(fixture.store.write(tenant(1), refused, ()), fixture.store.write(tenant(1), beside, ()));
         assert_eq!(first.expect_err("it is refused").code(), "test.refused");
         second.expect("it is done");
+        // One in a tenant's scope.
+        let within = |tx: &mut Tx<'_>, (): &()| {
+            let undone = tx.attempt(|tx| {
+                tx.in_tenant(tenant(1), |tx| start(tx, RIDE, "within", &json!({})))?;
+                Err::<(), _>(Error::conflict("test.refused", "on second thoughts"))
+            })?;
+            assert!(undone.is_err());
+            Ok(())
+        };
+        fixture.store.write(Scope::Platform, within, ()).await.expect("it is done");
         rest(&runner).await;
         let key_of = |name: &'static str| fixture.store.read(tenant(1), move |read| find(read, RIDE, name));
-        for name in ["refused", "attempted"] {
+        for name in ["refused", "attempted", "within"] {
             assert!(key_of(name).await.expect("it can be read").is_none(), "{name}");
         }
         assert_eq!(fixture.saga(tenant(1), RIDE, "stands").await.phase, "wait");

@@ -5,8 +5,13 @@ use serde_json::{Value, json};
 use testkit::TestApp;
 
 impl World {
-    /// Ships so many of an order's first line.
+    /// Ships so many of an order's first line, and lets it be taken in.
     async fn ship(&self, order_id: &str, quantity: i64) {
+        self.send(order_id, quantity).await;
+        self.app.drained().await;
+    }
+
+    async fn send(&self, order_id: &str, quantity: i64) {
         let destination = json!({ "recipient": "Ada", "line1": "Kade 1", "city": "Utrecht", "postal_code": "3511 AA", "country": "NL" });
         let parcel = json!({ "weight_g": 500, "lines": [{ "line": 1, "quantity": quantity }] });
         let shipment = json!({ "order_id": order_id, "destination": destination, "parcels": [parcel] });
@@ -15,7 +20,6 @@ impl World {
             let path = format!("/api/v1/shipping/shipments/{shipment}/steps");
             self.acme.post(path).json(&json!({ "step": step })).send().await.expect(200);
         }
-        self.app.drained().await;
     }
 
     /// Has so many of an order's first line back: some to be sold again, the others not.
@@ -73,6 +77,25 @@ testkit::both_engines! {
         assert_eq!(world.order(&order_id).await["state"], "fulfilled");
         assert_eq!((world.level(&item).await, world.paid(&order_id).await), ((7, 0), (1_000, 0)));
         assert_eq!(world.refusals().await, 0);
+    }
+
+    /// Two parcels go while the first one is being paid for: all of it is taken in the end.
+    async fn parcels_that_go_together_are_paid_for(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, item) = sold(&world, "manual").await;
+        tokio::join!(world.send(&order_id, 1), world.send(&order_id, 1), world.send(&order_id, 1));
+        world.app.drained().await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await), ((7, 0), (1_000, 0)));
+        assert_eq!(world.refusals().await, 0);
+    }
+
+    /// An order on hold that was sent all the same is not paid for by that.
+    async fn what_was_on_hold_is_told(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, _) = sold(&world, "manual").await;
+        world.acme.post(format!("/api/v1/orders/{order_id}/hold")).json(&json!({ "reason": "looks odd" })).send().await.expect(200);
+        world.ship(&order_id, 3).await;
+        assert_eq!((world.paid(&order_id).await, world.refusals().await), ((0, 0), 1));
     }
 
     /// What comes back is on the shelf again or is damaged, and its price is given back.
