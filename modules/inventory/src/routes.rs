@@ -488,7 +488,8 @@ struct Nothing {}
 
 /// Lets go of what a reservation still holds. Done already, it changes nothing.
 #[utoipa::path(post, path = "/api/v1/inventory/reservations/{reservation_ref}/release", tag = "inventory", params(("reservation_ref" = String, Path, max_length = 100)),
-    responses((status = 200, body = Reserved)))]
+    responses((status = 200, body = Reserved),
+    (status = 409, description = "The idempotency key was used for another request.")))]
 async fn release_reservation(
     State(app): State<App>,
     caller: Caller,

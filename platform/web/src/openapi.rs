@@ -55,6 +55,7 @@ pub fn openapi(modules: &[Module]) -> Value {
             }
         }
     }
+    open_parts(&mut schemas);
     let responses: Map<String, Value> = COMMON
         .iter()
         .chain([&("415", "The body is not of a content type that this route takes.")])
@@ -110,6 +111,32 @@ pub fn openapi(modules: &[Module]) -> Value {
         "x-permissions": permissions,
         "x-events": events,
     })
+}
+
+/// A type that refuses unknown fields is closed; where others are put beside its own, it is written out and open, since what is beside them
+/// would be unknown to it.
+fn open_parts(schemas: &mut Map<String, Value>) {
+    let closed: Map<String, Value> =
+        schemas.iter().filter(|(_, schema)| schema["additionalProperties"] == false).map(|(name, of)| (name.clone(), of.clone())).collect();
+    schemas.values_mut().for_each(|schema| open_parts_of(schema, &closed));
+}
+
+fn open_parts_of(schema: &mut Value, closed: &Map<String, Value>) {
+    match schema {
+        Value::Object(fields) => {
+            for part in fields.get_mut("allOf").and_then(Value::as_array_mut).into_iter().flatten() {
+                let name = part["$ref"].as_str().and_then(|target| target.strip_prefix("#/components/schemas/"));
+                if let Some(Value::Object(found)) = name.and_then(|name| closed.get(name)) {
+                    let mut open = found.clone();
+                    open.remove("additionalProperties");
+                    *part = Value::Object(open);
+                }
+            }
+            fields.values_mut().for_each(|inner| open_parts_of(inner, closed));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|inner| open_parts_of(inner, closed)),
+        _ => {}
+    }
 }
 
 fn add_schemas(all: &mut Map<String, Value>, new: &[(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)]) {
