@@ -9,6 +9,7 @@ mod dead_letters;
 mod demo;
 mod demo_catalog;
 mod demo_payments;
+mod demo_shop;
 mod doctor;
 mod exit;
 mod flows;

@@ -5,7 +5,7 @@ use axum::extract::State as AppState;
 use kernel::{Currency, Result};
 use orders::OrderId;
 use orders::api::{self as order_api, OrderHead};
-use payments::api::{self as payment_api, IntentView, PaidForOrder, PaidOrder};
+use payments::api::{self as payment_api, IntentView, PaidForOrder, PaidOrder, RecordView};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use store::Read;
@@ -63,6 +63,8 @@ struct OrderPayments {
     due_minor: i64,
     /// At most 100, the latest first; the amounts are those of all.
     payments: Vec<IntentView>,
+    /// Money that moved outside and was written down; at most 100, the latest first.
+    records: Vec<RecordView>,
 }
 
 /// Decides from the order's amount and what its payments come to.
@@ -102,10 +104,11 @@ async fn order_payments(
         let order = order.ok_or_else(|| kernel::Error::not_found("orders.order_not_found", "there is no such order"))?;
         let name = order_id.to_string();
         let paid = payment_api::paid_for_order(read, &name, order.currency)?;
-        Ok((order, paid, payment_api::payments_of_order(read, &name)?))
+        Ok((order, paid, payment_api::payments_of_order(read, &name)?, payment_api::records_of(read, &name)?))
     };
-    let (order, paid, payments) = app.store().read(caller.tenant()?, both).await?;
+    let (order, paid, payments, mut records) = app.store().read(caller.tenant()?, both).await?;
     let payments: Vec<IntentView> = payments.into_iter().filter(|payment| payment.currency == order.currency).collect();
+    records.retain(|record| record.currency == order.currency);
     let PaidForOrder { captured_minor, refunded_minor, .. } = paid;
     let total_minor = total_of(&order);
     Ok(Json(OrderPayments {
@@ -117,6 +120,7 @@ async fn order_payments(
         refunded_minor,
         due_minor: total_minor - captured_minor + refunded_minor,
         payments,
+        records,
     }))
 }
 

@@ -10,12 +10,14 @@
 //! What each costs, besides what an event costs (R: waits for an answer on PostgreSQL, w: does not):
 //! `reserve` R + w for each level + w; `confirm` R; `release` R + w for each level; `ship` R + 2w for each level + w.
 
-use crate::{fulfil, items, levels, reserve};
+use crate::{book, fulfil, items, levels, reserve};
 use kernel::{Result, TenantId};
+use std::collections::BTreeMap;
 use store::{Call, Read, Store, Tx};
 use web::IfMatch;
 
 pub use crate::allocate::{Portion, Ranking, Rules, Shortage, Site, Stock, StockAt, allocate};
+pub use crate::book::{Booking, Keep, MAX_BOOKED, Moved};
 pub use crate::fulfil::{Parts, Return, Shipment};
 pub use crate::levels::{Change, Changes, Deltas, ManualKind};
 pub use crate::model::{
@@ -73,6 +75,29 @@ pub fn restock(tx: &mut Tx<'_>, back: &Return) -> Result<Reserved> {
 /// Errors: `request.invalid`, `inventory.expected_differs`, `inventory.below_zero`, `inventory.level_too_large`.
 pub fn change(tx: &mut Tx<'_>, changes: &Changes) -> Result<Vec<Movement>> {
     levels::change(tx, changes)
+}
+
+/// Books what many documents did to levels, all or none, in their order: the same rules and the same entries of the ledger as [`change`],
+/// each at its document's time, and one event for all of them. How many entries it were.
+/// Errors: those of [`change`]; `request.invalid` above [`MAX_BOOKED`] lines.
+pub fn book(tx: &mut Tx<'_>, bookings: &[Booking]) -> Result<usize> {
+    book::book(tx, bookings)
+}
+
+/// The items that keep these SKUs' stock, in their order. One that is not there is made, and its variant is made of one of it unless that is
+/// made of something already. Errors: `request.invalid`, also above [`MAX_BOOKED`].
+pub fn ensure_items(tx: &mut Tx<'_>, keep: &[Keep]) -> Result<Vec<ItemId>> {
+    book::ensure_items(tx, keep)
+}
+
+/// What is on hand of items at a location; what is not there is left out.
+pub fn on_hand(read: &mut Read<'_>, location_id: LocationId, items: &[ItemId]) -> Result<BTreeMap<ItemId, i64>> {
+    levels::at_location(read, location_id, items.iter().copied())
+}
+
+/// What the movements of a location come to. Reads all of them: for tools, not for requests.
+pub fn moved(read: &mut Read<'_>, location_id: LocationId) -> Result<Moved> {
+    book::moved(read, location_id)
 }
 
 fn change_one(

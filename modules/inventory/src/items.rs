@@ -246,6 +246,14 @@ pub(crate) fn set_components(tx: &mut Tx<'_>, asked: &SetComponents) -> Result<C
     Ok(set)
 }
 
+/// Makes a variant that is known to be made of nothing one of an item that is known to be there.
+pub(crate) fn track(tx: &mut Tx<'_>, variant_id: VariantId, item_id: ItemId) -> Result<()> {
+    let version = tx.now().micros();
+    tx.exec(sql::INSERT_COMPONENT, (variant_id, item_id, 1_i64, version))?;
+    tx.emit(events::components_set(&Components { variant_id, components: vec![Component { item_id, quantity: 1 }], version }));
+    Ok(())
+}
+
 /// What a variant is made of: nothing for one that nobody has told of.
 pub(crate) fn components(read: &mut Read<'_>, variant_id: VariantId) -> Result<Components> {
     let rows: Vec<(ItemId, i64, i64)> = read.all(sql::COMPONENTS, (variant_id,))?;

@@ -2,10 +2,10 @@
 
 use crate::model::*;
 use crate::{error, events, sql};
-use kernel::{Error, Result};
+use kernel::{Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use store::{FromRow, Read, Row, Tx};
+use store::{Engine, FromRow, Read, Row, Tx, Value};
 use utoipa::ToSchema;
 
 /// One change of a level.
@@ -122,9 +122,9 @@ fn about(level: &Level, kind: MovementKind) -> i64 {
 
 /// The level after a change, and what it changed. `at` names the change in a refusal.
 /// Errors: `inventory.expected_differs`, `inventory.below_zero`, `inventory.level_too_large`.
-pub fn decide(level: &Level, change: &Change, at: &str) -> Result<(Level, Deltas)> {
+pub fn decide(level: &Level, change: &Change, at: impl Fn() -> String) -> Result<(Level, Deltas)> {
     if let Some(expected) = change.expected.filter(|expected| *expected != about(level, change.kind)) {
-        return Err(error::expected_differs(format!("{at}.expected"), expected, about(level, change.kind)));
+        return Err(error::expected_differs(format!("{}.expected", at()), expected, about(level, change.kind)));
     }
     let by = deltas(level, change.kind, change.quantity);
     let mut after = *level;
@@ -137,16 +137,16 @@ pub fn decide(level: &Level, change: &Change, at: &str) -> Result<(Level, Deltas
         let before = *number;
         *number += by;
         if *number < 0 {
-            return Err(error::below_zero(format!("{at}.quantity"), format!("{} to be taken, {before} {name}", -by)));
+            return Err(error::below_zero(format!("{}.quantity", at()), format!("{} to be taken, {before} {name}", -by)));
         }
         if *number > MAX_LEVEL {
-            return Err(error::level_too_large(format!("{at}.quantity"), MAX_LEVEL));
+            return Err(error::level_too_large(format!("{}.quantity", at()), MAX_LEVEL));
         }
     }
     after.available = after.on_hand - after.reserved - after.safety;
     // A transfer takes only what is nobody's.
     if change.kind == MovementKind::TransferOut && after.available < 0 {
-        return Err(error::below_zero(format!("{at}.quantity"), format!("{} to be sent, {} available", change.quantity, level.available)));
+        return Err(error::below_zero(format!("{}.quantity", at()), format!("{} to be sent, {} available", change.quantity, level.available)));
     }
     Ok((after, by))
 }
@@ -203,43 +203,59 @@ fn load(read: &mut Read<'_>, items: impl Iterator<Item = ItemId>) -> Result<BTre
 /// Makes changes, all or none, in their order; the entries of the ledger. `field` names a change in a refusal: `lines[0]`.
 /// Errors: `request.invalid` (for an unknown item or location, too), and those of [`decide`].
 pub(crate) fn change_named(tx: &mut Tx<'_>, changes: &Changes, field: impl Fn(usize) -> String) -> Result<Vec<Movement>> {
-    check(changes, &field)?;
-    let mut kept = load(tx, changes.lines.iter().map(|line| line.item_id))?;
-    let unseen = |line: &&Change| kept.get(&line.item_id).is_some_and(|item| !item.levels.contains_key(&line.location_id));
-    if changes.lines.iter().any(|line| unseen(&line)) {
-        add_unseen(tx, changes, &mut kept)?;
-    }
+    let mut faults = Faults::default();
+    faults.count("lines", changes.lines.len(), 1, 2 * MAX_ITEMS);
+    check(&mut faults, changes, &field);
+    faults.finish()?;
     let now = tx.now();
+    let movements = decide_all(tx, &[(changes, now)], |_, line| field(line))?;
+    movements.iter().for_each(|movement| tx.emit(events::moved(movement)));
+    Ok(movements)
+}
+
+/// Decides what was checked, each on what those before it have left, and writes it; telling of the movements is the caller's.
+/// `at` names a change in a refusal, by its document and its line.
+pub(crate) fn decide_all(
+    tx: &mut Tx<'_>,
+    documents: &[(&Changes, Timestamp)],
+    at: impl Fn(usize, usize) -> String,
+) -> Result<Vec<Movement>> {
+    let lines = || documents.iter().flat_map(|(changes, _)| &changes.lines);
+    let mut kept = load(tx, lines().map(|line| line.item_id))?;
+    let unseen = |line: &Change| kept.get(&line.item_id).is_some_and(|item| !item.levels.contains_key(&line.location_id));
+    if lines().any(unseen) {
+        add_unseen(tx, lines(), &mut kept)?;
+    }
     let before: BTreeMap<ItemId, i64> = kept.iter().map(|(item_id, item)| (*item_id, item.balance())).collect();
     let mut sums: BTreeMap<(ItemId, LocationId), (Deltas, Level)> = BTreeMap::new();
-    let mut movements = Vec::with_capacity(changes.lines.len());
-    for (index, line) in changes.lines.iter().enumerate() {
-        let at = field(index);
-        let item = kept.get_mut(&line.item_id).ok_or_else(|| Error::field(format!("{at}.item_id"), "unknown", "there is no such item"))?;
-        let level = item.levels.get_mut(&line.location_id);
-        let (level, _) = level.ok_or_else(|| Error::field(format!("{at}.location_id"), "unknown", "there is no such location"))?;
-        let (after, by) = decide(level, line, &at)?;
-        let (sum, _) = sums.entry((line.item_id, line.location_id)).or_insert((Deltas::default(), *level));
-        (sum.on_hand, sum.incoming) = (sum.on_hand + by.on_hand, sum.incoming + by.incoming);
-        (sum.damaged, sum.safety) = (sum.damaged + by.damaged, sum.safety + by.safety);
-        *level = after;
-        movements.push(Movement {
-            movement_id: tx.new_id(),
-            item_id: line.item_id,
-            location_id: line.location_id,
-            kind: line.kind,
-            on_hand: by.on_hand,
-            incoming: by.incoming,
-            damaged: by.damaged,
-            safety: by.safety,
-            reference: changes.reference.clone(),
-            note: changes.note.clone(),
-            moved_at: now,
-        });
+    let mut movements = Vec::with_capacity(lines().count());
+    for (document, (changes, moved_at)) in documents.iter().enumerate() {
+        for (index, line) in changes.lines.iter().enumerate() {
+            let unknown = |what: &str| Error::field(format!("{}.{what}_id", at(document, index)), "unknown", format!("there is no such {what}"));
+            let item = kept.get_mut(&line.item_id).ok_or_else(|| unknown("item"))?;
+            let (level, _) = item.levels.get_mut(&line.location_id).ok_or_else(|| unknown("location"))?;
+            let (after, by) = decide(level, line, || at(document, index))?;
+            let (sum, _) = sums.entry((line.item_id, line.location_id)).or_insert((Deltas::default(), *level));
+            (sum.on_hand, sum.incoming) = (sum.on_hand + by.on_hand, sum.incoming + by.incoming);
+            (sum.damaged, sum.safety) = (sum.damaged + by.damaged, sum.safety + by.safety);
+            *level = after;
+            movements.push(Movement {
+                movement_id: tx.new_id(),
+                item_id: line.item_id,
+                location_id: line.location_id,
+                kind: line.kind,
+                on_hand: by.on_hand,
+                incoming: by.incoming,
+                damaged: by.damaged,
+                safety: by.safety,
+                reference: changes.reference.clone(),
+                note: changes.note.clone(),
+                moved_at: *moved_at,
+            });
+        }
     }
-    let rows = sums.iter().map(|((item_id, location_id), (by, _))| (item_id, location_id, by.on_hand, by.incoming, by.damaged, by.safety));
-    tx.exec_each(sql::CHANGE_LEVEL, rows)?;
-    enter(tx, &movements)?;
+    save(tx, &sums)?;
+    insert(tx, &movements)?;
     for ((item_id, location_id), (_, was)) in &sums {
         let Some(item) = kept.get(item_id) else { continue };
         let Some((level, _)) = item.levels.get(location_id) else { continue };
@@ -256,17 +272,36 @@ pub(crate) fn change_named(tx: &mut Tx<'_>, changes: &Changes, field: impl Fn(us
     Ok(movements)
 }
 
+/// More levels than this are worth a statement for all of them, where that saves messages.
+const FEW: usize = 4;
+/// Rows of one statement: bounds its memory.
+const SET_ROWS: usize = 5_000;
+
+/// Adds to levels: a statement for all on PostgreSQL, where a message costs more than a row.
+fn save(tx: &mut Tx<'_>, sums: &BTreeMap<(ItemId, LocationId), (Deltas, Level)>) -> Result<()> {
+    if sums.len() > FEW && tx.engine() == Engine::Postgres {
+        let ints = |value: fn(&(ItemId, LocationId), &Deltas) -> i64| -> Value<'static> {
+            Value::Ints(sums.iter().map(|(key, (by, _))| value(key, by)).collect())
+        };
+        let keys = (ints(|key, _| key.0.as_i64()), ints(|key, _| key.1.as_i64()));
+        let by = (ints(|_, by| by.on_hand), ints(|_, by| by.incoming), ints(|_, by| by.damaged), ints(|_, by| by.safety));
+        return tx.exec(sql::CHANGE_LEVEL_SET, (keys.0, keys.1, by.0, by.1, by.2, by.3));
+    }
+    let rows = sums.iter().map(|((item_id, location_id), (by, _))| (item_id, location_id, by.on_hand, by.incoming, by.damaged, by.safety));
+    tx.exec_each(sql::CHANGE_LEVEL, rows)
+}
+
 /// The same for a list that is called `lines`.
 pub(crate) fn change(tx: &mut Tx<'_>, changes: &Changes) -> Result<Vec<Movement>> {
     change_named(tx, changes, |index| format!("lines[{index}]"))
 }
 
 /// Levels of nothing at locations that are there and keep nothing of an item yet.
-fn add_unseen(tx: &mut Tx<'_>, changes: &Changes, kept: &mut BTreeMap<ItemId, Kept>) -> Result<()> {
+fn add_unseen<'c>(tx: &mut Tx<'_>, lines: impl Iterator<Item = &'c Change>, kept: &mut BTreeMap<ItemId, Kept>) -> Result<()> {
     type SiteRow = (LocationId, LocationKind, Option<f64>, Option<f64>, i64, bool);
     let sites: Vec<SiteRow> = tx.all(sql::SITES, ())?;
     let active: BTreeMap<LocationId, bool> = sites.into_iter().map(|site| (site.0, site.5)).collect();
-    for line in &changes.lines {
+    for line in lines {
         if let (Some(item), Some(active)) = (kept.get_mut(&line.item_id), active.get(&line.location_id)) {
             let nothing = (Level::nothing(line.item_id, line.location_id), *active);
             item.levels.entry(line.location_id).or_insert(nothing);
@@ -275,12 +310,11 @@ fn add_unseen(tx: &mut Tx<'_>, changes: &Changes, kept: &mut BTreeMap<ItemId, Ke
     Ok(())
 }
 
-fn check(changes: &Changes, field: &impl Fn(usize) -> String) -> Result<()> {
-    let mut faults = Faults::default();
+/// Checks everything but how many lines there are.
+pub(crate) fn check(faults: &mut Faults, changes: &Changes, field: &impl Fn(usize) -> String) {
     faults.text("reference", &changes.reference, 0, MAX_REFERENCE);
     faults.text("note", &changes.note, 0, MAX_NOTE);
-    faults.count("lines", changes.lines.len(), 1, 2 * MAX_ITEMS);
-    for (index, line) in changes.lines.iter().enumerate().take(2 * MAX_ITEMS) {
+    for (index, line) in changes.lines.iter().enumerate() {
         let (least, most) = match line.kind {
             MovementKind::Expected => (-MAX_QUANTITY, MAX_QUANTITY),
             MovementKind::Counted => (-MAX_LEVEL, MAX_LEVEL),
@@ -297,19 +331,39 @@ fn check(changes: &Changes, field: &impl Fn(usize) -> String) -> Result<()> {
             faults.range(format!("{}.expected", field(index)), expected, 0, MAX_LEVEL);
         }
     }
-    faults.finish()
 }
 
-/// Enters movements into the ledger, and tells of them.
+/// Enters movements into the ledger, and tells of each.
 pub(crate) fn enter(tx: &mut Tx<'_>, movements: &[Movement]) -> Result<()> {
-    let row = |m: &Movement| {
+    insert(tx, movements)?;
+    movements.iter().for_each(|movement| tx.emit(events::moved(movement)));
+    Ok(())
+}
+
+/// Enters movements into the ledger.
+fn insert(tx: &mut Tx<'_>, movements: &[Movement]) -> Result<()> {
+    // In the order of the table: an item's entries are neighbours there.
+    let mut movements: Vec<&Movement> = movements.iter().collect();
+    movements.sort_by_key(|movement| (movement.item_id, movement.movement_id));
+    if movements.len() > FEW && tx.engine() == Engine::Postgres {
+        return movements.chunks(SET_ROWS).try_for_each(|rows| {
+            let ints = |value: fn(&Movement) -> i64| -> Value<'static> { Value::Ints(rows.iter().map(|row| value(row)).collect()) };
+            let texts = |value: fn(&Movement) -> &str| -> Value<'static> {
+                Value::Texts(rows.iter().map(|row| value(row).to_owned()).collect())
+            };
+            let keys = (ints(|m| m.movement_id.as_i64()), ints(|m| m.item_id.as_i64()), ints(|m| m.location_id.as_i64()));
+            let by = (ints(|m| m.on_hand), ints(|m| m.incoming), ints(|m| m.damaged), ints(|m| m.safety));
+            let words = (texts(|m| m.kind.as_str()), texts(|m| &m.reference), texts(|m| &m.note));
+            let args = (keys.0, keys.1, keys.2, words.0, by.0, by.1, by.2, by.3, words.1, words.2, ints(|m| m.moved_at.micros()));
+            tx.exec(sql::INSERT_MOVEMENT_SET, args)
+        });
+    }
+    let row = |m: &&Movement| {
         let what = (m.movement_id, m.item_id, m.location_id, m.kind, m.on_hand, m.incoming, m.damaged, m.safety);
         let (reference, note) = (m.reference.clone(), m.note.clone());
         (what.0, what.1, what.2, what.3, what.4, what.5, what.6, what.7, reference, note, m.moved_at)
     };
-    tx.exec_each(sql::INSERT_MOVEMENT, movements.iter().map(row))?;
-    movements.iter().for_each(|movement| tx.emit(events::moved(movement)));
-    Ok(())
+    tx.exec_each(sql::INSERT_MOVEMENT, movements.iter().map(row))
 }
 
 /// The levels of an item. Errors: `inventory.item_not_found`.

@@ -9,6 +9,7 @@
 mod allocate;
 pub mod api;
 mod audits;
+mod book;
 mod counts;
 mod error;
 mod events;

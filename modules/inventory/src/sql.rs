@@ -155,6 +155,30 @@ pub(crate) const INSERT_MOVEMENT: &str = "
 INSERT INTO inventory_movements (tenant_id, movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
+/// Several levels.
+pub(crate) const CHANGE_LEVEL_SET: Sql = Sql::per_engine(
+    CHANGE_LEVEL,
+    "
+INSERT INTO inventory_levels (tenant_id, item_id, location_id, on_hand, reserved, incoming, damaged, safety)
+SELECT CAST($1 AS BIGINT), item_id, location_id, on_hand, 0, incoming, damaged, safety
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+  AS t(item_id, location_id, on_hand, incoming, damaged, safety)
+ON CONFLICT (tenant_id, item_id, location_id) DO UPDATE SET on_hand = inventory_levels.on_hand + excluded.on_hand,
+  incoming = inventory_levels.incoming + excluded.incoming, damaged = inventory_levels.damaged + excluded.damaged,
+  safety = inventory_levels.safety + excluded.safety",
+);
+
+/// Several movements.
+pub(crate) const INSERT_MOVEMENT_SET: Sql = Sql::per_engine(
+    INSERT_MOVEMENT,
+    "
+INSERT INTO inventory_movements (tenant_id, movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at)
+SELECT CAST($1 AS BIGINT), movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[],
+  $11::text[], $12::bigint[])
+  AS t(movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at)",
+);
+
 pub(crate) const LEVELS: &str = "
 SELECT item_id, location_id, on_hand, reserved, incoming, damaged, safety
 FROM inventory_levels WHERE tenant_id = $1 AND item_id = $2 ORDER BY location_id LIMIT 1000";
@@ -189,6 +213,26 @@ FROM inventory_items WHERE tenant_id = $1 AND sku = $2";
 pub(crate) const ITEMS_PAGE: &str = "
 SELECT item_id, sku, name, policy, oversell_limit, promised_at, low_stock_at, version, created_at, updated_at
 FROM inventory_items WHERE tenant_id = $1 AND item_id < $2 ORDER BY item_id DESC LIMIT $3";
+
+/// The items of these SKUs.
+pub(crate) const ITEMS_BY_SKUS: Sql = Sql::per_engine(
+    "SELECT sku, item_id FROM inventory_items WHERE tenant_id = $1 AND sku IN (SELECT value FROM json_each($2))",
+    "SELECT sku, item_id FROM inventory_items WHERE tenant_id = $1 AND sku = ANY($2::text[])",
+);
+
+/// Those of the variants that are made of something.
+pub(crate) const TRACKED_VARIANTS: Sql = Sql::per_engine(
+    "SELECT DISTINCT variant_id FROM inventory_components WHERE tenant_id = $1 AND variant_id IN (SELECT value FROM json_each($2))",
+    "SELECT DISTINCT variant_id FROM inventory_components WHERE tenant_id = $1 AND variant_id = ANY($2::bigint[])",
+);
+
+/// What each kind of movement comes to at a location: how many movements, and what they did to what is on hand.
+pub(crate) const MOVED_AT: &str = "
+SELECT kind, COUNT(*), CAST(SUM(on_hand) AS BIGINT) FROM inventory_movements WHERE tenant_id = $1 AND location_id = $2 GROUP BY kind ORDER BY kind";
+
+/// How many levels a location has, and what is on hand in all of them.
+pub(crate) const ON_HAND_AT: &str = "
+SELECT COUNT(*), CAST(COALESCE(SUM(on_hand), 0) AS BIGINT) FROM inventory_levels WHERE tenant_id = $1 AND location_id = $2";
 
 /// Those of the items that are there.
 pub(crate) const KNOWN_ITEMS: Sql = Sql::per_engine(
@@ -302,6 +346,10 @@ pub(crate) fn statements() -> Vec<Statement> {
     let per_engine = [
         ("DEMAND", DEMAND),
         ("INSERT_RESERVATION_SET", INSERT_RESERVATION_SET),
+        ("CHANGE_LEVEL_SET", CHANGE_LEVEL_SET),
+        ("INSERT_MOVEMENT_SET", INSERT_MOVEMENT_SET),
+        ("ITEMS_BY_SKUS", ITEMS_BY_SKUS),
+        ("TRACKED_VARIANTS", TRACKED_VARIANTS),
         ("ITEM_LEVELS", ITEM_LEVELS),
         ("KNOWN_ITEMS", KNOWN_ITEMS),
     ];
@@ -321,6 +369,8 @@ pub(crate) fn statements() -> Vec<Statement> {
         ("SAVE_RESERVATION", SAVE_RESERVATION),
         ("CHANGE_LEVEL", CHANGE_LEVEL),
         ("INSERT_MOVEMENT", INSERT_MOVEMENT),
+        ("MOVED_AT", MOVED_AT),
+        ("ON_HAND_AT", ON_HAND_AT),
         ("LEVELS", LEVELS),
         ("LEVEL", LEVEL),
         ("MOVEMENTS_PAGE", MOVEMENTS_PAGE),

@@ -139,6 +139,20 @@ pub struct ImportOutcome {
     pub already_there: u64,
     /// Documents and customers that were not taken; the others of the batch were.
     pub rejected: Vec<Rejected>,
+    /// The new documents, in their order.
+    #[serde(skip)]
+    pub taken: Vec<Taken>,
+}
+
+/// A document that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// What the other system calls it.
+    pub external_ref: String,
+    /// What it is called here: `ord_...`, or as credit notes and adjustments are.
+    pub document: String,
+    /// What it comes to, in minor units: below zero for what is given back.
+    pub total_minor: i64,
 }
 
 /// An accepted document on its way into the store.
@@ -148,6 +162,14 @@ enum Accepted {
 }
 
 impl Accepted {
+    fn taken(&self, external_ref: &str) -> Taken {
+        let (document, total_minor) = match self {
+            Accepted::Order(head, _) => (head.order_id.to_string(), head.total_minor),
+            Accepted::Note(head, _) => (head.id.clone(), head.total_minor),
+        };
+        Taken { external_ref: external_ref.to_owned(), document, total_minor }
+    }
+
     fn id_and_lines(&self) -> (i64, &[Line]) {
         match self {
             Accepted::Order(head, lines) => (head.order_id.as_i64(), lines),
@@ -206,7 +228,9 @@ pub fn import_documents(tx: &mut Tx<'_>, batch: &ImportBatch) -> Result<ImportOu
             DocumentKind::Adjustment => &mut outcome.adjustments,
         };
         *counted += 1;
-        accepted.push((accept(tx, document, customer_id, number, lines), sales));
+        let document_taken = accept(tx, document, customer_id, number, lines);
+        outcome.taken.push(document_taken.taken(&document.external_ref));
+        accepted.push((document_taken, sales));
     }
     store_all(tx, set, &accepted, &batch.by)?;
     Ok(outcome)
@@ -487,4 +511,34 @@ pub fn head(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<OrderHead>>
 pub fn heads(read: &mut Read<'_>, order_ids: &[OrderId]) -> Result<Vec<OrderHead>> {
     let ids: Vec<i64> = order_ids.iter().map(|order_id| order_id.as_i64()).collect();
     read.all(sql::ORDERS_BY_ID, (ids,))
+}
+
+/// What a document comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentTotal {
+    /// Of the amount.
+    pub currency: Currency,
+    /// In minor units; below zero for what is given back.
+    pub total_minor: i64,
+    /// Whether it stands as it was placed or issued.
+    pub unchanged: bool,
+}
+
+/// What those of the documents come to that there are: orders, credit notes and adjustments by their ids. At most some thousands at once.
+pub fn totals(read: &mut Read<'_>, documents: &[String]) -> Result<HashMap<String, DocumentTotal>> {
+    let order_ids: Vec<OrderId> = documents.iter().filter_map(|id| id.parse().ok()).collect();
+    let mut totals = HashMap::with_capacity(documents.len());
+    for head in heads(read, &order_ids)? {
+        let total = DocumentTotal { currency: head.currency, total_minor: head.total_minor, unchanged: head.version == 1 };
+        totals.insert(head.order_id.to_string(), total);
+    }
+    let credit_notes = documents.iter().filter_map(|id| id.parse().ok()).map(CreditNoteId::as_i64).collect();
+    let adjustments = documents.iter().filter_map(|id| id.parse().ok()).map(AdjustmentId::as_i64).collect();
+    let kinds: [(DocumentKind, Vec<i64>); 2] = [(DocumentKind::CreditNote, credit_notes), (DocumentKind::Adjustment, adjustments)];
+    for (kind, ids) in kinds.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+        for (note_id, currency, total_minor) in read.all::<(i64, Currency, i64)>(sql::NOTE_TOTALS, (kind, ids))? {
+            totals.insert(NoteHead::wire_id(kind, note_id), DocumentTotal { currency, total_minor, unchanged: true });
+        }
+    }
+    Ok(totals)
 }

@@ -97,6 +97,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     /// Where an intent stands.
     #[schema(as = PaymentState)]
