@@ -332,8 +332,9 @@ impl Shopper {
 
     /// Status and body of a request with the brand's own key. Errors: whatever is neither a success nor 409.
     pub(crate) async fn send(&self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Result<(u16, Value), String> {
-        let headers = key.map(|key| [("idempotency-key", key)]);
-        match self.ask(&self.key, method, path, headers.as_ref().map_or(&[], |headers| headers), body).await? {
+        let keyed = [("idempotency-key", key.unwrap_or_default())];
+        let headers = if key.is_some() { &keyed[..] } else { &[] };
+        match self.ask(&self.key, method, path, headers, body).await? {
             (status @ (200..=299 | 409), answer) => Ok((status, answer)),
             (status, answer) => Err(format!("{method} {path}: {status} {answer}")),
         }

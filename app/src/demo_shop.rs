@@ -4,7 +4,6 @@
 use crate::demo::{Shopper, text};
 use crate::demo_catalog::{CURRENCY, PRODUCTS, sku};
 use bytes::Bytes;
-use kernel::Rng;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -256,8 +255,9 @@ async fn named(shopper: &Shopper, path: &str, id: &str, new: Value) -> Result<St
 /// An item of stock for each variant, and some of each on the shelf: of a few only a few. The items by variant.
 async fn stock(shopper: &Shopper, location_id: &str) -> Result<HashMap<String, String>, String> {
     let (mut items, mut received) = (HashMap::new(), Vec::new());
-    for (product, (end, _, _)) in PRODUCTS.iter().flat_map(|product| product.variants.iter().map(move |variant| (product, variant))) {
-        let sku = sku(product, end);
+    let skus = PRODUCTS.iter().flat_map(|product| product.variants.iter().map(move |(end, ..)| sku(product, end)));
+    let skus: Vec<String> = skus.collect();
+    for sku in skus {
         let variant = shopper.send("GET", &format!("/api/v1/variants/by-sku?sku={sku}"), None, Bytes::new()).await?.1;
         let variant_id = text(&variant, "variant_id")?;
         let known = shopper.send("GET", &format!("/api/v1/inventory/items?sku={sku}"), None, Bytes::new()).await?.1;

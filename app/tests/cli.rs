@@ -255,6 +255,58 @@ fn the_demo_shows_something_within_seconds_and_starts_again() {
 }
 
 #[test]
+fn the_demo_sells_ships_and_takes_back() {
+    let sandbox = Sandbox::new();
+    let began = Instant::now();
+    let server = sandbox.serve(&["demo", "--rate", "20"]);
+    let get = |path: &str, key: &str| {
+        let (status, body) = server.request("GET", path, server.serving[key].as_str(), "");
+        assert_eq!(status, 200, "{path} {body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let wait = |what: &str, found: &dyn Fn() -> Option<Value>| loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(90), "no {what} after {:?}", began.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    // The page is served beside the API, and shows what the brand sells, with what is there of it.
+    let address = server.serving["shop"].as_str().unwrap().strip_prefix(server.serving["url"].as_str().unwrap()).unwrap().to_owned();
+    assert!(server.get(&address).1.contains("shop.js"), "{address}");
+    wait("destinations", &|| {
+        let countries = get("/api/v1/storefront/destinations", "publishable_key")["countries"].clone();
+        (countries.as_array().unwrap().len() == 10).then_some(countries)
+    });
+    assert!(get("/api/v1/storefront/products?currency=EUR&limit=100", "publishable_key")["data"].as_array().unwrap().len() >= 40);
+
+    // Somebody bought, got it, and sent some of it back: the order, the parcel and the money say so.
+    let returned = wait("refunded return", &|| {
+        let returns = get("/api/v1/returns?state=refunded", "api_key");
+        returns["data"].as_array().unwrap().first().cloned()
+    });
+    let order_id = returned["order_id"].as_str().unwrap();
+    let order = get(&format!("/api/v1/orders/{order_id}"), "api_key");
+    assert_eq!(order["state"], "fulfilled", "{order}");
+    let shipments = get(&format!("/api/v1/shipping/shipments?order_id={order_id}"), "api_key");
+    assert_eq!(shipments["data"][0]["state"], "delivered", "{shipments}");
+    let paid = wait("refund", &|| {
+        let paid = get(&format!("/api/v1/orders/{order_id}/payments"), "api_key");
+        (paid["payments"][0]["state"] == "partly_refunded" || paid["payments"][0]["state"] == "refunded").then_some(paid)
+    });
+    assert_eq!((&paid["refunded_minor"], &paid["captured_minor"]), (&returned["refund_minor"], &order["total_minor"]), "{paid}");
+    assert!(paid["refunded_minor"].as_i64().unwrap() > 0);
+    // Some leave their cart, some cards are declined; whoever has paid is served.
+    wait("cart that was left", &|| {
+        let carts = get("/api/v1/carts?limit=100", "api_key");
+        carts["data"].as_array().unwrap().iter().find(|cart| cart["status"] == "open").cloned()
+    });
+    assert_eq!(server.stop(), Some(0));
+    let report = sandbox.run(&["audit", "--json"]).expect(0).json();
+    assert_eq!(report["ok"], json!(true), "{report}");
+}
+
+#[test]
 fn the_openapi_document_needs_no_data() {
     let sandbox = Sandbox::new();
     let ended = sandbox.run(&["openapi"]).expect(0);

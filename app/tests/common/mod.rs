@@ -103,6 +103,16 @@ impl Sandbox {
         }
     }
 
+    /// What a query for a number answers in the first of the embedded databases; none on PostgreSQL.
+    pub fn ask_embedded(&self, query: &str) -> Option<i64> {
+        if self.databases.is_some() {
+            return None;
+        }
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let file = rusqlite::Connection::open_with_flags(self.path("data/shard-0.db"), flags).unwrap();
+        Some(file.query_row(query, [], |row| row.get(0)).unwrap())
+    }
+
     /// The same with options added to the URLs of its databases, such as `?sslmode=require`.
     pub fn with_url_options(mut self, options: &str) -> Sandbox {
         self.engine.iter_mut().filter(|arg| arg.starts_with("postgres")).for_each(|url| url.push_str(options));

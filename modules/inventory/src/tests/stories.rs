@@ -410,4 +410,63 @@ testkit::both_engines! {
         let refused = shop.write(api::change, Changes { reference: String::new(), note: String::new(), lines: vec![change(1), change(0)] }).await;
         assert_eq!(refused.expect_err("nothing is no change").field_errors()[0].field, "lines[1].quantity");
     }
+
+    async fn what_many_documents_did_is_booked_at_once(app: TestApp) {
+        use api::{Booking, Keep};
+        let shop = Shop::new(&app, "acme");
+        let place = shop.location("Old warehouse", 0, None).await;
+        let (cup, _, cups) = shop.simple("CUP", 0).await;
+        let keep = |sku: &str, variant_id: Option<VariantId>| Keep { sku: sku.to_owned(), name: format!("A {sku}"), variant_id };
+        let ensure = |tx: &mut Tx<'_>, keep: &Vec<Keep>| api::ensure_items(tx, keep);
+        // One that is there, one that is new and named twice, and one whose variant is made of something else already.
+        let variant = VariantId::from_i64(77);
+        let wanted = vec![keep("CUP", Some(cups)), keep("POT", Some(variant)), keep("POT", Some(variant)), keep("SET", Some(cups))];
+        let items = shop.write(ensure, wanted.clone()).await.expect("items");
+        assert_eq!(shop.write(ensure, wanted).await.expect("the same items"), items);
+        let (pot, set) = (items[1], items[3]);
+        assert!(items[0] == cup && items[2] == pot && set != cup && set != pot);
+        let made_of = shop.read(move |read| Ok((api::components(read, variant)?, api::components(read, cups)?))).await;
+        let one = |item_id| vec![Component { item_id, quantity: 1 }];
+        assert_eq!((made_of.0.components, made_of.1.components), (one(pot), one(cup)));
+
+        let day = |n: i64| kernel::Timestamp::from_micros(n * 86_400_000_000);
+        let booking = |document: &str, at: i64, lines: &[(ItemId, MovementKind, i64)]| {
+            let change = |(item_id, kind, quantity): &(ItemId, MovementKind, i64)| {
+                Change { item_id: *item_id, location_id: place, kind: *kind, quantity: *quantity, expected: None }
+            };
+            let changes = Changes { reference: document.to_owned(), note: String::new(), lines: lines.iter().map(change).collect() };
+            Booking { changes, at: day(at) }
+        };
+        let book = |tx: &mut Tx<'_>, bookings: &Vec<Booking>| api::book(tx, bookings);
+        let events = shop.events().await.len();
+        // More than a few, so that they go to the store together where it takes them so.
+        let year = vec![
+            booking("a", 1, &[(cup, MovementKind::Received, 12), (cup, MovementKind::Shipped, 10), (pot, MovementKind::Received, 5)]),
+            booking("nothing", 2, &[]),
+            booking("b", 3, &[(cup, MovementKind::Returned, 4), (cup, MovementKind::Shipped, 6), (pot, MovementKind::WrittenOff, 5)]),
+        ];
+        assert_eq!(shop.write(book, year).await.expect("they are booked"), 6);
+        assert_eq!(shop.events().await[events..], ["stock.booked"]);
+        assert_eq!((shop.level(cup, place).await.on_hand, shop.level(pot, place).await.on_hand), (0, 0));
+        let entries = shop.read(move |read| crate::levels::movements(read, cup, i64::MAX, 10)).await;
+        let told: Vec<_> = entries.iter().map(|entry| (entry.reference.as_str(), entry.kind, entry.on_hand, entry.moved_at)).collect();
+        assert_eq!(told, [
+            ("b", MovementKind::Shipped, -6, day(3)),
+            ("b", MovementKind::Returned, 4, day(3)),
+            ("a", MovementKind::Shipped, -10, day(1)),
+            ("a", MovementKind::Received, 12, day(1)),
+        ]);
+        let moved = shop.read(move |read| api::moved(read, place)).await;
+        assert_eq!((moved.levels, moved.on_hand, moved.by_kind.get(&MovementKind::Shipped)), (2, 0, Some(&(2, -16))));
+
+        // All or none, each on what those before it have left.
+        let refused = vec![booking("c", 4, &[(pot, MovementKind::Received, 1)]), booking("d", 5, &[(pot, MovementKind::Shipped, 2)])];
+        let refused = shop.write(book, refused).await.expect_err("there are fewer");
+        assert_eq!((refused.code(), refused.field_errors()[0].field.as_str()), ("inventory.below_zero", "bookings[1].lines[0].quantity"));
+        let refused = shop.write(book, vec![booking("e", 6, &[(ItemId::from_i64(9), MovementKind::Received, 1)])]).await;
+        assert_eq!(refused.expect_err("nobody knows it").field_errors()[0].field, "bookings[0].lines[0].item_id");
+        let refused = shop.write(book, vec![booking("f", 6, &[(pot, MovementKind::Received, 0)])]).await;
+        assert_eq!(refused.expect_err("nothing is no change").field_errors()[0].field, "bookings[0].lines[0].quantity");
+        assert_eq!(shop.level(pot, place).await.on_hand, 0);
+    }
 }
