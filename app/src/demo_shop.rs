@@ -176,7 +176,8 @@ impl DemoShop {
             return Ok(None);
         }
         let goods = checkout["lines"].as_array().map(Vec::as_slice).unwrap_or_default().iter().zip(1..);
-        let goods = goods.filter(|(line, _)| line["charge"] != true).filter_map(|(line, number)| Some((number, line["quantity"].as_i64()?)));
+        let goods =
+            goods.filter(|(line, _)| line["charge"] != true).filter_map(|(line, number)| Some((number, line["quantity"].as_i64()?)));
         Ok(Some(Bought { order_id: text(&checkout, "order_id")?, lines: goods.collect(), name, place }))
     }
 
@@ -233,7 +234,7 @@ impl DemoShop {
         for (step, body) in [
             ("steps", json!({ "step": "approve" })),
             ("receive", json!({})),
-            ("inspect", json!({ "lines": [{ "line": line, "restock": 1 }] })),
+            ("inspect", json!({ "lines": [{ "line": line, "restock": 1, "write_off": 0 }] })),
             ("refund", json!({})),
         ] {
             self.shopper.post(&format!("{path}/{step}"), &self.shopper.random_key(), &body).await?;

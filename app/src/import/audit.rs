@@ -48,5 +48,8 @@ fn paid(read: &mut Read<'_>) -> Result<AuditOutcome> {
     if booked != found {
         return wrong(format!("imports have booked {booked:?}, and there is {found:?} (records and minor units)"));
     }
-    Ok(AuditOutcome { ok: true, detail: format!("{} records are what their documents come to", found.values().map(|sum| sum.0).sum::<i64>()) })
+    Ok(AuditOutcome {
+        ok: true,
+        detail: format!("{} records are what their documents come to", found.values().map(|sum| sum.0).sum::<i64>()),
+    })
 }

@@ -3,8 +3,8 @@
 use super::invoices::{Invoice, Kind};
 use super::trade;
 use catalog::api::{MAX_BATCH, MAX_LOOKUP, Observation, UpsertRow, VariantId, VariantRef};
-use kernel::{Actor, Currency, Error, Result, Timestamp, UnitPrice};
 use inventory::api::Keep;
+use kernel::{Actor, Currency, Error, Result, Timestamp, UnitPrice};
 use orders::api::{By, DocumentKind, ImportBatch, ImportCustomer, ImportDocument, ImportOutcome, NewLine, Rejected, State, Taken};
 use std::collections::HashMap;
 use std::sync::Arc;

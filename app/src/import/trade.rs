@@ -75,7 +75,13 @@ pub(crate) fn too_large(invoice: &Invoice) -> Option<String> {
 }
 
 /// What an invoice did to levels, deliveries first; `on_hand` is moved on.
-fn booking(document: &str, invoice: &Invoice, items: &HashMap<&str, ItemId>, location_id: LocationId, on_hand: &mut BTreeMap<ItemId, i64>) -> Booking {
+fn booking(
+    document: &str,
+    invoice: &Invoice,
+    items: &HashMap<&str, ItemId>,
+    location_id: LocationId,
+    on_hand: &mut BTreeMap<ItemId, i64>,
+) -> Booking {
     let mut lines = Vec::with_capacity(invoice.lines.len());
     for (code, moved) in moved(invoice) {
         let Some(item_id) = items.get(code).copied() else { continue };
@@ -181,8 +187,14 @@ mod tests {
             let told = booked.changes.lines.iter().map(|line| (line.item_id, line.kind, line.quantity)).collect::<Vec<_>>();
             (told, on_hand.get(&a).copied().unwrap_or_default(), on_hand.get(&b).copied().unwrap_or_default())
         };
-        assert_eq!(book(Kind::Order, &[("A", 4), ("B", 1), ("A", 5)]), (vec![(a, Shipped, 9), (b, Received, 144), (b, Shipped, 1)], 1, 143));
-        assert_eq!(book(Kind::Order, &[("A", 1), ("A", -1), ("B", 0)]), (vec![(a, Received, 144), (a, Shipped, 1), (a, WrittenOff, 1)], 143, 143));
+        assert_eq!(
+            book(Kind::Order, &[("A", 4), ("B", 1), ("A", 5)]),
+            (vec![(a, Shipped, 9), (b, Received, 144), (b, Shipped, 1)], 1, 143)
+        );
+        assert_eq!(
+            book(Kind::Order, &[("A", 1), ("A", -1), ("B", 0)]),
+            (vec![(a, Received, 144), (a, Shipped, 1), (a, WrittenOff, 1)], 143, 143)
+        );
         assert_eq!(book(Kind::CreditNote, &[("A", -7), ("B", -1)]), (vec![(a, Returned, 7), (b, Returned, 1)], 150, 144));
         assert_eq!(book(Kind::Adjustment, &[("A", 1), ("B", -1)]), (vec![], 150, 144));
     }

@@ -146,7 +146,10 @@ pub fn decide(level: &Level, change: &Change, at: impl Fn() -> String) -> Result
     after.available = after.on_hand - after.reserved - after.safety;
     // A transfer takes only what is nobody's.
     if change.kind == MovementKind::TransferOut && after.available < 0 {
-        return Err(error::below_zero(format!("{}.quantity", at()), format!("{} to be sent, {} available", change.quantity, level.available)));
+        return Err(error::below_zero(
+            format!("{}.quantity", at()),
+            format!("{} to be sent, {} available", change.quantity, level.available),
+        ));
     }
     Ok((after, by))
 }
@@ -231,7 +234,8 @@ pub(crate) fn decide_all(
     let mut movements = Vec::with_capacity(lines().count());
     for (document, (changes, moved_at)) in documents.iter().enumerate() {
         for (index, line) in changes.lines.iter().enumerate() {
-            let unknown = |what: &str| Error::field(format!("{}.{what}_id", at(document, index)), "unknown", format!("there is no such {what}"));
+            let unknown =
+                |what: &str| Error::field(format!("{}.{what}_id", at(document, index)), "unknown", format!("there is no such {what}"));
             let item = kept.get_mut(&line.item_id).ok_or_else(|| unknown("item"))?;
             let (level, _) = item.levels.get_mut(&line.location_id).ok_or_else(|| unknown("location"))?;
             let (after, by) = decide(level, line, || at(document, index))?;
@@ -348,9 +352,8 @@ fn insert(tx: &mut Tx<'_>, movements: &[Movement]) -> Result<()> {
     if movements.len() > FEW && tx.engine() == Engine::Postgres {
         return movements.chunks(SET_ROWS).try_for_each(|rows| {
             let ints = |value: fn(&Movement) -> i64| -> Value<'static> { Value::Ints(rows.iter().map(|row| value(row)).collect()) };
-            let texts = |value: fn(&Movement) -> &str| -> Value<'static> {
-                Value::Texts(rows.iter().map(|row| value(row).to_owned()).collect())
-            };
+            let texts =
+                |value: fn(&Movement) -> &str| -> Value<'static> { Value::Texts(rows.iter().map(|row| value(row).to_owned()).collect()) };
             let keys = (ints(|m| m.movement_id.as_i64()), ints(|m| m.item_id.as_i64()), ints(|m| m.location_id.as_i64()));
             let by = (ints(|m| m.on_hand), ints(|m| m.incoming), ints(|m| m.damaged), ints(|m| m.safety));
             let words = (texts(|m| m.kind.as_str()), texts(|m| &m.reference), texts(|m| &m.note));

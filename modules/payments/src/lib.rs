@@ -99,7 +99,8 @@ fn statements() -> Vec<Statement> {
         .chain(reconcile::sql::STATEMENTS)
         .chain(merchants::sql::STATEMENTS)
         .map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
-    let by_engine = reconcile::sql::MARK_STATEMENTS.iter().chain(sql::SET_STATEMENTS).map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
+    let by_engine =
+        reconcile::sql::MARK_STATEMENTS.iter().chain(sql::SET_STATEMENTS).map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
     let platform = sql::PLATFORM_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Platform));
     plain.chain(by_engine).chain(platform).collect()
 }

@@ -110,7 +110,8 @@ fn check(new: &NewRecord) -> Result<()> {
         RecordKind::Correction => new.amount_minor != 0,
     };
     if !fits || new.amount_minor.unsigned_abs() > MAX_RECORD_MINOR.unsigned_abs() {
-        let detail = format!("a payment is above zero, a refund below, a correction not zero, and none is beyond {MAX_RECORD_MINOR} minor units");
+        let detail =
+            format!("a payment is above zero, a refund below, a correction not zero, and none is beyond {MAX_RECORD_MINOR} minor units");
         return Err(Error::field("amount_minor", "out_of_range", detail));
     }
     Ok(())
