@@ -159,7 +159,7 @@ fn killed_and_resumed(sandbox: &Sandbox, file: &Path, rounds: u64, longest_ms: u
 
 #[test]
 fn killed_at_any_moment_and_resumed_it_gives_the_same_answers() {
-    let (text, expected) = generated(20_000);
+    let (text, expected) = generated(10_000);
     for sandbox in Sandbox::each_engine() {
         let file = sandbox.write("generated.csv.gz", gzip(&text));
         // Somewhere else, and at once: what is booked does not depend on where it broke off.

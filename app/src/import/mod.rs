@@ -33,8 +33,9 @@ use store::Call;
 use tokio::sync::mpsc;
 
 /// A batch is sent when it has so many lines or invoices.
-const BATCH_LINES: usize = 8_000;
-const BATCH_INVOICES: usize = 2_000;
+/// The larger, the fewer times a batch looks up the same stock codes and writes the same pages.
+const BATCH_LINES: usize = 16_000;
+const BATCH_INVOICES: usize = 4_000;
 /// Batches that are parsed ahead of the one that is being written.
 const AHEAD: usize = 2;
 /// How long a batch may take, far more than it does.

@@ -105,10 +105,12 @@ pub(crate) fn stock(tx: &mut Tx<'_>, taken: &[(&Taken, &Invoice)], keep: &[Keep]
     let location_id = place(tx)?;
     let items = inventory::api::ensure_items(tx, keep)?;
     let by_code: HashMap<&str, ItemId> = keep.iter().map(|one| one.sku.as_str()).zip(items.iter().copied()).collect();
-    let mut on_hand = inventory::api::on_hand(tx, location_id, &items)?;
-    let booking = |(taken, invoice): &(&Taken, &Invoice)| booking(&taken.document, invoice, &by_code, location_id, &mut on_hand);
-    let bookings: Vec<Booking> = taken.iter().map(booking).collect();
-    inventory::api::book(tx, &bookings).map(drop)
+    let follow = |on_hand: &BTreeMap<ItemId, i64>| {
+        let mut on_hand = on_hand.clone();
+        let of = |(taken, invoice): &(&Taken, &Invoice)| booking(&taken.document, invoice, &by_code, location_id, &mut on_hand);
+        taken.iter().map(of).collect::<Vec<Booking>>()
+    };
+    inventory::api::book(tx, location_id, &items, follow).map(drop)
 }
 
 /// The tenant's place of imported goods, made if there is none.

@@ -77,22 +77,22 @@ pub fn change(tx: &mut Tx<'_>, changes: &Changes) -> Result<Vec<Movement>> {
     levels::change(tx, changes)
 }
 
-/// Books what many documents did to levels, all or none, in their order: the same rules and the same entries of the ledger as [`change`],
-/// each at its document's time, and one event for all of them. How many entries it were.
-/// Errors: those of [`change`]; `request.invalid` above [`MAX_BOOKED`] lines.
-pub fn book(tx: &mut Tx<'_>, bookings: &[Booking]) -> Result<usize> {
-    book::book(tx, bookings)
+/// Books what many documents did to the levels of these items, all or none, in their order: the same rules and the same entries of the
+/// ledger as [`change`], each at its document's time, and one event for all of them. What they did may follow from what is on hand at a
+/// location. How many entries it were. Errors: those of [`change`]; `request.invalid` above [`MAX_BOOKED`] lines.
+pub fn book(
+    tx: &mut Tx<'_>,
+    location_id: LocationId,
+    items: &[ItemId],
+    follow: impl FnOnce(&BTreeMap<ItemId, i64>) -> Vec<Booking>,
+) -> Result<usize> {
+    book::book(tx, location_id, items, follow)
 }
 
 /// The items that keep these SKUs' stock, in their order. One that is not there is made, and its variant is made of one of it unless that is
 /// made of something already. Errors: `request.invalid`, also above [`MAX_BOOKED`].
 pub fn ensure_items(tx: &mut Tx<'_>, keep: &[Keep]) -> Result<Vec<ItemId>> {
     book::ensure_items(tx, keep)
-}
-
-/// What is on hand of items at a location; what is not there is left out.
-pub fn on_hand(read: &mut Read<'_>, location_id: LocationId, items: &[ItemId]) -> Result<BTreeMap<ItemId, i64>> {
-    levels::at_location(read, location_id, items.iter().copied())
 }
 
 /// What the movements of a location come to. Reads all of them: for tools, not for requests.

@@ -41,8 +41,16 @@ pub struct Moved {
     pub on_hand: i64,
 }
 
-/// Books them; how many entries it were. Errors: `request.invalid`, those of a change of levels.
-pub(crate) fn book(tx: &mut Tx<'_>, bookings: &[Booking]) -> Result<usize> {
+/// Books what follows from what is on hand; how many entries it were. Errors: `request.invalid`, those of a change of levels.
+pub(crate) fn book(
+    tx: &mut Tx<'_>,
+    location_id: LocationId,
+    items: &[ItemId],
+    follow: impl FnOnce(&BTreeMap<ItemId, i64>) -> Vec<Booking>,
+) -> Result<usize> {
+    let kept = levels::load(tx, items.iter().copied())?;
+    let on_hand = kept.iter().map(|(item_id, item)| (*item_id, item.on_hand(location_id))).collect();
+    let bookings = follow(&on_hand);
     let lines: usize = bookings.iter().map(|booking| booking.changes.lines.len()).sum();
     let field = |document: usize, line: usize| format!("bookings[{document}].lines[{line}]");
     let mut faults = Faults::default();
@@ -54,7 +62,7 @@ pub(crate) fn book(tx: &mut Tx<'_>, bookings: &[Booking]) -> Result<usize> {
     }
     faults.finish()?;
     let documents: Vec<(&Changes, Timestamp)> = bookings.iter().map(|booking| (&booking.changes, booking.at)).collect();
-    let movements = levels::decide_all(tx, &documents, field)?;
+    let movements = levels::decide_on(tx, kept, &documents, field)?;
     if let Some(event) = events::booked(&movements) {
         tx.emit(event);
     }

@@ -155,7 +155,7 @@ pub fn decide(level: &Level, change: &Change, at: impl Fn() -> String) -> Result
 }
 
 /// An item with its levels, while they change.
-struct Kept {
+pub(crate) struct Kept {
     policy: Policy,
     low_stock_at: Option<i64>,
     /// By location: the level, and whether anything is sold from there.
@@ -163,6 +163,11 @@ struct Kept {
 }
 
 impl Kept {
+    /// On hand at a location.
+    pub(crate) fn on_hand(&self, location_id: LocationId) -> i64 {
+        self.levels.get(&location_id).map_or(0, |(level, _)| level.on_hand)
+    }
+
     fn balance(&self) -> i64 {
         self.levels.values().filter(|(_, active)| *active).map(|(level, _)| level.available).sum()
     }
@@ -190,7 +195,8 @@ impl FromRow for KeptRow {
     }
 }
 
-fn load(read: &mut Read<'_>, items: impl Iterator<Item = ItemId>) -> Result<BTreeMap<ItemId, Kept>> {
+/// Those of the items that are there, with their levels.
+pub(crate) fn load(read: &mut Read<'_>, items: impl Iterator<Item = ItemId>) -> Result<BTreeMap<ItemId, Kept>> {
     let ids: BTreeSet<i64> = items.map(ItemId::as_i64).collect();
     let mut kept: BTreeMap<ItemId, Kept> = BTreeMap::new();
     let rows: Vec<KeptRow> = read.all(sql::ITEM_LEVELS, (ids.into_iter().collect::<Vec<i64>>(),))?;
@@ -223,8 +229,18 @@ pub(crate) fn decide_all(
     documents: &[(&Changes, Timestamp)],
     at: impl Fn(usize, usize) -> String,
 ) -> Result<Vec<Movement>> {
+    let kept = load(tx, documents.iter().flat_map(|(changes, _)| &changes.lines).map(|line| line.item_id))?;
+    decide_on(tx, kept, documents, at)
+}
+
+/// The same on items that are loaded; any other is unknown to it.
+pub(crate) fn decide_on(
+    tx: &mut Tx<'_>,
+    mut kept: BTreeMap<ItemId, Kept>,
+    documents: &[(&Changes, Timestamp)],
+    at: impl Fn(usize, usize) -> String,
+) -> Result<Vec<Movement>> {
     let lines = || documents.iter().flat_map(|(changes, _)| &changes.lines);
-    let mut kept = load(tx, lines().map(|line| line.item_id))?;
     let unseen = |line: &Change| kept.get(&line.item_id).is_some_and(|item| !item.levels.contains_key(&line.location_id));
     if lines().any(unseen) {
         add_unseen(tx, lines(), &mut kept)?;
@@ -392,6 +408,5 @@ pub(crate) fn at_location(
     location_id: LocationId,
     items: impl Iterator<Item = ItemId>,
 ) -> Result<BTreeMap<ItemId, i64>> {
-    let on_hand = |item: &Kept| item.levels.get(&location_id).map_or(0, |(level, _)| level.on_hand);
-    Ok(load(read, items)?.into_iter().map(|(item_id, item)| (item_id, on_hand(&item))).collect())
+    Ok(load(read, items)?.into_iter().map(|(item_id, item)| (item_id, item.on_hand(location_id))).collect())
 }
