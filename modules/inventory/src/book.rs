@@ -49,7 +49,7 @@ pub(crate) fn book(
     follow: impl FnOnce(&BTreeMap<ItemId, i64>) -> Vec<Booking>,
 ) -> Result<usize> {
     let kept = levels::load(tx, items.iter().copied())?;
-    let on_hand = kept.iter().map(|(item_id, item)| (*item_id, item.on_hand(location_id))).collect();
+    let on_hand: BTreeMap<ItemId, i64> = kept.iter().map(|(item_id, item)| (*item_id, item.on_hand(location_id))).collect();
     let bookings = follow(&on_hand);
     let lines: usize = bookings.iter().map(|booking| booking.changes.lines.len()).sum();
     let field = |document: usize, line: usize| format!("bookings[{document}].lines[{line}]");
