@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
 
+pub mod wire;
+
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 pub const REAL_FILE: &str = "../../shared/data/online-retail.csv.gz";
 /// Where PostgreSQL is, for tests that run on it too.
 pub const POSTGRES: &str = "BRANDOS_TEST_POSTGRES";
+/// Another binary than the one that was built with the tests: a release, to measure.
+pub const BINARY: &str = "BRANDOS_TEST_BINARY";
 
 /// A folder that is removed with it, in which the commands of one test run.
 pub struct Sandbox {
@@ -145,8 +149,7 @@ impl Sandbox {
 
     /// The binary with nothing of the caller's environment that could configure it.
     fn bare(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_brandos"));
-        // Tests ask more often than the shipped limits allow.
+        let mut command = Command::new(std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_brandos").into()));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("BRANDOS_") {
@@ -185,9 +188,21 @@ impl Sandbox {
 
     /// The same with variables of the environment.
     pub fn serve_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        self.start(args, environment, "127.0.0.1:0")
+    }
+
+    /// The same at an address of [`address`], where it can be started again after it was killed.
+    pub fn serve_at(&self, address: &str, args: &[&str]) -> Server {
+        self.start(args, &[], address)
+    }
+
+    fn start(&self, args: &[&str], environment: &[(&str, &str)], address: &str) -> Server {
         let mut command = self.command(args);
         command.envs(environment.iter().copied());
-        command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A file: nobody empties a pipe while a test goes on, and a server would wait for that.
+        let said = self.path("stderr");
+        let stderr = std::fs::File::options().create(true).append(true).open(&said).unwrap();
+        command.args(["--listen", address, "--json"]).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -196,10 +211,8 @@ impl Sandbox {
         match serde_json::from_str::<Value>(&line) {
             Ok(serving) if serving["url"].is_string() => server.serving = serving,
             _ => {
-                let mut stderr = String::new();
                 let _ = server.child.kill();
-                let _ = server.child.stderr.take().map(|mut s| s.read_to_string(&mut stderr));
-                panic!("the server did not start: {line}\n{stderr}");
+                panic!("the server did not start: {line}\n{}", std::fs::read_to_string(said).unwrap());
             }
         }
         server
@@ -225,6 +238,15 @@ impl Drop for Sandbox {
             }
         }
     }
+}
+
+/// A free address below the ports that the system gives to connections: none of them takes it while its server is being started again.
+pub fn address() -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let first = std::process::id() % 1_000 * 20;
+    let mut ports = std::iter::repeat_with(|| 10_000 + (first + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) % 20_000);
+    let free = |port: &u32| std::net::TcpListener::bind(("127.0.0.1", *port as u16)).is_ok();
+    format!("127.0.0.1:{}", ports.find(free).unwrap())
 }
 
 /// Runs statements on a PostgreSQL server by its own client.
