@@ -6,7 +6,7 @@
 
 mod batch;
 mod invoices;
-mod lines;
+pub(crate) mod lines;
 
 use crate::cli;
 use crate::config::Config;

@@ -31,6 +31,7 @@ pub(crate) fn create_product(tx: &mut Tx<'_>, new: &NewProduct) -> Result<Produc
         title: new.title.clone(),
         description: new.description.clone(),
         status: new.status.unwrap_or(ProductStatus::Draft),
+        tax_class: new.tax_class.clone(),
         variant_count: new.variants.len() as i64,
         version: 1,
         created_at: now,
@@ -39,7 +40,7 @@ pub(crate) fn create_product(tx: &mut Tx<'_>, new: &NewProduct) -> Result<Produc
     let refusal = external_id_taken(product.external_id.as_deref().unwrap_or_default());
     tx.must(
         sql::INSERT_PRODUCT,
-        (product.product_id, &product.external_id, &product.title, &product.description, product.status, product.variant_count, now),
+        (product.product_id, &product.external_id, &product.title, &product.description, product.status, product.variant_count, now, &product.tax_class),
         || refusal,
     )?;
     tx.emit(events::product_created(&product));
@@ -60,24 +61,43 @@ fn insert_variant(tx: &mut Tx<'_>, product: &Product, new: &NewVariant) -> Resul
         options: new.options.clone(),
         barcode: new.barcode.clone(),
         status: new.status.unwrap_or(VariantStatus::Active),
+        tax_class: new.tax_class.clone(),
+        weight_g: new.weight_g,
+        dimensions: new.dimensions,
         prices,
         version: 1,
         created_at: now,
         updated_at: now,
     };
-    let refusal = sku_taken(&variant.sku);
-    let options = sql::options_to_json(&variant.options);
-    tx.must(
-        sql::INSERT_VARIANT,
-        (variant.variant_id, variant.product_id, &variant.sku, &variant.title, options, &variant.barcode, variant.status, now),
-        || refusal,
-    )?;
+    write_new_variant(tx, &variant)?;
     tx.emit(events::variant_created(&variant));
     for price in &variant.prices {
         tx.exec(sql::SET_PRICE, (variant.variant_id, price.currency, price.price, now))?;
         tx.emit(events::price_changed(&variant, *price, None));
     }
     Ok(variant)
+}
+
+/// Writes the row of a new variant, without its prices. Errors: `catalog.sku_taken`.
+pub(crate) fn write_new_variant(tx: &mut Tx<'_>, variant: &Variant) -> Result<()> {
+    let [length_mm, width_mm, height_mm] = sql::sides(variant.dimensions);
+    let row = (
+        variant.variant_id,
+        variant.product_id,
+        &variant.sku,
+        &variant.title,
+        sql::options_to_json(&variant.options),
+        &variant.barcode,
+        variant.status,
+        variant.created_at,
+        &variant.tax_class,
+        variant.weight_g,
+        length_mm,
+        width_mm,
+        height_mm,
+    );
+    let refusal = sku_taken(&variant.sku);
+    tx.must(sql::INSERT_VARIANT, row, || refusal)
 }
 
 /// What to change on which product.
@@ -120,6 +140,7 @@ pub(crate) fn update_product(tx: &mut Tx<'_>, update: &UpdateProduct) -> Result<
             product.status,
             product.version,
             product.updated_at,
+            &product.tax_class,
         ),
     )?;
     tx.emit(events::product_updated(&product, &changed));
@@ -182,10 +203,23 @@ fn write_variant(tx: &mut Tx<'_>, variant: &mut Variant) -> Result<()> {
     variant.version += 1;
     variant.updated_at = tx.now();
     let options = sql::options_to_json(&variant.options);
-    tx.exec(
-        sql::UPDATE_VARIANT,
-        (variant.variant_id, &variant.sku, &variant.title, options, &variant.barcode, variant.status, variant.version, variant.updated_at),
-    )?;
+    let [length_mm, width_mm, height_mm] = sql::sides(variant.dimensions);
+    let row = (
+        variant.variant_id,
+        &variant.sku,
+        &variant.title,
+        options,
+        &variant.barcode,
+        variant.status,
+        variant.version,
+        variant.updated_at,
+        &variant.tax_class,
+        variant.weight_g,
+        length_mm,
+        width_mm,
+        height_mm,
+    );
+    tx.exec(sql::UPDATE_VARIANT, row)?;
     tx.exec(sql::TOUCH_PRODUCT, (variant.product_id, 0_i64, variant.updated_at))
 }
 

@@ -1,6 +1,6 @@
 //! What the catalog tells the log. The subject is always the product, so that whoever follows one sees its changes in order.
 
-use crate::model::{Price, Product, ProductId, ProductStatus, Variant, VariantId, VariantOption, VariantStatus};
+use crate::model::{Dimensions, Price, Product, ProductId, ProductStatus, Variant, VariantId, VariantOption, VariantStatus};
 use kernel::{Currency, UnitPrice};
 use serde::Serialize;
 use store::NewEvent;
@@ -26,6 +26,8 @@ struct ProductEvent<'a> {
     title: &'a str,
     status: ProductStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tax_class: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<&'a [&'static str]>,
 }
 
@@ -38,6 +40,12 @@ struct VariantEvent<'a> {
     options: &'a [VariantOption],
     barcode: Option<&'a str>,
     status: VariantStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tax_class: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight_g: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimensions: Option<Dimensions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<&'a [&'static str]>,
 }
@@ -58,6 +66,7 @@ fn product(kind: &'static str, product: &Product, changed: Option<&[&'static str
         external_id: product.external_id.as_deref(),
         title: &product.title,
         status: product.status,
+        tax_class: product.tax_class.as_deref(),
         changed,
     };
     NewEvent::new(kind, 1, product.product_id, &payload)
@@ -82,6 +91,9 @@ fn variant(kind: &'static str, variant: &Variant, changed: Option<&[&'static str
         options: &variant.options,
         barcode: variant.barcode.as_deref(),
         status: variant.status,
+        tax_class: variant.tax_class.as_deref(),
+        weight_g: variant.weight_g,
+        dimensions: variant.dimensions,
         changed,
     };
     NewEvent::new(kind, 1, variant.product_id, &payload)

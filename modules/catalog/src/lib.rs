@@ -23,8 +23,9 @@ use web::{Audit, AuditCheck, Module, PermissionInfo};
 
 /// What other modules and importers use within their own transactions.
 pub mod api {
-    pub use crate::model::{Price, ProductId, VariantId, VariantOption};
-    pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, variant_snapshot, variant_snapshots, variants_by_sku};
+    pub use crate::import::{CSV_HEADER, Format, ImportReport, ImportRow, RowProblem, Rows};
+    pub use crate::model::{Dimensions, Price, ProductId, VariantId, VariantOption};
+    pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, export_page, variant_snapshot, variant_snapshots, variants_by_sku};
     pub use crate::shop::{MAX_SEARCH, ShopProduct, ShopVariant, shop_product, shop_products};
     pub use crate::upsert::{
         Change, MAX_BATCH, MAX_OBSERVATIONS, Observation, RowOutcome, UpsertBatch, UpsertRow, VariantRef, observe_prices, upsert_by_sku,
@@ -40,7 +41,10 @@ const PERMISSIONS: &[PermissionInfo] = &[
     },
 ];
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "tax_and_weight", sql: include_str!("../migrations/0002_tax_and_weight.sql") },
+];
 
 /// The module, as plain data.
 pub fn module() -> Module {

@@ -1,15 +1,19 @@
 //! Reads.
 
-use crate::model::{Price, PriceObservation, Product, ProductDetail, ProductId, ProductStatus, Variant, VariantId, VariantStatus};
+use crate::model::{Dimensions, Price, PriceObservation, Product, ProductDetail, ProductId, ProductStatus, Variant, VariantId, VariantStatus};
+use crate::import::ImportRow;
 use crate::sql;
 use crate::upsert::VariantRef;
 use kernel::{Currency, Error, PageRequest, Result, Timestamp, UnitPrice};
 use std::collections::HashMap;
-use store::Read;
+use store::{FromRow as _, Read};
 use web::AuditOutcome;
 
 /// The most SKUs or variants that are looked up at once.
 pub const MAX_LOOKUP: usize = 2_000;
+
+/// More currencies than there are.
+const MAX_CURRENCIES: i64 = 200;
 
 /// No such product, or not the caller's.
 pub(crate) fn no_product() -> Error {
@@ -113,6 +117,12 @@ pub struct VariantSnapshot {
     pub product_title: String,
     /// Whether both the variant and its product are for sale.
     pub for_sale: bool,
+    /// What it is taxed as, by itself or as its product; none for the tenant's default class.
+    pub tax_class: Option<String>,
+    /// What one unit weighs as it is packed, in grams; none when nobody has said.
+    pub weight_g: Option<i64>,
+    /// What one unit measures as it is packed.
+    pub dimensions: Option<Dimensions>,
     /// One price a currency, by currency.
     pub prices: Vec<Price>,
 }
@@ -153,12 +163,39 @@ pub fn variant_snapshots(read: &mut Read<'_>, ids: &[VariantId]) -> Result<HashM
             title: row.get(3)?,
             product_title: row.get(4)?,
             for_sale,
+            tax_class: row.get(9)?,
+            weight_g: row.get(10)?,
+            dimensions: sql::dimensions(row, 11)?,
             prices: price.into_iter().collect(),
         };
         snapshots.insert(variant_id, snapshot);
         Ok(())
     })?;
     Ok(snapshots)
+}
+
+/// A page of all variants as rows of a file, after a variant, and where it ended; at the end nothing. Importing the rows again changes
+/// nothing; importing them elsewhere makes the same products, those without an external id under what is their id here.
+/// Errors: those of the store.
+pub fn export_page(read: &mut Read<'_>, after: Option<VariantId>, limit: u32) -> Result<Option<(Vec<ImportRow>, VariantId)>> {
+    let after = after.unwrap_or(VariantId::from_i64(0));
+    let mut variants: Vec<(Variant, Option<String>)> = Vec::with_capacity(limit as usize);
+    read.each(sql::EXPORT_VARIANTS, (after, limit), |row| {
+        let variant = Variant::from_row(row)?;
+        let (external_id, siblings): (Option<String>, i64) = (row.get(15)?, row.get(16)?);
+        let product = external_id.or_else(|| (siblings > 1).then(|| variant.product_id.to_string()));
+        variants.push((variant, product));
+        Ok(())
+    })?;
+    let Some(last) = variants.last().map(|(variant, _)| variant.variant_id) else { return Ok(None) };
+    let most = i64::from(limit) * MAX_CURRENCIES;
+    let prices: Vec<(VariantId, Currency, UnitPrice)> = read.all(sql::EXPORT_PRICES, (after, last, most))?;
+    for (variant_id, currency, price) in prices {
+        if let Ok(place) = variants.binary_search_by_key(&variant_id, |(v, _)| v.variant_id) {
+            variants[place].0.prices.push(Price { currency, price });
+        }
+    }
+    Ok(Some((variants.into_iter().flat_map(|(variant, product)| ImportRow::of(&variant, product)).collect(), last)))
 }
 
 /// Where these SKUs are; those that do not exist are missing. Errors: `catalog.batch_too_large` above [`MAX_LOOKUP`].

@@ -62,6 +62,7 @@ struct ProductSummary {
     external_id: Option<String>,
     title: String,
     status: ProductStatus,
+    tax_class: Option<String>,
     /// How many variants it has.
     variant_count: i64,
     version: i64,
@@ -71,8 +72,8 @@ struct ProductSummary {
 
 impl From<Product> for ProductSummary {
     fn from(p: Product) -> Self {
-        let Product { product_id, external_id, title, description: _, status, variant_count, version, created_at, updated_at } = p;
-        ProductSummary { product_id, external_id, title, status, variant_count, version, created_at, updated_at }
+        let Product { product_id, external_id, title, description: _, status, tax_class, variant_count, version, created_at, updated_at } = p;
+        ProductSummary { product_id, external_id, title, status, tax_class, variant_count, version, created_at, updated_at }
     }
 }
 
@@ -233,8 +234,8 @@ async fn list_price_observations(
     Ok(Json(paging.page(list, rows, |o| (o.currency.code().to_owned(), o.price.micros()))?))
 }
 
-/// Makes and changes variants by a file: CSV with the columns `sku`, `product`, `title`, `barcode`, `currency`, `price`, `option1_name`,
-/// `option1_value` to `option5_value` (only `sku` is needed), or NDJSON. An empty cell leaves what is stored. A row that is wrong is
+/// Makes and changes variants by a file: CSV with the columns `sku`, `product`, `title`, `barcode`, `currency`, `price`, `tax_class`,
+/// `weight_g`, `length_mm`, `width_mm`, `height_mm`, `option1_name`, `option1_value` to `option5_value` (only `sku` is needed), or NDJSON. An empty cell leaves what is stored. A row that is wrong is
 /// reported and leaves the others standing. The same file again changes nothing, so it needs no idempotency key: after an error, send it again.
 #[utoipa::path(post, path = "/api/v1/catalog/import", tag = "catalog",
     request_body(description = "At most 10,000 rows and 8 MiB", content((String = "text/csv"), (crate::import::ImportRow = "application/x-ndjson"))),
@@ -246,7 +247,7 @@ async fn import(State(app): State<App>, caller: Caller, file: RawBody) -> Result
     }
     let mut rows = Rows::open(format, &file.bytes)?;
     let mut report = ImportReport::default();
-    while let Some((lines, batch)) = rows.next_batch(&mut report) {
+    while let Some((lines, batch)) = rows.next_batch(&mut report)? {
         let outcomes =
             app.store().write(caller.call()?.deadline_ms(30_000), commands::upsert_variants, UpsertBatch { rows: batch }).await?;
         report.add(&lines, outcomes);

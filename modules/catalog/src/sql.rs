@@ -1,6 +1,6 @@
 //! Every statement of the catalog. `$1` is the tenant.
 
-use crate::model::{PriceObservation, Product, ProductStatus, VariantOption, VariantStatus};
+use crate::model::{Dimensions, PriceObservation, Product, ProductStatus, VariantOption, VariantStatus};
 use kernel::{Error, Result};
 use store::{FromRow, FromValue, Row, Sql, ToValue, Value, ValueRef};
 use web::{InScope, Statement};
@@ -23,26 +23,40 @@ macro_rules! any_of {
     };
 }
 
+/// A product's columns, as [`Product`] reads them.
+macro_rules! product_columns {
+    () => {
+        "product_id, external_id, title, description, status, variants, version, created_at, updated_at, tax_class"
+    };
+}
+
+/// A variant's columns, as [`Variant`] reads them.
+macro_rules! variant_columns {
+    () => {
+        "v.variant_id, v.product_id, v.sku, v.title, v.options, v.barcode, v.status, v.version, v.created_at, v.updated_at, \
+         v.tax_class, v.weight_g, v.length_mm, v.width_mm, v.height_mm"
+    };
+}
+
 /// One product.
-pub(crate) const PRODUCT: &str = "SELECT product_id, external_id, title, description, status, variants, version, created_at, updated_at
-FROM catalog_products WHERE tenant_id = $1 AND product_id = $2";
+pub(crate) const PRODUCT: &str = concat!("SELECT ", product_columns!(), " FROM catalog_products WHERE tenant_id = $1 AND product_id = $2");
 
 /// The product with an external id.
 pub(crate) const PRODUCT_BY_EXTERNAL_ID: &str = "SELECT product_id FROM catalog_products WHERE tenant_id = $1 AND external_id = $2";
 
 /// A page of products, the newest first. Arguments: before this id, status or null, limit.
-pub(crate) const PRODUCTS: &str = "SELECT product_id, external_id, title, '', status, variants, version, created_at, updated_at
+pub(crate) const PRODUCTS: &str = "SELECT product_id, external_id, title, '', status, variants, version, created_at, updated_at, tax_class
 FROM catalog_products WHERE tenant_id = $1 AND product_id < $2 AND status = COALESCE(CAST($3 AS TEXT), status)
 ORDER BY product_id DESC LIMIT $4";
 
 /// A page of products in the order of their last change. Arguments: after this time and id, status or null, limit.
-pub(crate) const PRODUCTS_BY_CHANGE: &str = "SELECT product_id, external_id, title, '', status, variants, version, created_at, updated_at
+pub(crate) const PRODUCTS_BY_CHANGE: &str = "SELECT product_id, external_id, title, '', status, variants, version, created_at, updated_at, tax_class
 FROM catalog_products WHERE tenant_id = $1 AND (updated_at, product_id) > ($2, $3) AND status = COALESCE(CAST($4 AS TEXT), status)
 ORDER BY updated_at, product_id LIMIT $5";
 
 /// The product with a SKU, if it passes the filters. Arguments: SKU, status or null, changed since.
 pub(crate) const PRODUCT_BY_SKU: &str =
-    "SELECT p.product_id, p.external_id, p.title, '', p.status, p.variants, p.version, p.created_at, p.updated_at
+    "SELECT p.product_id, p.external_id, p.title, '', p.status, p.variants, p.version, p.created_at, p.updated_at, p.tax_class
 FROM catalog_variants v JOIN catalog_products p ON p.tenant_id = $1 AND p.product_id = v.product_id
 WHERE v.tenant_id = $1 AND v.sku = $2 AND p.status = COALESCE(CAST($3 AS TEXT), p.status) AND p.updated_at >= $4";
 
@@ -51,18 +65,15 @@ pub(crate) const SHOP_PRODUCTS: &str = "SELECT product_id FROM catalog_products
 WHERE tenant_id = $1 AND product_id < $2 AND status = 'active' AND LOWER(title) LIKE $3 ESCAPE '!' ORDER BY product_id DESC LIMIT $4";
 
 /// One variant.
-pub(crate) const VARIANT: &str = "SELECT variant_id, product_id, sku, title, options, barcode, status, version, created_at, updated_at
-FROM catalog_variants WHERE tenant_id = $1 AND variant_id = $2";
+pub(crate) const VARIANT: &str = concat!("SELECT ", variant_columns!(), " FROM catalog_variants v WHERE v.tenant_id = $1 AND v.variant_id = $2");
 
 /// The variant with a SKU.
 pub(crate) const VARIANT_BY_SKU: &str =
-    "SELECT variant_id, product_id, sku, title, options, barcode, status, version, created_at, updated_at
-FROM catalog_variants WHERE tenant_id = $1 AND sku = $2";
+    concat!("SELECT ", variant_columns!(), " FROM catalog_variants v WHERE v.tenant_id = $1 AND v.sku = $2");
 
 /// The variants of a product, at most as many as one may have.
 pub(crate) const VARIANTS_OF_PRODUCT: &str =
-    "SELECT variant_id, product_id, sku, title, options, barcode, status, version, created_at, updated_at
-FROM catalog_variants WHERE tenant_id = $1 AND product_id = $2 ORDER BY variant_id LIMIT 100";
+    concat!("SELECT ", variant_columns!(), " FROM catalog_variants v WHERE v.tenant_id = $1 AND v.product_id = $2 ORDER BY v.variant_id LIMIT 100");
 
 /// The prices of a variant.
 pub(crate) const PRICES_OF_VARIANT: &str =
@@ -75,12 +86,25 @@ WHERE v.tenant_id = $1 AND v.product_id = $2 ORDER BY c.variant_id, c.currency L
 
 /// What an order copies of each of these variants; a row for each price, or one without.
 pub(crate) const SNAPSHOTS: Sql = any_of!(
-    "SELECT v.variant_id, v.product_id, v.sku, v.title, p.title, v.status, p.status, c.currency, c.price_micros
+    "SELECT v.variant_id, v.product_id, v.sku, v.title, p.title, v.status, p.status, c.currency, c.price_micros, COALESCE(v.tax_class, p.tax_class), v.weight_g, v.length_mm, v.width_mm, v.height_mm
 FROM catalog_variants v JOIN catalog_products p ON p.tenant_id = $1 AND p.product_id = v.product_id
 LEFT JOIN catalog_prices c ON c.tenant_id = $1 AND c.variant_id = v.variant_id
 WHERE v.tenant_id = $1 AND v.variant_id",
     "ORDER BY v.variant_id, c.currency"
 );
+
+/// A page of all variants, with what their products are called and how many variants they have. Arguments: after this id, limit.
+pub(crate) const EXPORT_VARIANTS: &str = concat!(
+    "SELECT ",
+    variant_columns!(),
+    ", p.external_id, p.variants
+FROM catalog_variants v JOIN catalog_products p ON p.tenant_id = $1 AND p.product_id = v.product_id
+WHERE v.tenant_id = $1 AND v.variant_id > $2 ORDER BY v.variant_id LIMIT $3"
+);
+
+/// The prices of a page of variants. Arguments: after this id, to this one, the most that there may be.
+pub(crate) const EXPORT_PRICES: &str = "SELECT variant_id, currency, price_micros FROM catalog_prices
+WHERE tenant_id = $1 AND variant_id > $2 AND variant_id <= $3 ORDER BY variant_id, currency LIMIT $4";
 
 /// The variants of these SKUs.
 pub(crate) const VARIANT_IDS_BY_SKU: Sql =
@@ -88,7 +112,8 @@ pub(crate) const VARIANT_IDS_BY_SKU: Sql =
 
 /// What a bulk upsert has to know of these SKUs.
 pub(crate) const UPSERT_VARIANTS: Sql = any_of!(
-    "SELECT v.sku, v.variant_id, v.title, v.options, v.barcode, v.status, v.version, p.product_id, p.external_id, p.title, p.status, p.variants, p.version
+    "SELECT v.variant_id, v.product_id, v.sku, v.title, v.options, v.barcode, v.status, v.version, v.created_at, v.updated_at,
+v.tax_class, v.weight_g, v.length_mm, v.width_mm, v.height_mm, p.external_id, p.title, p.status, p.variants, p.version
 FROM catalog_variants v JOIN catalog_products p ON p.tenant_id = $1 AND p.product_id = v.product_id
 WHERE v.tenant_id = $1 AND v.sku",
     ""
@@ -105,16 +130,17 @@ pub(crate) const UPSERT_PRICES: Sql =
     any_of!("SELECT variant_id, currency, price_micros FROM catalog_prices WHERE tenant_id = $1 AND variant_id", "");
 
 /// Makes a product, unless its external id is taken.
-pub(crate) const INSERT_PRODUCT: &str = "INSERT INTO catalog_products (tenant_id, product_id, external_id, title, description, status, variants, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $8) ON CONFLICT DO NOTHING";
+pub(crate) const INSERT_PRODUCT: &str = "INSERT INTO catalog_products (tenant_id, product_id, external_id, title, description, status, variants, version, created_at, updated_at, tax_class)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $8, $9) ON CONFLICT DO NOTHING";
 
 /// Makes a variant, unless its SKU is taken.
-pub(crate) const INSERT_VARIANT: &str = "INSERT INTO catalog_variants (tenant_id, variant_id, product_id, sku, title, options, barcode, status, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9) ON CONFLICT DO NOTHING";
+pub(crate) const INSERT_VARIANT: &str = "INSERT INTO catalog_variants (tenant_id, variant_id, product_id, sku, title, options, barcode, status, version, created_at, updated_at,
+tax_class, weight_g, length_mm, width_mm, height_mm)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING";
 
 /// Writes a product's fields and its next version.
 pub(crate) const UPDATE_PRODUCT: &str =
-    "UPDATE catalog_products SET external_id = $3, title = $4, description = $5, status = $6, version = $7, updated_at = $8
+    "UPDATE catalog_products SET external_id = $3, title = $4, description = $5, status = $6, version = $7, updated_at = $8, tax_class = $9
 WHERE tenant_id = $1 AND product_id = $2";
 
 /// Raises a product's version because something under it changed, and counts the variants that were added.
@@ -124,7 +150,8 @@ WHERE tenant_id = $1 AND product_id = $2";
 
 /// Writes a variant's fields and its next version.
 pub(crate) const UPDATE_VARIANT: &str =
-    "UPDATE catalog_variants SET sku = $3, title = $4, options = $5, barcode = $6, status = $7, version = $8, updated_at = $9
+    "UPDATE catalog_variants SET sku = $3, title = $4, options = $5, barcode = $6, status = $7, version = $8, updated_at = $9,
+tax_class = $10, weight_g = $11, length_mm = $12, width_mm = $13, height_mm = $14
 WHERE tenant_id = $1 AND variant_id = $2";
 
 /// Sets a price.
@@ -140,10 +167,11 @@ CAST($3 AS BIGINT), CAST($3 AS BIGINT)",
     ""
 );
 
-/// Makes many variants: `[variant_id, product_id, sku, title, options, barcode]`; then the time.
+/// Makes many variants: `[variant_id, product_id, sku, title, options, barcode, tax_class, weight_g, length_mm, width_mm, height_mm]`; then the time.
 pub(crate) const INSERT_VARIANTS: Sql = set_based!(
-    "INSERT INTO catalog_variants (tenant_id, variant_id, product_id, sku, title, options, barcode, status, version, created_at, updated_at)
-SELECT CAST($1 AS BIGINT), CAST(r.value ->> 0 AS BIGINT), CAST(r.value ->> 1 AS BIGINT), r.value ->> 2, r.value ->> 3, r.value ->> 4, r.value ->> 5, 'active', 1,
+    "INSERT INTO catalog_variants (tenant_id, variant_id, product_id, sku, title, options, barcode, tax_class, weight_g, length_mm, width_mm, height_mm, status, version, created_at, updated_at)
+SELECT CAST($1 AS BIGINT), CAST(r.value ->> 0 AS BIGINT), CAST(r.value ->> 1 AS BIGINT), r.value ->> 2, r.value ->> 3, r.value ->> 4, r.value ->> 5, r.value ->> 6,
+CAST(r.value ->> 7 AS BIGINT), CAST(r.value ->> 8 AS BIGINT), CAST(r.value ->> 9 AS BIGINT), CAST(r.value ->> 10 AS BIGINT), 'active', 1,
 CAST($3 AS BIGINT), CAST($3 AS BIGINT)",
     ""
 );
@@ -154,9 +182,10 @@ pub(crate) const UPDATE_PRODUCTS: Sql = set_based!(
     "WHERE catalog_products.tenant_id = $1 AND catalog_products.product_id = CAST(r.value ->> 0 AS BIGINT)"
 );
 
-/// Changes many variants: `[variant_id, title, options, barcode, version]`; then the time.
+/// Changes many variants: `[variant_id, title, options, barcode, version, tax_class, weight_g, length_mm, width_mm, height_mm]`; then the time.
 pub(crate) const UPDATE_VARIANTS: Sql = set_based!(
-    "UPDATE catalog_variants SET title = r.value ->> 1, options = r.value ->> 2, barcode = r.value ->> 3, version = CAST(r.value ->> 4 AS BIGINT), updated_at = $3",
+    "UPDATE catalog_variants SET title = r.value ->> 1, options = r.value ->> 2, barcode = r.value ->> 3, version = CAST(r.value ->> 4 AS BIGINT), updated_at = $3,
+tax_class = r.value ->> 5, weight_g = CAST(r.value ->> 6 AS BIGINT), length_mm = CAST(r.value ->> 7 AS BIGINT), width_mm = CAST(r.value ->> 8 AS BIGINT), height_mm = CAST(r.value ->> 9 AS BIGINT)",
     "WHERE catalog_variants.tenant_id = $1 AND catalog_variants.variant_id = CAST(r.value ->> 0 AS BIGINT)"
 );
 
@@ -207,7 +236,7 @@ WHERE o.tenant_id = $1 GROUP BY o.currency";
 
 /// All of them, for tests that prepare each on both engines.
 pub(crate) fn statements() -> Vec<Statement> {
-    let all: [(&'static str, Sql); 34] = [
+    let all: [(&'static str, Sql); 36] = [
         ("PRODUCT", PRODUCT.into()),
         ("PRODUCT_BY_EXTERNAL_ID", PRODUCT_BY_EXTERNAL_ID.into()),
         ("PRODUCTS", PRODUCTS.into()),
@@ -220,6 +249,8 @@ pub(crate) fn statements() -> Vec<Statement> {
         ("PRICES_OF_VARIANT", PRICES_OF_VARIANT.into()),
         ("PRICES_OF_PRODUCT", PRICES_OF_PRODUCT.into()),
         ("SNAPSHOTS", SNAPSHOTS),
+        ("EXPORT_VARIANTS", EXPORT_VARIANTS.into()),
+        ("EXPORT_PRICES", EXPORT_PRICES.into()),
         ("VARIANT_IDS_BY_SKU", VARIANT_IDS_BY_SKU),
         ("UPSERT_VARIANTS", UPSERT_VARIANTS),
         ("UPSERT_PRODUCTS", UPSERT_PRODUCTS),
@@ -282,6 +313,18 @@ pub(crate) fn options_from_json(json: &str) -> Result<Vec<VariantOption>> {
     serde_json::from_str(json).map_err(|e| Error::internal("a variant's options are not of their form").caused_by(e))
 }
 
+/// Three columns from `first` on: all of them, or none.
+pub(crate) fn dimensions(row: &dyn Row, first: usize) -> Result<Option<Dimensions>> {
+    let sides: (Option<i64>, Option<i64>, Option<i64>) = (row.get(first)?, row.get(first + 1)?, row.get(first + 2)?);
+    let (Some(length_mm), Some(width_mm), Some(height_mm)) = sides else { return Ok(None) };
+    Ok(Some(Dimensions { length_mm, width_mm, height_mm }))
+}
+
+/// As they are stored.
+pub(crate) fn sides(dimensions: Option<Dimensions>) -> [Option<i64>; 3] {
+    [dimensions.map(|d| d.length_mm), dimensions.map(|d| d.width_mm), dimensions.map(|d| d.height_mm)]
+}
+
 impl FromRow for Product {
     fn from_row(row: &dyn Row) -> Result<Self> {
         Ok(Product {
@@ -294,6 +337,7 @@ impl FromRow for Product {
             version: row.get(6)?,
             created_at: row.get(7)?,
             updated_at: row.get(8)?,
+            tax_class: row.get(9)?,
         })
     }
 }
@@ -313,6 +357,9 @@ impl FromRow for crate::model::Variant {
             version: row.get(7)?,
             created_at: row.get(8)?,
             updated_at: row.get(9)?,
+            tax_class: row.get(10)?,
+            weight_g: row.get(11)?,
+            dimensions: dimensions(row, 12)?,
         })
     }
 }

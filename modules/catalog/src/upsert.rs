@@ -1,15 +1,16 @@
 //! Bulk upsert by SKU, for files and importers: reads what there is in at most three statements, decides in memory, and writes in at
 //! most five, however many rows. A tenant's commands run one after another, so what was read still holds when it is written.
 
+use crate::commands;
 use crate::events;
 use crate::model::{
-    Faults, MAX_EXTERNAL_ID, MAX_PRICES, MAX_TITLE, MAX_VARIANTS, Price, Product, ProductId, ProductStatus, Variant, VariantId,
-    VariantOption, check_barcode, check_code, check_line, check_options, check_price, check_sku,
+    Dimensions, Faults, MAX_EXTERNAL_ID, MAX_PRICES, MAX_TITLE, MAX_VARIANTS, Price, Product, ProductId, ProductStatus, Variant, VariantId,
+    VariantOption, check_barcode, check_code, check_goods, check_line, check_options, check_price, check_sku,
 };
 use crate::sql;
 use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
 use std::collections::HashMap;
-use store::{FromRow, Row, Tx};
+use store::{Engine, FromRow, Row, Tx};
 
 /// The most rows of one batch.
 pub const MAX_BATCH: usize = 1_000;
@@ -30,6 +31,12 @@ pub struct UpsertRow {
     pub barcode: Option<String>,
     /// Replaces all options; empty leaves them.
     pub options: Vec<VariantOption>,
+    /// What the variant is taxed as.
+    pub tax_class: Option<String>,
+    /// What one unit weighs, in grams.
+    pub weight_g: Option<i64>,
+    /// What one unit measures.
+    pub dimensions: Option<Dimensions>,
     /// List prices to set, at most one a currency.
     pub prices: Vec<Price>,
 }
@@ -49,6 +56,7 @@ impl UpsertRow {
             faults.check("barcode", check_barcode(barcode));
         }
         check_options("options", &self.options, &mut faults);
+        check_goods("", self.tax_class.as_deref(), self.weight_g, self.dimensions, &mut faults);
         if self.prices.len() > MAX_PRICES {
             faults.check("prices", Err(("too_many", format!("at most {MAX_PRICES} prices"))));
         } else {
@@ -89,12 +97,16 @@ pub enum Change {
 pub type RowOutcome = Result<(VariantRef, Change), FieldError>;
 
 /// Rows of one SKU as one.
+#[derive(Default)]
 struct Merged<'a> {
     sku: &'a str,
     product: Option<&'a str>,
     title: Option<&'a str>,
     barcode: Option<&'a str>,
     options: &'a [VariantOption],
+    tax_class: Option<&'a str>,
+    weight_g: Option<i64>,
+    dimensions: Option<Dimensions>,
     prices: Vec<Price>,
 }
 
@@ -106,7 +118,7 @@ fn merge(rows: &[UpsertRow]) -> (Vec<Merged<'_>>, Vec<usize>) {
     for row in rows {
         let place = *by_sku.entry(&row.sku).or_insert(merged.len());
         if place == merged.len() {
-            merged.push(Merged { sku: &row.sku, product: None, title: None, barcode: None, options: &[], prices: Vec::new() });
+            merged.push(Merged { sku: &row.sku, ..Merged::default() });
         }
         let into = &mut merged[place];
         into.product = row.product.as_deref().or(into.product);
@@ -115,6 +127,9 @@ fn merge(rows: &[UpsertRow]) -> (Vec<Merged<'_>>, Vec<usize>) {
         if !row.options.is_empty() {
             into.options = &row.options;
         }
+        into.tax_class = row.tax_class.as_deref().or(into.tax_class);
+        into.weight_g = row.weight_g.or(into.weight_g);
+        into.dimensions = row.dimensions.or(into.dimensions);
         for price in &row.prices {
             match into.prices.iter_mut().find(|p| p.currency == price.currency) {
                 Some(earlier) => *earlier = *price,
@@ -144,21 +159,8 @@ struct Found {
 
 impl FromRow for Found {
     fn from_row(row: &dyn Row) -> Result<Self> {
-        let product_id = row.get(7)?;
-        let variant = Variant {
-            sku: row.get(0)?,
-            variant_id: row.get(1)?,
-            product_id,
-            title: row.get(2)?,
-            options: sql::options_from_json(&row.get::<String>(3)?)?,
-            barcode: row.get(4)?,
-            status: row.get(5)?,
-            prices: Vec::new(),
-            version: row.get(6)?,
-            created_at: Timestamp::default(),
-            updated_at: Timestamp::default(),
-        };
-        let product = bare_product(product_id, row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?);
+        let variant = Variant::from_row(row)?;
+        let product = bare_product(variant.product_id, row.get(15)?, row.get(16)?, row.get(17)?, row.get(18)?, row.get(19)?);
         Ok(Found { variant, product })
     }
 }
@@ -179,6 +181,7 @@ fn bare_product(
         title,
         description: String::new(),
         status,
+        tax_class: None,
         variant_count,
         version,
         created_at: never,
@@ -274,6 +277,9 @@ impl State {
             options: row.options.to_vec(),
             barcode: row.barcode.map(str::to_owned),
             status: crate::model::VariantStatus::Active,
+            tax_class: row.tax_class.map(str::to_owned),
+            weight_g: row.weight_g,
+            dimensions: row.dimensions,
             prices: row.prices.clone(),
             version: 1,
             created_at: tx.now(),
@@ -290,7 +296,9 @@ impl State {
     fn update(&mut self, row: &Merged<'_>, mut variant: Variant) -> RowOutcome {
         let place = VariantRef { variant_id: variant.variant_id, product_id: variant.product_id };
         let state = self.products.get_mut(&variant.product_id).expect("a variant was read together with its product");
-        if row.product.is_some() && row.product != state.product.external_id.as_deref() {
+        // A product without a name of its own goes by its id, as files that were exported have it.
+        let own = |name: &str| state.product.external_id.as_deref().map_or_else(|| name == place.product_id.to_string(), |own| own == name);
+        if row.product.is_some_and(|name| !own(name)) {
             return Err(refusal("product", "other_product", format!("the SKU belongs to product {} already", place.product_id)));
         }
         let mut changed = Vec::new();
@@ -312,6 +320,18 @@ impl State {
         if row.barcode.is_some() && row.barcode != variant.barcode.as_deref() {
             variant.barcode = row.barcode.map(str::to_owned);
             changed.push("barcode");
+        }
+        if row.tax_class.is_some() && row.tax_class != variant.tax_class.as_deref() {
+            variant.tax_class = row.tax_class.map(str::to_owned);
+            changed.push("tax_class");
+        }
+        if row.weight_g.is_some() && row.weight_g != variant.weight_g {
+            variant.weight_g = row.weight_g;
+            changed.push("weight_g");
+        }
+        if row.dimensions.is_some() && row.dimensions != variant.dimensions {
+            variant.dimensions = row.dimensions;
+            changed.push("dimensions");
         }
         let stored = |price: &Price| variant.prices.iter().find(|p| p.currency == price.currency).map(|p| p.price);
         let repriced: Vec<(Price, Option<UnitPrice>)> =
@@ -351,15 +371,37 @@ impl State {
                 }
             }
         }
-        let created: Vec<_> = self
-            .created
+        if tx.engine() == Engine::Sqlite {
+            // There a loop is faster than a set; everywhere else each row would be a message.
+            for (id, external_id, title, variants) in std::mem::take(&mut new) {
+                let none: Option<&str> = None;
+                tx.exec(sql::INSERT_PRODUCT, (id, external_id, title, "", ProductStatus::Active, variants, now, none))?;
+            }
+            for variant in &self.created {
+                commands::write_new_variant(tx, variant)?;
+            }
+            for (variant_id, currency, price_micros) in std::mem::take(&mut self.prices) {
+                tx.exec(sql::SET_PRICE, (variant_id, currency, price_micros, now))?;
+            }
+        }
+        let in_sets = if tx.engine() == Engine::Sqlite { &[][..] } else { &self.created };
+        let created: Vec<_> = in_sets
             .iter()
-            .map(|v| (v.variant_id.as_i64(), v.product_id.as_i64(), &v.sku, &v.title, sql::options_to_json(&v.options), &v.barcode))
+            .map(|v| {
+                let [length_mm, width_mm, height_mm] = sql::sides(v.dimensions);
+                let options = sql::options_to_json(&v.options);
+                let ids = (v.variant_id.as_i64(), v.product_id.as_i64());
+                (ids.0, ids.1, &v.sku, &v.title, options, &v.barcode, &v.tax_class, v.weight_g, length_mm, width_mm, height_mm)
+            })
             .collect();
         let updated: Vec<_> = self
             .updated
             .iter()
-            .map(|(v, _)| (v.variant_id.as_i64(), &v.title, sql::options_to_json(&v.options), &v.barcode, v.version))
+            .map(|(v, _)| {
+                let [length_mm, width_mm, height_mm] = sql::sides(v.dimensions);
+                let options = sql::options_to_json(&v.options);
+                (v.variant_id.as_i64(), &v.title, options, &v.barcode, v.version, &v.tax_class, v.weight_g, length_mm, width_mm, height_mm)
+            })
             .collect();
         write_rows(tx, sql::INSERT_PRODUCTS, &new, now)?;
         write_rows(tx, sql::UPDATE_PRODUCTS, &old, now)?;

@@ -14,19 +14,24 @@ use store::Read;
 pub(crate) struct Unpriced {
     rules: Arc<Rules>,
     basket: Basket,
+    /// Of all that is priced, in grams; what nobody has weighed counts as nothing.
+    weight_g: i64,
 }
 
 impl Unpriced {
     /// Of the lines that are for sale, numbered as the cart has them, from 1.
     pub fn of(read: &mut Read<'_>, pricing: &Pricing, cart: &Cart, facts: &Facts) -> Result<Unpriced> {
+        let mut weight_g: i64 = 0;
         let line = |(number, line): (u32, &Line)| {
             let snapshot = facts.snapshots.get(&of_catalog(line.variant_id)).filter(|snapshot| snapshot.for_sale)?;
+            let list_price = Some(snapshot.price_in(cart.currency)?);
+            weight_g = weight_g.saturating_add(snapshot.weight_g.unwrap_or(0).saturating_mul(line.quantity));
             Some(BasketLine {
                 line: number,
                 sku: snapshot.sku.clone(),
                 quantity: line.quantity,
-                list_price: Some(snapshot.price_in(cart.currency)?),
-                tax_class: None,
+                list_price,
+                tax_class: snapshot.tax_class.clone(),
                 labels: vec![format!("product:{}", snapshot.product_id)],
             })
         };
@@ -48,14 +53,14 @@ impl Unpriced {
         let customer = cart.customer_id.map(|id| id.to_string()).or_else(|| cart.email.as_deref().map(crate::flows::coupon_guest));
         let presented = Presented { codes: cart.coupons.clone(), customer, reference: None };
         pricing::api::load(read, &rules, &mut basket, &presented)?;
-        Ok(Unpriced { rules, basket })
+        Ok(Unpriced { rules, basket, weight_g })
     }
 
     /// What it comes to, and the ways to ship it, the cheapest first. Goods are priced first, since what shipping costs may depend on it.
     /// A method that was chosen and is not offered any more costs nothing and is not among them. Errors: those of [`pricing::api::price`].
     pub fn price(mut self, rates: &Rates, cart: &Cart) -> Result<(Priced, Vec<MethodQuote>)> {
         let goods = pricing::api::price(&self.rules, &self.basket)?;
-        let methods = shipping_methods(rates, cart, goods.totals.total_minor);
+        let methods = shipping_methods(rates, cart, self.weight_g, goods.totals.total_minor);
         let chosen = cart.shipping_method.as_ref().and_then(|id| methods.iter().find(|method| method.method_id.to_string() == *id));
         let Some(MethodQuote { name, price_minor, .. }) = chosen else { return Ok((goods, methods)) };
         let (name, amount_minor) = (name.clone(), *price_minor);
@@ -67,9 +72,8 @@ impl Unpriced {
 }
 
 /// The ways to ship a cart; none without a destination, or where nothing is shipped to.
-fn shipping_methods(rates: &Rates, cart: &Cart, goods_minor: i64) -> Vec<MethodQuote> {
+fn shipping_methods(rates: &Rates, cart: &Cart, weight_g: i64, goods_minor: i64) -> Vec<MethodQuote> {
     let Some(to) = &cart.destination else { return Vec::new() };
     let destination = Destination { country: to.country.clone(), postcode: to.postcode.clone().unwrap_or_default() };
-    // The catalog knows no weights.
-    shipping_api::quote(rates, &Parcelled { destination, weight_g: 0, amount_minor: goods_minor.max(0), currency: cart.currency })
+    shipping_api::quote(rates, &Parcelled { destination, weight_g, amount_minor: goods_minor.max(0), currency: cart.currency })
 }
