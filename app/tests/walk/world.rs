@@ -175,8 +175,20 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         let variant = json!({ "sku": format!("{mark}-sku-{n}"), "title": text("variant"), "barcode": mark, "options": [{ "name": text("option"), "value": text("value") }],
             "prices": [{ "currency": "GBP", "price": price }] });
         let product = json!({ "title": text("product"), "description": text("description"), "external_id": reference, "status": "active", "variants": [variant] });
+        let category = json!({ "slug": format!("{mark}-{n}"), "title": text("category"), "description": text("description") });
+        let category = send("POST", "/api/v1/catalog/categories", category)["category_id"].clone();
+        note("cat", &category);
+        let attribute = json!({ "code": format!("{mark}-{n}"), "title": text("attribute"), "kind": "choice", "choices": [text("choice")] });
+        note("atr", &send("POST", "/api/v1/catalog/attributes", attribute)["attribute_id"]);
         let product = send("POST", "/api/v1/products", product);
         note("prd", &product["product_id"]);
+        let path = format!("/api/v1/products/{}", product["product_id"].as_str().unwrap());
+        send("PATCH", &path, json!({ "tags": [mark], "category_ids": [category] }));
+        let collection = json!({ "slug": format!("{mark}-{n}"), "title": text("collection"), "description": text("description") });
+        let collection = send("POST", "/api/v1/catalog/collections", collection)["collection_id"].clone();
+        note("col", &collection);
+        let chosen = json!({ "product_ids": [product["product_id"]] });
+        send("PUT", &format!("/api/v1/catalog/collections/{}/products", collection.as_str().unwrap()), chosen);
         let variant = &product["variants"][0]["variant_id"];
         let line = |quantity: i64| json!({ "sku": format!("{mark}-sku-{n}"), "variant_id": variant, "description": text("line"), "quantity": quantity, "unit_price": price });
         let order = json!({ "draft": true, "external_ref": reference, "customer_id": customer["customer_id"], "country": text("land"), "currency": "GBP", "lines": [line(3)] });

@@ -17,9 +17,27 @@ pub(crate) const MAX_PROBLEMS: usize = 1_000;
 
 /// The columns of a file that is exported.
 pub const CSV_HEADER: [&str; 21] = [
-    "sku", "product", "title", "barcode", "currency", "price", "tax_class", "weight_g", "length_mm", "width_mm", "height_mm",
-    "option1_name", "option1_value", "option2_name", "option2_value", "option3_name", "option3_value",
-    "option4_name", "option4_value", "option5_name", "option5_value",
+    "sku",
+    "product",
+    "title",
+    "barcode",
+    "currency",
+    "price",
+    "tax_class",
+    "weight_g",
+    "length_mm",
+    "width_mm",
+    "height_mm",
+    "option1_name",
+    "option1_value",
+    "option2_name",
+    "option2_value",
+    "option3_name",
+    "option3_value",
+    "option4_name",
+    "option4_value",
+    "option5_name",
+    "option5_value",
 ];
 
 /// What a file is written in.
@@ -184,7 +202,10 @@ impl ImportRow {
             [Some(length_mm), Some(width_mm), Some(height_mm)] => Some(Dimensions { length_mm, width_mm, height_mm }),
             _ => {
                 if sides.iter().any(|(_, text)| text.is_some()) {
-                    sides.iter().filter(|(_, text)| text.is_none()).for_each(|(field, _)| note(field, "required", "length, width and height belong together".to_owned()));
+                    sides
+                        .iter()
+                        .filter(|(_, text)| text.is_none())
+                        .for_each(|(field, _)| note(field, "required", "length, width and height belong together".to_owned()));
                 }
                 None
             }

@@ -1,5 +1,8 @@
 //! Types and pure rules: what a SKU, a barcode, a title and a price may be, and what a change does to a product or a variant.
 
+use crate::attributes::{AttributeValue, AttributeValues, ValueChanges};
+use crate::categories::CategoryId;
+use crate::facets::{FacetChange, Facets, Media};
 use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -184,6 +187,9 @@ pub(crate) struct Variant {
     pub weight_g: Option<i64>,
     /// What one unit measures as it is packed.
     pub dimensions: Option<Dimensions>,
+    /// Values of its own, by the codes of their attributes.
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    pub attributes: AttributeValues,
     /// One price a currency, by currency.
     pub prices: Vec<Price>,
     /// Rises with every change of the variant or its prices; the `ETag`.
@@ -200,6 +206,9 @@ pub(crate) struct ProductDetail {
     /// The product.
     #[serde(flatten)]
     pub product: Product,
+    /// What it has besides its name.
+    #[serde(flatten)]
+    pub facets: Facets,
     /// Its variants, in the order in which they were added.
     pub variants: Vec<Variant>,
 }
@@ -241,6 +250,28 @@ pub(crate) struct NewProduct {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 40)]
     pub tax_class: Option<String>,
+    /// Words that it is found and gathered by.
+    #[serde(default)]
+    #[schema(max_items = 30)]
+    pub tags: Vec<String>,
+    /// Values by the codes of their attributes.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    pub attributes: AttributeValues,
+    /// Pictures and other files, in the order in which they are shown.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub media: Vec<Media>,
+    /// From when on it is for sale, once it is active.
+    #[serde(default)]
+    pub publish_at: Option<Timestamp>,
+    /// From when on it is not any more.
+    #[serde(default)]
+    pub unpublish_at: Option<Timestamp>,
+    /// The categories that it stands in.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    pub category_ids: Vec<CategoryId>,
     /// Its variants.
     #[serde(default)]
     #[schema(max_items = 100)]
@@ -280,6 +311,10 @@ pub(crate) struct NewVariant {
     /// What one unit measures as it is packed.
     #[serde(default)]
     pub dimensions: Option<Dimensions>,
+    /// Values of its own, by the codes of their attributes.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    pub attributes: AttributeValues,
     /// At most one price a currency.
     #[serde(default)]
     #[schema(max_items = 50)]
@@ -309,6 +344,44 @@ pub(crate) struct ProductChange {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 40)]
     pub tax_class: Option<Option<String>>,
+    /// All tags.
+    #[serde(default)]
+    #[schema(max_items = 30)]
+    pub tags: Option<Vec<String>>,
+    /// Values by the codes of their attributes; null takes one away, what is left out stays.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
+    pub attributes: ValueChanges,
+    /// All media, in their order.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub media: Option<Vec<Media>>,
+    /// From when on it is for sale, once it is active; null for always.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Timestamp>)]
+    pub publish_at: Option<Option<Timestamp>>,
+    /// From when on it is not any more; null for never.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Timestamp>)]
+    pub unpublish_at: Option<Option<Timestamp>>,
+    /// All categories that it stands in.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    pub category_ids: Option<Vec<CategoryId>>,
+}
+
+impl ProductChange {
+    /// What changes besides the product's own fields.
+    pub fn facets(&self) -> FacetChange<'_> {
+        FacetChange {
+            tags: self.tags.as_ref(),
+            attributes: Some(&self.attributes),
+            media: self.media.as_ref(),
+            publish_at: self.publish_at.as_ref(),
+            unpublish_at: self.unpublish_at.as_ref(),
+            category_ids: self.category_ids.as_ref(),
+        }
+    }
 }
 
 /// What to change on a variant; what is left out stays.
@@ -346,10 +419,14 @@ pub(crate) struct VariantChange {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Dimensions>)]
     pub dimensions: Option<Option<Dimensions>>,
+    /// Values by the codes of their attributes; null takes one away, what is left out stays.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
+    pub attributes: ValueChanges,
 }
 
 /// Tells a field that is null from one that is left out.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
@@ -429,6 +506,28 @@ pub(crate) fn check_code(code: &str, max: usize) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A name in addresses: 1 to 100 small letters and digits, in parts with a hyphen between them.
+pub(crate) fn check_slug(slug: &str) -> Result<(), Fault> {
+    let part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if slug.len() <= 100 && slug.split('-').all(part) {
+        return Ok(());
+    }
+    Err(("invalid", "1 to 100 small letters and digits, with single hyphens between them".to_owned()))
+}
+
+/// What categories and collections are called, as far as it is given.
+pub(crate) fn check_named(slug: Option<&str>, title: Option<&str>, description: Option<&str>, faults: &mut Faults) {
+    if let Some(slug) = slug {
+        faults.check("slug", check_slug(slug));
+    }
+    if let Some(title) = title {
+        faults.check("title", check_line(title, MAX_TITLE));
+    }
+    if let Some(description) = description {
+        faults.check("description", check_text(description, MAX_DESCRIPTION));
+    }
+}
+
 /// A SKU: a code of 1 to 64 characters.
 pub(crate) fn check_sku(sku: &str) -> Result<(), Fault> {
     check_code(sku, MAX_SKU)
@@ -470,18 +569,13 @@ pub(crate) fn check_price(price: UnitPrice) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_range(value: i64, least: i64, most: i64) -> Result<(), Fault> {
+/// A whole number between two, both included.
+pub(crate) fn check_range(value: i64, least: i64, most: i64) -> Result<(), Fault> {
     if (least..=most).contains(&value) { Ok(()) } else { Err(("out_of_range", format!("{least} to {most}"))) }
 }
 
 /// What goods are taxed as and what they weigh and measure; `path` is empty or ends with a dot.
-pub(crate) fn check_goods(
-    path: &str,
-    tax_class: Option<&str>,
-    weight_g: Option<i64>,
-    dimensions: Option<Dimensions>,
-    faults: &mut Faults,
-) {
+pub(crate) fn check_goods(path: &str, tax_class: Option<&str>, weight_g: Option<i64>, dimensions: Option<Dimensions>, faults: &mut Faults) {
     if let Some(class) = tax_class {
         faults.check(&format!("{path}tax_class"), check_code(class, MAX_TAX_CLASS));
     }
@@ -554,6 +648,8 @@ impl NewProduct {
             faults.check("external_id", check_code(external_id, MAX_EXTERNAL_ID));
         }
         check_goods("", self.tax_class.as_deref(), None, None, &mut faults);
+        let (tags, media, category_ids) = (Some(&self.tags), Some(&self.media), Some(&self.category_ids));
+        FacetChange { tags, media, category_ids, ..FacetChange::default() }.check(&mut faults);
         if self.variants.len() > MAX_VARIANTS {
             faults.check("variants", Err(("too_many", format!("at most {MAX_VARIANTS} variants"))));
             return faults.finish();
@@ -582,6 +678,7 @@ impl ProductChange {
             faults.check("external_id", check_code(external_id, MAX_EXTERNAL_ID));
         }
         check_goods("", self.tax_class.as_ref().and_then(Option::as_deref), None, None, &mut faults);
+        self.facets().check(&mut faults);
         faults.finish()
     }
 }
@@ -609,7 +706,7 @@ impl VariantChange {
 }
 
 /// Takes over `new` when there is one and it differs, and notes the field's name.
-fn replace<T: Clone + PartialEq>(current: &mut T, new: Option<&T>, name: &'static str, changed: &mut Vec<&'static str>) {
+pub(crate) fn replace<T: Clone + PartialEq>(current: &mut T, new: Option<&T>, name: &'static str, changed: &mut Vec<&'static str>) {
     if let Some(new) = new
         && current != new
     {

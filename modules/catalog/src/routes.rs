@@ -1,7 +1,8 @@
 //! The HTTP API.
 
 use crate::cache::Products;
-use crate::commands::{self, AddVariant, SetPrice, UpdateProduct, UpdateVariant, UpsertBatch};
+use crate::commands::{self, AddVariant, CreateProduct, SetPrice, UpdateProduct, UpdateVariant, UpsertBatch};
+use crate::history::By;
 use crate::import::{Format, ImportReport, MAX_BYTES, Rows};
 use crate::model::{
     NewProduct, NewVariant, PriceObservation, Product, ProductChange, ProductDetail, ProductId, ProductStatus, Variant, VariantChange,
@@ -23,6 +24,11 @@ use web::{
 
 const READ: Access = Access::Tenant("catalog.read");
 const WRITE: Access = Access::Tenant("catalog.write");
+
+/// Who asks, for the history.
+fn by(caller: &Caller) -> By {
+    By { actor: caller.actor, request_id: Some(caller.request_id.clone()) }
+}
 
 /// Every route.
 pub(crate) fn routes() -> Vec<Route> {
@@ -72,7 +78,8 @@ struct ProductSummary {
 
 impl From<Product> for ProductSummary {
     fn from(p: Product) -> Self {
-        let Product { product_id, external_id, title, description: _, status, tax_class, variant_count, version, created_at, updated_at } = p;
+        let Product { product_id, external_id, title, description: _, status, tax_class, variant_count, version, created_at, updated_at } =
+            p;
         ProductSummary { product_id, external_id, title, status, tax_class, variant_count, version, created_at, updated_at }
     }
 }
@@ -98,7 +105,7 @@ async fn list_products(
 #[utoipa::path(post, path = "/api/v1/products", tag = "catalog", request_body = NewProduct,
     responses((status = 201, body = ProductDetail), (status = 409, description = "`catalog.sku_taken`, `catalog.external_id_taken`")))]
 async fn create_product(State(app): State<App>, caller: Caller, new: Keyed<NewProduct>) -> Result<impl IntoResponse> {
-    let product = app.submit(&caller, new.key, commands::create_product, new.body).await?.value;
+    let product = app.submit(&caller, new.key, commands::create_product, CreateProduct { by: by(&caller), new: new.body }).await?.value;
     let location = format!("/api/v1/products/{}", product.product.product_id);
     Ok((ETag(product.product.version), Created(location, product)))
 }
@@ -127,7 +134,8 @@ async fn update_product(
     if_match: IfMatch,
     Body(change): Body<ProductChange>,
 ) -> Result<Versioned<ProductDetail>> {
-    let product = app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change }).await?.value;
+    let product =
+        app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change, by: by(&caller) }).await?.value;
     Ok(Versioned(product.product.version, product))
 }
 
@@ -141,7 +149,8 @@ async fn archive_product(
     if_match: IfMatch,
 ) -> Result<Versioned<ProductDetail>> {
     let change = ProductChange { status: Some(ProductStatus::Archived), ..ProductChange::default() };
-    let product = app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change }).await?.value;
+    let product =
+        app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change, by: by(&caller) }).await?.value;
     Ok(Versioned(product.product.version, product))
 }
 
@@ -154,7 +163,8 @@ async fn add_variant(
     Params(product_id): Params<ProductId>,
     new: Keyed<NewVariant>,
 ) -> Result<impl IntoResponse> {
-    let variant = app.submit(&caller, new.key, commands::add_variant, AddVariant { product_id, variant: new.body }).await?.value;
+    let variant =
+        app.submit(&caller, new.key, commands::add_variant, AddVariant { product_id, variant: new.body, by: by(&caller) }).await?.value;
     let location = format!("/api/v1/variants/{}", variant.variant_id);
     Ok((ETag(variant.version), Created(location, variant)))
 }
@@ -192,7 +202,8 @@ async fn update_variant(
     if_match: IfMatch,
     Body(change): Body<VariantChange>,
 ) -> Result<Versioned<Variant>> {
-    let variant = app.submit(&caller, None, commands::update_variant, UpdateVariant { variant_id, if_match, change }).await?.value;
+    let variant =
+        app.submit(&caller, None, commands::update_variant, UpdateVariant { variant_id, if_match, change, by: by(&caller) }).await?.value;
     Ok(Versioned(variant.version, variant))
 }
 
@@ -215,7 +226,8 @@ async fn set_price(
     if_match: IfMatch,
     Body(PriceAmount { price }): Body<PriceAmount>,
 ) -> Result<Versioned<Variant>> {
-    let variant = app.submit(&caller, None, commands::set_price, SetPrice { variant_id, if_match, currency, price }).await?.value;
+    let variant =
+        app.submit(&caller, None, commands::set_price, SetPrice { variant_id, if_match, currency, price, by: by(&caller) }).await?.value;
     Ok(Versioned(variant.version, variant))
 }
 
@@ -248,8 +260,10 @@ async fn import(State(app): State<App>, caller: Caller, file: RawBody) -> Result
     let mut rows = Rows::open(format, &file.bytes)?;
     let mut report = ImportReport::default();
     while let Some((lines, batch)) = rows.next_batch(&mut report)? {
-        let outcomes =
-            app.store().write(caller.call()?.deadline_ms(30_000), commands::upsert_variants, UpsertBatch { rows: batch }).await?;
+        let outcomes = app
+            .store()
+            .write(caller.call()?.deadline_ms(30_000), commands::upsert_variants, UpsertBatch { rows: batch, by: by(&caller) })
+            .await?;
         report.add(&lines, outcomes);
     }
     Ok(Json(report.finish()))

@@ -485,7 +485,7 @@ struct QuoteLine {
     tax_class: Option<String>,
     /// What promotions can aim at, such as `product:prd_...` or `collection:summer`.
     #[serde(default)]
-    #[schema(max_items = 50)]
+    #[schema(max_items = 128)]
     labels: Vec<String>,
 }
 

@@ -32,7 +32,7 @@ impl Unpriced {
                 quantity: line.quantity,
                 list_price,
                 tax_class: snapshot.tax_class.clone(),
-                labels: vec![format!("product:{}", snapshot.product_id)],
+                labels: snapshot.labels(),
             })
         };
         let destination = cart.destination.as_ref();

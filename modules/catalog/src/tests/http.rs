@@ -1,6 +1,6 @@
 //! The HTTP API, told as stories.
 
-use super::events;
+use super::{column, events};
 use crate::api::{VariantId, VariantSnapshot, variant_snapshots};
 use serde_json::{Value, json};
 use testkit::{Client, TestApp, TestResponse};
@@ -18,11 +18,6 @@ fn shirt() -> Value {
 
 async fn create(client: &Client, product: &Value) -> TestResponse {
     client.post("/api/v1/products").json(product).send().await.expect(201)
-}
-
-/// A column of a list.
-fn column(page: &TestResponse, field: &str) -> Vec<String> {
-    page.json["data"].as_array().unwrap().iter().map(|row| row[field].as_str().unwrap_or("null").to_owned()).collect()
 }
 
 testkit::both_engines! {

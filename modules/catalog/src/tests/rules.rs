@@ -291,7 +291,10 @@ fn rows_of_an_ndjson_file_that_are_refused() {
         (r#"{"sku":"a","weight_g":-1}"#, &[("weight_g", "out_of_range")]),
         (r#"{"sku":"a","weight_g":100000001}"#, &[("weight_g", "out_of_range")]),
         (r#"{"sku":"a","weight_g":"1.5"}"#, &[("weight_g", "invalid")]),
-        (r#"{"sku":"a","length_mm":1,"width_mm":0,"height_mm":100001}"#, &[("dimensions.width_mm", "out_of_range"), ("dimensions.height_mm", "out_of_range")]),
+        (
+            r#"{"sku":"a","length_mm":1,"width_mm":0,"height_mm":100001}"#,
+            &[("dimensions.width_mm", "out_of_range"), ("dimensions.height_mm", "out_of_range")],
+        ),
         (r#"{"sku":"a","length_mm":1}"#, &[("width_mm", "required"), ("height_mm", "required")]),
         (r#"{"sku":"a","product":null,"currency":"EUR","price":"1.5","options":[{"name":"Size","value":"M"}]}"#, &[]),
         (r#"{"sku":"a","#, &[("row", "json")]),
@@ -399,6 +402,7 @@ fn events_as_they_are_written() {
         tax_class: None,
         weight_g: None,
         dimensions: None,
+        attributes: Default::default(),
         prices: vec![price],
         version: 1,
         created_at: Timestamp::from_micros(0),
@@ -427,6 +431,75 @@ fn events_as_they_are_written() {
     ];
     for (event, (kind, payload)) in written.iter().zip(&golden) {
         assert_eq!((event.kind, event.version, event.subject.as_str(), &event.payload), (*kind, 1, "prd_00000000001", payload));
+        assert!(events::EVENTS.iter().any(|known| known.kind == event.kind && known.version == event.version));
+    }
+}
+
+/// The same of how products are arranged.
+#[test]
+fn events_of_what_is_arranged_as_they_are_written() {
+    use crate::attributes::{Attribute, AttributeKind};
+    use crate::categories::{Category, CategoryId};
+    use crate::collections::{Collection, Rule};
+    use crate::events;
+    let at = Timestamp::from_micros(0);
+    let category = Category {
+        category_id: CategoryId::from_i64(2),
+        parent_id: Some(CategoryId::from_i64(1)),
+        depth: 2,
+        slug: "shirts".to_owned(),
+        title: "Shirts".to_owned(),
+        description: String::new(),
+        position: 0,
+        version: 1,
+        created_at: at,
+        updated_at: at,
+        path: String::new(),
+    };
+    let collection = Collection {
+        collection_id: kernel::Id::from_i64(3),
+        slug: "summer".to_owned(),
+        title: "Summer".to_owned(),
+        description: String::new(),
+        rule: Some(Rule { tags: vec!["summer".to_owned()], ..Rule::default() }),
+        version: 1,
+        created_at: at,
+        updated_at: at,
+    };
+    let attribute = Attribute {
+        attribute_id: kernel::Id::from_i64(4),
+        code: "colour".to_owned(),
+        title: "Colour".to_owned(),
+        kind: AttributeKind::Choice,
+        choices: vec!["red".to_owned()],
+        version: 1,
+        created_at: at,
+        updated_at: at,
+    };
+    let golden = [
+        (
+            events::category("category.updated", &category),
+            "cat_00000000002",
+            r#"{"category_id":"cat_00000000002","parent_id":"cat_00000000001","slug":"shirts","title":"Shirts"}"#,
+        ),
+        (
+            events::collection("collection.created", &collection),
+            "col_00000000003",
+            r#"{"collection_id":"col_00000000003","slug":"summer","title":"Summer","by_rule":true}"#,
+        ),
+        (
+            events::attribute("attribute.created", &attribute),
+            "atr_00000000004",
+            r#"{"attribute_id":"atr_00000000004","code":"colour","title":"Colour","kind":"choice"}"#,
+        ),
+        (
+            events::moment("product.published", &a_product(), at),
+            "prd_00000000001",
+            r#"{"product_id":"prd_00000000001","at":"1970-01-01T00:00:00.000000Z"}"#,
+        ),
+    ];
+    for (event, subject, payload) in golden {
+        assert_eq!((event.version, event.subject.as_str(), event.payload.as_str()), (1, subject, payload));
         assert!(events::EVENTS.iter().any(|known| known.kind == event.kind && known.version == event.version));
     }
 }

@@ -20,8 +20,8 @@ use utoipa::ToSchema;
 pub const MAX_LINES: usize = 2_000;
 /// The most charges of a basket.
 pub const MAX_CHARGES: usize = 20;
-/// The most labels of a line.
-pub const MAX_LABELS: usize = 50;
+/// The most labels of a line: a product in ten categories, each eight levels down, with thirty tags, has 111.
+pub const MAX_LABELS: usize = 128;
 /// The most coupons of a basket.
 pub const MAX_COUPONS: usize = 10;
 /// The largest quantity of a line.
