@@ -360,7 +360,9 @@ impl State {
     fn changes(&self) -> Vec<(ProductId, String)> {
         let mut fields: BTreeMap<ProductId, BTreeSet<String>> =
             self.products.values().filter(|state| state.touched).map(|state| (state.product.product_id, BTreeSet::new())).collect();
-        let mut note = |id: &ProductId, field: String| drop(fields.entry(*id).or_default().insert(field));
+        let mut note = |id: &ProductId, field: String| {
+            fields.entry(*id).or_default().insert(field);
+        };
         for (variant, changed) in &self.updated {
             changed.iter().for_each(|field| note(&variant.product_id, (*field).to_owned()));
         }
