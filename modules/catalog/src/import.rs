@@ -341,7 +341,8 @@ const BUFFER: usize = 64 * 1024;
 const MAX_RECORD: u64 = 1024 * 1024;
 
 fn unreadable(error: std::io::Error) -> Error {
-    let detail = if error.kind() == std::io::ErrorKind::InvalidData { error.to_string() } else { "the file can't be read".to_owned() };
+    // What a reader of ours or of a packed file has to say is for the sender; what the system says is not.
+    let detail = if error.get_ref().is_some() { error.to_string() } else { "the file can't be read".to_owned() };
     Error::invalid("catalog.unreadable_file", detail).caused_by(error)
 }
 
@@ -563,7 +564,7 @@ impl<R: Read> Read for Breaks<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.passed - self.record > MAX_RECORD + BUFFER as u64 {
             let detail = format!("the row of line {} is longer than {MAX_RECORD} bytes: is a quote not closed?", self.line);
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, detail));
+            return Err(std::io::Error::other(detail));
         }
         let read = self.inner.read(buffer)?;
         for (at, byte) in (self.passed..).zip(&buffer[..read]) {
