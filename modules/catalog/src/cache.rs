@@ -24,6 +24,7 @@ pub(crate) const CACHES: ModuleCaches = ModuleCaches {
         (Some(tenant), Ok(product)) => Tags::of([tag(&(tenant, product))]),
         _ => Tags::NONE,
     },
+    forget: |_, _| {},
     hot: |app, most| serde_json::to_value(app.part::<Products>().0.hot(most)).unwrap_or_default(),
     warm: |app, keys, within| Box::pin(warm(app, keys, within)),
 };
