@@ -331,7 +331,7 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads the body within the route's limit and the time for bodies.
-async fn read(parts: &Parts, body: axum::body::Body, app: &App) -> Result<Bytes> {
+pub(crate) async fn read(parts: &Parts, body: axum::body::Body, app: &App) -> Result<Bytes> {
     let limit = caller(parts)?.body_limit_bytes;
     let whole = axum::body::to_bytes(body, limit);
     let time = Duration::from_millis(app.config().body_timeout_ms);
