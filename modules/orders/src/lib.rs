@@ -10,6 +10,7 @@
 mod aftersales;
 pub mod api;
 mod audits;
+mod cache;
 mod care;
 mod commands;
 mod consumers;
@@ -80,6 +81,7 @@ pub fn module() -> Module {
         events: EVENTS,
         statements: statements(),
         audits: audits::audits(),
+        caches: Some(cache::CACHES),
         ..Module::new("orders", MIGRATIONS)
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP routes: parse, check, and hand over to a command or a query.
 
+use crate::cache::Orders;
 use crate::commands::{self, ChangeCustomer, CreateCustomer, CreateOrder, Edit, Fulfil, IssueNote, PutAddress, Step};
 use crate::error;
 use crate::model::*;
@@ -7,14 +8,15 @@ use crate::queries::{self, CustomerWithAddresses, DailySales, GroupBy, Note, Ord
 use crate::write::By;
 use axum::Json;
 use axum::extract::State as AppState;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use kernel::{Currency, Error, Page};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use traffic::cache::Sourced;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, aged};
 
 /// 2,000 lines with long texts.
 const ORDER_BODY: usize = 2 * 1024 * 1024;
@@ -26,7 +28,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let (orders, customers) = (Access::Tenant("orders.write"), Access::Tenant("customers.write"));
     let (see_orders, see_customers) = (Access::Tenant("orders.read"), Access::Tenant("customers.read"));
     vec![
-        Route::new(orders, routes!(create_order)).body_limit(ORDER_BODY).keyed(),
+        Route::new(orders, routes!(create_order)).body_limit(ORDER_BODY).keyed().taken_in(),
         Route::new(see_orders, routes!(list_orders)),
         Route::new(see_orders, routes!(get_order)),
         Route::new(orders, routes!(edit_order)).body_limit(ORDER_BODY),
@@ -138,11 +140,20 @@ async fn list_orders(
     Ok(Json(paging.page(LIST, rows, |head| head.order_id.as_i64())?))
 }
 
-/// Reads an order with its current lines.
+/// Reads an order with its current lines. While the database is away: as it was last read, with `Age` and `Warning`.
 #[utoipa::path(get, path = "/api/v1/orders/{order_id}", tag = "orders", params(("order_id" = OrderId, Path)), responses((status = 200, body = Order)))]
-async fn get_order(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> Result<Versioned<Order>> {
-    let order = app.peek(&caller, move |read| queries::order(read, order_id)).await?;
-    Ok(Versioned(order.head.version, order))
+async fn get_order(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> Result<impl IntoResponse> {
+    let key = (caller.tenant()?, order_id);
+    let cache = &app.part::<Orders>().0;
+    let read = move |read: &mut store::Read<'_>| queries::order(read, order_id);
+    let (headers, order) = match app.or_remembered(&caller, cache, key, read, |order| Some(order.clone())).await? {
+        Sourced::Now(order) => (HeaderMap::new(), order),
+        Sourced::Then(found) => {
+            let age_ms = Some(found.age().as_millis() as u64);
+            (aged(&found), Order { age_ms, ..Order::clone(&found) })
+        }
+    };
+    Ok((headers, Versioned(order.head.version, order)))
 }
 
 /// A change of an order. What is left out stays.

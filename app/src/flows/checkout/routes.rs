@@ -2,7 +2,7 @@
 
 use super::begin::{self, Begin, Details, MAX_LINES, Source};
 use super::model::{Checkout, CheckoutId, Heard, Settings, State};
-use super::view::{self, CheckoutView};
+use super::view::{self, CheckoutView, Ended, EndedCheckouts};
 use super::{Checkouts, place, sql};
 use axum::Json;
 use axum::extract::State as AppState;
@@ -18,9 +18,10 @@ use pricing::api::Pricing;
 use serde::Deserialize;
 use std::time::Duration;
 use store::Tx;
+use traffic::cache::Sourced;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Priority, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Priority, Result, Route, Versioned, aged};
 
 const BODY: usize = 64 * 1024;
 /// How long an answer waits for the payment unless the caller says otherwise, and at most, in milliseconds.
@@ -250,9 +251,18 @@ async fn get_checkout(
     caller: Caller,
     headers: HeaderMap,
     Params(checkout_id): Params<CheckoutId>,
-) -> Result<Json<CheckoutView>> {
+) -> Result<(HeaderMap, Json<CheckoutView>)> {
     opened(&app, &caller, &headers, checkout_id, "checkout.read")?;
-    Ok(Json(app.store().read(caller.tenant()?, move |read| view::of(read, checkout_id)).await?))
+    now_or_then(&app, &caller, checkout_id).await
+}
+
+/// A checkout as it stands; and while the database is away, one that had ended when it was last looked at, with `Age` and `Warning`.
+async fn now_or_then(app: &App, caller: &Caller, checkout_id: CheckoutId) -> Result<(HeaderMap, Json<CheckoutView>)> {
+    let (key, ended) = ((caller.tenant()?, checkout_id), &app.part::<EndedCheckouts>().0);
+    match app.or_remembered(caller, ended, key, move |read| view::of(read, checkout_id), Ended::of).await? {
+        Sourced::Now(shown) => Ok((HeaderMap::new(), Json(shown))),
+        Sourced::Then(found) => Ok((aged(&found), Json(found.shown(found.age().as_millis() as u64)))),
+    }
 }
 
 /// Gives a checkout up that waits for the shopper's confirmation: its payment is let go of, and that frees its stock. While a provider is
@@ -301,8 +311,8 @@ async fn show_checkout(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(checkout_id): Params<CheckoutId>,
-) -> Result<Json<CheckoutView>> {
-    Ok(Json(app.store().read(caller.tenant()?, move |read| view::of(read, checkout_id)).await?))
+) -> Result<(HeaderMap, Json<CheckoutView>)> {
+    now_or_then(&app, &caller, checkout_id).await
 }
 
 /// Shows how checkouts work.
