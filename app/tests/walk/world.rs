@@ -279,6 +279,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         let ping = format!("/api/v1/webhooks/endpoints/{}/ping", endpoint.as_str().unwrap());
         note("whd", &send("POST", &ping, Value::Null)["delivery_id"]);
     }
+    // Nothing has one: the database was never away.
+    note("qor", &json!(if mark == MARK { "qor_0000000ZZZZ" } else { "qor_0000000YYYY" }));
     tenant.things.pay_code = wallets(mark, &mut send, &mut note);
     tenant.things.coupon = pricing(mark, &mut send, &mut note);
     shipping(mark, carrier_url, &mut send, &mut note);
