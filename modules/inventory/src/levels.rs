@@ -2,7 +2,7 @@
 
 use crate::model::*;
 use crate::{error, events, sql};
-use kernel::{Error, Result};
+use kernel::{Error, Faults, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{FromRow, Read, Row, Tx};
@@ -82,6 +82,8 @@ pub struct Deltas {
     pub on_hand: i64,
     /// Incoming.
     pub incoming: i64,
+    /// Of the incoming ones, those from another location.
+    pub in_transit: i64,
     /// Damaged.
     pub damaged: i64,
     /// Never sold.
@@ -93,8 +95,10 @@ pub fn deltas(level: &Level, kind: MovementKind, quantity: i64) -> Deltas {
     use MovementKind::*;
     let none = Deltas::default();
     match kind {
-        Expected | TransferExpected => Deltas { incoming: quantity, ..none },
-        Received => Deltas { on_hand: quantity, incoming: -level.incoming.min(quantity), ..none },
+        Expected => Deltas { incoming: quantity, ..none },
+        TransferExpected => Deltas { incoming: quantity, in_transit: quantity, ..none },
+        // What is under way from another location comes by its transfer, not by this.
+        Received => Deltas { on_hand: quantity, incoming: -announced(level).clamp(0, quantity), ..none },
         Restocked | Returned | Counted => Deltas { on_hand: quantity, ..none },
         WrittenOff | Shipped | TransferOut => Deltas { on_hand: -quantity, ..none },
         Damaged => Deltas { on_hand: -quantity, damaged: quantity, ..none },
@@ -103,10 +107,15 @@ pub fn deltas(level: &Level, kind: MovementKind, quantity: i64) -> Deltas {
         ReturnedDamaged => Deltas { damaged: quantity, ..none },
         Corrected => Deltas { on_hand: quantity - level.on_hand, ..none },
         SafetySet => Deltas { safety: quantity - level.safety, ..none },
-        TransferIn => Deltas { on_hand: quantity, incoming: -quantity, ..none },
-        TransferDamaged => Deltas { damaged: quantity, incoming: -quantity, ..none },
-        TransferShort => Deltas { incoming: -quantity, ..none },
+        TransferIn => Deltas { on_hand: quantity, incoming: -quantity, in_transit: -quantity, ..none },
+        TransferDamaged => Deltas { damaged: quantity, incoming: -quantity, in_transit: -quantity, ..none },
+        TransferShort => Deltas { incoming: -quantity, in_transit: -quantity, ..none },
     }
+}
+
+/// How many of the incoming ones somebody has announced.
+fn announced(level: &Level) -> i64 {
+    level.incoming - level.in_transit
 }
 
 /// The number that a change is about, as `expected` knows it.
@@ -131,6 +140,7 @@ pub fn decide(level: &Level, change: &Change, at: &str) -> Result<(Level, Deltas
     for (name, number, by) in [
         ("on hand", &mut after.on_hand, by.on_hand),
         ("incoming", &mut after.incoming, by.incoming),
+        ("in transit", &mut after.in_transit, by.in_transit),
         ("damaged", &mut after.damaged, by.damaged),
         ("safety", &mut after.safety, by.safety),
     ] {
@@ -144,6 +154,12 @@ pub fn decide(level: &Level, change: &Change, at: &str) -> Result<(Level, Deltas
         }
     }
     after.available = after.on_hand - after.reserved - after.safety;
+    if change.kind == MovementKind::Expected && change.quantity < 0 && announced(&after) < 0 {
+        return Err(error::below_zero(
+            format!("{at}.quantity"),
+            format!("{} to be taken, {} announced", -change.quantity, announced(level)),
+        ));
+    }
     // A transfer takes only what is nobody's.
     if change.kind == MovementKind::TransferOut && after.available < 0 {
         return Err(error::below_zero(format!("{at}.quantity"), format!("{} to be sent, {} available", change.quantity, level.available)));
@@ -155,13 +171,22 @@ pub fn decide(level: &Level, change: &Change, at: &str) -> Result<(Level, Deltas
 struct Kept {
     policy: Policy,
     low_stock_at: Option<i64>,
-    /// By location: the level, and whether anything is sold from there.
-    levels: BTreeMap<LocationId, (Level, bool)>,
+    levels: BTreeMap<LocationId, KeptLevel>,
+}
+
+/// A level, while it changes.
+#[derive(Clone, Copy)]
+struct KeptLevel {
+    level: Level,
+    /// Whether anything is sold from there.
+    active: bool,
+    /// By how much stock takes and corrections have changed what is on hand.
+    recounted: i64,
 }
 
 impl Kept {
     fn balance(&self) -> i64 {
-        self.levels.values().filter(|(_, active)| *active).map(|(level, _)| level.available).sum()
+        self.levels.values().filter(|kept| kept.active).map(|kept| kept.level.available).sum()
     }
 }
 
@@ -169,7 +194,7 @@ struct KeptRow {
     item_id: ItemId,
     policy: Policy,
     low_stock_at: Option<i64>,
-    level: Option<(Level, bool)>,
+    level: Option<KeptLevel>,
 }
 
 impl FromRow for KeptRow {
@@ -179,8 +204,9 @@ impl FromRow for KeptRow {
             None => None,
             Some(location_id) => {
                 let (on_hand, reserved, incoming, damaged, safety) = (row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
-                let available = on_hand - reserved - safety;
-                Some((Level { item_id, location_id, on_hand, reserved, incoming, damaged, safety, available }, row.get(9)?))
+                let (available, in_transit) = (on_hand - reserved - safety, row.get(10)?);
+                let level = Level { item_id, location_id, on_hand, reserved, incoming, in_transit, damaged, safety, available };
+                Some(KeptLevel { level, active: row.get(9)?, recounted: row.get(11)? })
             }
         };
         Ok(KeptRow { item_id, policy: row.get(1)?, low_stock_at: row.get(2)?, level })
@@ -193,11 +219,33 @@ fn load(read: &mut Read<'_>, items: impl Iterator<Item = ItemId>) -> Result<BTre
     let rows: Vec<KeptRow> = read.all(sql::ITEM_LEVELS, (ids.into_iter().collect::<Vec<i64>>(),))?;
     for row in rows {
         let item = kept.entry(row.item_id).or_insert(Kept { policy: row.policy, low_stock_at: row.low_stock_at, levels: BTreeMap::new() });
-        if let Some((level, active)) = row.level {
-            item.levels.insert(level.location_id, (level, active));
+        if let Some(kept) = row.level {
+            item.levels.insert(kept.level.location_id, kept);
         }
     }
     Ok(kept)
+}
+
+/// What changes of one level come to.
+struct Sum {
+    was: Level,
+    by: Deltas,
+    recounted: i64,
+}
+
+impl Sum {
+    fn from(was: Level) -> Sum {
+        Sum { was, by: Deltas::default(), recounted: 0 }
+    }
+
+    fn add(&mut self, kind: MovementKind, by: Deltas) {
+        let sum = &mut self.by;
+        (sum.on_hand, sum.damaged, sum.safety) = (sum.on_hand + by.on_hand, sum.damaged + by.damaged, sum.safety + by.safety);
+        (sum.incoming, sum.in_transit) = (sum.incoming + by.incoming, sum.in_transit + by.in_transit);
+        if matches!(kind, MovementKind::Counted | MovementKind::Corrected) {
+            self.recounted += by.on_hand;
+        }
+    }
 }
 
 /// Makes changes, all or none, in their order; the entries of the ledger. `field` names a change in a refusal: `lines[0]`.
@@ -211,17 +259,16 @@ pub(crate) fn change_named(tx: &mut Tx<'_>, changes: &Changes, field: impl Fn(us
     }
     let now = tx.now();
     let before: BTreeMap<ItemId, i64> = kept.iter().map(|(item_id, item)| (*item_id, item.balance())).collect();
-    let mut sums: BTreeMap<(ItemId, LocationId), (Deltas, Level)> = BTreeMap::new();
+    let mut sums: BTreeMap<(ItemId, LocationId), Sum> = BTreeMap::new();
     let mut movements = Vec::with_capacity(changes.lines.len());
     for (index, line) in changes.lines.iter().enumerate() {
         let at = field(index);
         let item = kept.get_mut(&line.item_id).ok_or_else(|| Error::field(format!("{at}.item_id"), "unknown", "there is no such item"))?;
         let level = item.levels.get_mut(&line.location_id);
-        let (level, _) = level.ok_or_else(|| Error::field(format!("{at}.location_id"), "unknown", "there is no such location"))?;
+        let level = level.ok_or_else(|| Error::field(format!("{at}.location_id"), "unknown", "there is no such location"))?;
+        let level = &mut level.level;
         let (after, by) = decide(level, line, &at)?;
-        let (sum, _) = sums.entry((line.item_id, line.location_id)).or_insert((Deltas::default(), *level));
-        (sum.on_hand, sum.incoming) = (sum.on_hand + by.on_hand, sum.incoming + by.incoming);
-        (sum.damaged, sum.safety) = (sum.damaged + by.damaged, sum.safety + by.safety);
+        sums.entry((line.item_id, line.location_id)).or_insert_with(|| Sum::from(*level)).add(line.kind, by);
         *level = after;
         movements.push(Movement {
             movement_id: tx.new_id(),
@@ -237,12 +284,15 @@ pub(crate) fn change_named(tx: &mut Tx<'_>, changes: &Changes, field: impl Fn(us
             moved_at: now,
         });
     }
-    let rows = sums.iter().map(|((item_id, location_id), (by, _))| (item_id, location_id, by.on_hand, by.incoming, by.damaged, by.safety));
+    let rows = sums.iter().map(|((item_id, location_id), sum)| {
+        let by = &sum.by;
+        (item_id, location_id, by.on_hand, by.incoming, by.damaged, by.safety, by.in_transit, sum.recounted)
+    });
     tx.exec_each(sql::CHANGE_LEVEL, rows)?;
     enter(tx, &movements)?;
-    for ((item_id, location_id), (_, was)) in &sums {
+    for ((item_id, location_id), Sum { was, .. }) in &sums {
         let Some(item) = kept.get(item_id) else { continue };
-        let Some((level, _)) = item.levels.get(location_id) else { continue };
+        let Some(KeptLevel { level, .. }) = item.levels.get(location_id) else { continue };
         if item.policy == Policy::Deny && was.on_hand >= was.reserved && level.on_hand < level.reserved {
             tx.emit(events::oversold(*item_id, *location_id, level.on_hand, level.reserved));
         }
@@ -268,7 +318,8 @@ fn add_unseen(tx: &mut Tx<'_>, changes: &Changes, kept: &mut BTreeMap<ItemId, Ke
     let active: BTreeMap<LocationId, bool> = sites.into_iter().map(|site| (site.0, site.5)).collect();
     for line in &changes.lines {
         if let (Some(item), Some(active)) = (kept.get_mut(&line.item_id), active.get(&line.location_id)) {
-            let nothing = (Level::nothing(line.item_id, line.location_id), *active);
+            let level = Level::nothing(line.item_id, line.location_id);
+            let nothing = KeptLevel { level, active: *active, recounted: 0 };
             item.levels.entry(line.location_id).or_insert(nothing);
         }
     }
@@ -288,13 +339,13 @@ fn check(changes: &Changes, field: &impl Fn(usize) -> String) -> Result<()> {
             _ => (1, MAX_QUANTITY),
         };
         if line.quantity < least || line.quantity > most {
-            faults.range(format!("{}.quantity", field(index)), line.quantity, least, most);
+            faults.number(format!("{}.quantity", field(index)), line.quantity, least, most);
         }
         if line.kind == MovementKind::Corrected && line.expected.is_none() {
             faults.add(format!("{}.expected", field(index)), "required", "a correction says what is believed to be on hand now");
         }
         if let Some(expected) = line.expected.filter(|expected| *expected < 0 || *expected > MAX_LEVEL) {
-            faults.range(format!("{}.expected", field(index)), expected, 0, MAX_LEVEL);
+            faults.number(format!("{}.expected", field(index)), expected, 0, MAX_LEVEL);
         }
     }
     faults.finish()
@@ -329,12 +380,22 @@ pub(crate) fn movements(read: &mut Read<'_>, item_id: ItemId, before: i64, limit
     read.all(sql::MOVEMENTS_PAGE, (item_id, before, limit))
 }
 
-/// What is on hand of items at a location; an item that isn't there at all is left out.
+/// What a stock take is compared with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counting {
+    /// What the books have on hand.
+    pub on_hand: i64,
+    /// What stock takes and corrections have changed of it so far.
+    pub recounted: i64,
+}
+
+/// What the books have of items at a location; an item that isn't there at all is left out.
 pub(crate) fn at_location(
     read: &mut Read<'_>,
     location_id: LocationId,
     items: impl Iterator<Item = ItemId>,
-) -> Result<BTreeMap<ItemId, i64>> {
-    let on_hand = |item: &Kept| item.levels.get(&location_id).map_or(0, |(level, _)| level.on_hand);
-    Ok(load(read, items)?.into_iter().map(|(item_id, item)| (item_id, on_hand(&item))).collect())
+) -> Result<BTreeMap<ItemId, Counting>> {
+    let counting = |kept: &KeptLevel| Counting { on_hand: kept.level.on_hand, recounted: kept.recounted };
+    let there = |item: &Kept| item.levels.get(&location_id).map_or(Counting::default(), counting);
+    Ok(load(read, items)?.into_iter().map(|(item_id, item)| (item_id, there(&item))).collect())
 }
