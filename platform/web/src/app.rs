@@ -204,8 +204,12 @@ impl App {
 
     /// A module's own shared state, put in with [`AppBuilder::part`]. Panics when it was not: that is an error of the wiring, found by the first test.
     pub fn part<T: Any + Send + Sync>(&self) -> &T {
-        let part = self.0.parts.get(&TypeId::of::<T>()).and_then(|p| p.downcast_ref());
-        part.unwrap_or_else(|| panic!("no part of type {} was put into the application", std::any::type_name::<T>()))
+        self.part_if_any().unwrap_or_else(|| panic!("no part of type {} was put into the application", std::any::type_name::<T>()))
+    }
+
+    /// The same for a part that an application may do without.
+    pub fn part_if_any<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.parts.get(&TypeId::of::<T>()).and_then(|part| part.downcast_ref())
     }
 
     /// Turns true when the server begins to stop: long answers (event streams) end then.
