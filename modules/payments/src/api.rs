@@ -218,9 +218,8 @@ pub fn refund(tx: &mut Tx<'_>, intent_id: IntentId, amount_minor: Option<i64>, r
     commands::operate(tx, &operate).map(drop)
 }
 
-/// Lets go of what was authorised and not taken. Quietly nothing when that has happened. Errors: `payments.intent_not_found`,
-/// `payments.not_allowed` when something was taken.
-pub fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
+/// Lets go of what was authorised and not taken. Quietly nothing when that has happened, or is under way.
+fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
     let operate = Operate { intent_id, kind: OperationKind::Void, amount_minor: None, last: true, reason: reason.to_owned() };
     commands::operate(tx, &operate).map(drop)
 }
@@ -233,6 +232,10 @@ pub fn give_back(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<(
     let amounts = intent.amounts();
     if amounts.capturing_minor > 0 || intent.asking && intent.state == State::Initiated {
         return Ok(());
+    }
+    // Two operations, each with its own outcome: what was not taken of it is let go of, what was is refunded.
+    if intent.capture_open && matches!(intent.state, State::PartlyCaptured | State::PartlyRefunded) {
+        void(tx, intent_id, reason)?;
     }
     if intent.state.is_paid() && amounts.refundable() > 0 && intent.state != State::Disputed {
         return refund(tx, intent_id, None, reason);
