@@ -240,18 +240,9 @@ pub struct Inspect {
     pub lines: Vec<InspectedLine>,
 }
 
-/// A return that was inspected, and what that does to the stock.
-#[derive(Clone, Debug)]
-pub struct Inspected {
-    /// The return.
-    pub of: Return,
-    /// One for each line of which something came.
-    pub back: Vec<Back>,
-}
-
 /// Notes what may be sold again. Errors: `orders.return_not_found`, `orders.return_not_allowed`, `orders.inspection_incomplete`,
 /// `request.precondition_failed`.
-pub(crate) fn inspect(tx: &mut Tx<'_>, inspect: &Inspect) -> Result<Inspected> {
+pub(crate) fn inspect(tx: &mut Tx<'_>, inspect: &Inspect) -> Result<Return> {
     let mut found = load(tx, &inspect.step)?;
     found.head.state = decide(found.head.state, ReturnCommand::Inspect)?;
     let (_, lines) = order_of(tx, found.head.order_id)?;
@@ -275,7 +266,7 @@ pub(crate) fn inspect(tx: &mut Tx<'_>, inspect: &Inspect) -> Result<Inspected> {
         return Err(error::inspection_incomplete(stranger.line, 0));
     }
     save(tx, &mut found, &inspect.step, Some(&back))?;
-    Ok(Inspected { of: found, back })
+    Ok(found)
 }
 
 /// Credits what an inspected return refunds: each line its share, so that all returns of a line together credit it exactly; less what a

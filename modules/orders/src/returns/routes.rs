@@ -303,8 +303,7 @@ async fn inspect_return(
     }
     faults.finish()?;
     let inspect = Inspect { step: step(&caller, return_id, if_match, body.reason)?, lines: body.lines };
-    let inspected = |tx: &mut store::Tx<'_>, inspect: &Inspect| commands::inspect(tx, inspect).map(|inspected| inspected.of);
-    let done = app.submit(&caller, key, inspected, inspect).await?.value;
+    let done = app.submit(&caller, key, commands::inspect, inspect).await?.value;
     Ok(Versioned(done.head.version, done))
 }
 
