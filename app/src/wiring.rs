@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::flows::checkout::Checkouts;
+use crate::flows::guards;
 use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
 use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
@@ -242,6 +243,8 @@ impl Node {
             .part(outside.webhooks)
             .part(outside.wallets)
             .part(checkouts)
+            .part(guards::OUTSIDE)
+            .part(guards::GATE)
             .part(outside.shipping);
         Ok(app.build()?)
     }

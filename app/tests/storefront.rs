@@ -302,6 +302,9 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         let promotion = json!({ "name": "Ten off", "coupon_required": true, "effect": { "kind": "percent", "percent": 10 } });
         let promotion = post("pricing/promotions", promotion)["promotion_id"].clone();
         post("pricing/coupons", json!({ "code": "TEN", "promotion_id": promotion }));
+        // One that holds for nobody yet is nobody's business.
+        let planned = json!({ "name": "Planned", "minimum": { "amount_minor": 100_000_000 }, "currency": "EUR", "effect": { "kind": "percent", "percent": 50 } });
+        post("pricing/promotions", planned);
         let zone = post("shipping/zones", json!({ "name": "Home", "areas": [{ "country": "NL" }] }))["zone_id"].clone();
         let method = post("shipping/methods", json!({ "name": "Post", "min_days": 1, "max_days": 2 }))["method_id"].clone();
         let rate = format!("shipping/methods/{}/rates/{}/EUR", method.as_str().unwrap(), zone.as_str().unwrap());
@@ -311,6 +314,7 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         let lines = json!([{ "variant_id": shop.small, "quantity": 2 }, { "variant_id": shop.large, "quantity": 1 }]);
         let made = page.send("POST", "storefront/carts", json!({ "lines": lines, "email": "ann@example.com" })).expect(201).json;
         assert_eq!((&made["pricing"]["totals"]["total_minor"], &made["shipping_methods"]), (&json!(2700), &json!([])));
+        assert_eq!(made["pricing"]["not_applied"], json!([]));
         let cart = format!("storefront/carts/{}", made["cart_id"].as_str().unwrap());
         let mine = page.with_token(made["token"].as_str().unwrap());
         let now = mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "ten" })).expect(200).json;

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkout;
 mod fulfilment;
+pub(crate) mod guards;
 mod order_payments;
 mod storefront;
 
