@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Bring trade in from elsewhere
     #[command(subcommand)]
     Import(Import),
+    /// A tenant's whole catalog as a file
+    #[command(subcommand)]
+    Catalog(Catalog),
     /// Bring the databases' tables up to date, and show which migrations they have
     Migrate(Migrate),
     /// Check that what is stored is consistent: every check of every module, tenant and shard
@@ -245,6 +248,42 @@ pub(crate) struct OnlineRetail {
     /// Currency of the prices
     #[arg(long, default_value = "GBP")]
     pub(crate) currency: String,
+}
+
+/// `catalog ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Catalog {
+    /// Make and change variants by a file of any size, plain or gzip; exits with 1 when rows were refused
+    ///
+    /// Rows that say what is there already change nothing, so an import that was stopped is run again. What a later row says of a SKU wins.
+    Import {
+        /// The file: CSV with a header, or NDJSON; columns as POST /api/v1/catalog/import takes them
+        file: PathBuf,
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+        /// What it is written in [default: by the end of its name]
+        #[arg(long, value_enum)]
+        format: Option<CatalogFormat>,
+    },
+    /// Write all variants with their prices to stdout, as `import` reads them
+    Export {
+        /// Tenant: slug or id
+        #[arg(long)]
+        tenant: String,
+        /// How
+        #[arg(long, value_enum, default_value_t = CatalogFormat::Csv)]
+        format: CatalogFormat,
+    },
+}
+
+/// What a file of the catalog is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CatalogFormat {
+    /// Comma-separated, with a header
+    Csv,
+    /// One JSON object a line
+    Ndjson,
 }
 
 /// `migrate`.

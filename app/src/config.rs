@@ -253,6 +253,15 @@ const OPTIONS: &[OptionInfo] = &[
               messages between nodes; values are spread over all of them. Empty: each node remembers for itself.",
     },
     option(
+        "intake.enabled",
+        Kind::Switch,
+        "true",
+        "While PostgreSQL is away, write new orders down in the data folder, answer 202, and place them when it is back. Unused with SQLite.",
+    ),
+    option("intake.orders", Kind::Number(1, 10_000_000), "100000", "The most orders that wait so; more are answered 503."),
+    option("intake.bytes", Kind::Number(65_536, 1_000_000_000_000), "268435456", "The most bytes of the orders that wait so."),
+    option("intake.tenant_orders", Kind::Number(1, 10_000_000), "10000", "The most orders of one tenant that wait so."),
+    option(
         "resilience.policies",
         Kind::Text,
         "\"\"",
@@ -362,6 +371,8 @@ pub(crate) struct Config {
     pub(crate) limits: LimitOptions,
     /// `cache.*`.
     pub(crate) cache: CacheOptions,
+    /// `intake.*`; none when it is not enabled.
+    pub(crate) intake: Option<crate::flows::intake::Bounds>,
     /// `resilience.policies`.
     pub(crate) policies: Option<String>,
     /// `log.*`.
@@ -536,6 +547,11 @@ impl Config {
                     nodes: number("limits.nodes") as u32,
                 },
                 cache: CacheOptions { bytes: number("cache.bytes") as u64, redis: list("cache.redis") },
+                intake: switch("intake.enabled").then(|| crate::flows::intake::Bounds {
+                    orders: number("intake.orders") as usize,
+                    bytes: number("intake.bytes") as usize,
+                    tenant_orders: number("intake.tenant_orders") as usize,
+                }),
                 policies: filled("resilience.policies"),
                 log: LogOptions {
                     format: match text("log.format").as_str() {

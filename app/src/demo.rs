@@ -1,11 +1,12 @@
-//! `brandos demo`: serves a made-up brand, and places orders for it through the HTTP API and has them paid, so that there is something to
-//! see.
+//! `brandos demo`: serves a made-up brand with its shop. Shoppers buy in it, and partners order, through the HTTP API, so that there is
+//! something to see.
 
 use crate::admin::made_password;
 use crate::cli;
 use crate::config::Config;
-use crate::demo_catalog::{COUNTRIES, CURRENCY, DemoProduct, NAME, PRODUCTS, SLUG};
+use crate::demo_catalog::{COUNTRIES, CURRENCY, DemoProduct, NAME, PRODUCTS, SLUG, sku};
 use crate::demo_payments::{self, Checkout, DemoProvider};
+use crate::demo_shop::{COUPON, DemoShop};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::serve::Running;
@@ -80,12 +81,13 @@ pub(crate) async fn demo(mut config: Config, demo: &cli::Demo, out: Output) -> O
     let running = Running::start(config, "demo", SHOP).await?;
     let url = running.url();
     let (provider, serving) = DemoProvider::serve(listening, &running.node)?;
-    let key = prepare(&running.node, &url, &provider.url, out).await?;
+    let keys = prepare(&running.node, &url, &provider.url, out).await?;
 
     let bar = out.progress(0, "{spinner} {msg}");
     bar.enable_steady_tick(Duration::from_millis(200));
-    let shopper = Shopper { client: Client::builder(TokioExecutor::new()).build_http(), url, key, rng: running.node.rng.clone() };
-    let shopping = tokio::spawn(shopper.run(demo.rate, provider, bar.clone()));
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let shopper = Arc::new(Shopper { client, url, key: keys.secret, rng: running.node.rng.clone() });
+    let shopping = tokio::spawn(run(shopper, keys.publishable, demo.rate, provider, bar.clone()));
     let ended = running.run(out).await;
     shopping.abort();
     serving.stop().await;
@@ -112,8 +114,14 @@ impl Drop for TemporaryFolder {
     }
 }
 
-/// Makes tenant, user and API key, and says how to use them.
-async fn prepare(node: &Node, url: &str, provider_url: &str, out: Output) -> Outcome<String> {
+/// What opens the demo: for its people, and for its page.
+struct Keys {
+    secret: String,
+    publishable: String,
+}
+
+/// Makes tenant, user and API keys, and says how to use them.
+async fn prepare(node: &Node, url: &str, provider_url: &str, out: Output) -> Outcome<Keys> {
     let known: Arc<Known> = Arc::new(wiring::known());
     let tenant = NewTenant { slug: SLUG.to_owned(), name: NAME.to_owned(), plan: Plan::Premium };
     let (tenant, _) = api::ensure_tenant(&node.store, By::SYSTEM, tenant).await?;
@@ -142,7 +150,7 @@ async fn prepare(node: &Node, url: &str, provider_url: &str, out: Output) -> Out
     }
 
     out.line(format!("{NAME}, the demo's brand, is open: {url}/docs"));
-    out.line(format!("  shop      {url}/shop/?key={publishable}"));
+    out.line(format!("  shop      {url}/shop/?key={publishable}  (coupon {COUPON})"));
     out.line(format!("  data      {}", node.config.data.display()));
     out.line(format!("  provider  {provider_url}, a payment provider of our own"));
     out.line(format!("  user      {EMAIL}{}", if made { format!(", password {password}") } else { String::new() }));
@@ -156,8 +164,8 @@ async fn prepare(node: &Node, url: &str, provider_url: &str, out: Output) -> Out
         "  curl -H 'Authorization: Bearer {key}' '{url}/api/v1/reports/daily-sales?from={today}&to={today}&group_by=product'"
     ));
     out.line("Stop with Ctrl-C.");
-    out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "publishable_key": publishable, "provider_url": provider_url, "pid": std::process::id() }));
-    Ok(key)
+    out.value(&json!({ "event": "serving", "url": url, "docs": format!("{url}/docs"), "tenant": SLUG, "tenant_id": tenant, "user": EMAIL, "password": made.then_some(password), "api_key": key, "publishable_key": publishable, "shop": format!("{url}/shop/?key={publishable}"), "provider_url": provider_url, "pid": std::process::id() }));
+    Ok(Keys { secret: key, publishable })
 }
 
 /// What an order line is made from.
@@ -169,7 +177,7 @@ struct Ware {
 
 fn wares() -> Vec<Ware> {
     let of = |product: &DemoProduct, (end, value, price): &(&str, &str, &str)| Ware {
-        sku: format!("{}-{end}", product.code),
+        sku: sku(product, end),
         title: variant_title(product.title, value),
         price: price.parse().expect("a test parses every price"),
     };
@@ -178,6 +186,56 @@ fn wares() -> Vec<Ware> {
 
 fn variant_title(title: &str, value: &str) -> String {
     if value.is_empty() { title.to_owned() } else { format!("{title}, {value}") }
+}
+
+/// Sets the brand up, and lets people come: every other one into the shop, the others as partners who order by the API.
+async fn run(shopper: Arc<Shopper>, publishable: String, rate: f64, provider: DemoProvider, bar: ProgressBar) {
+    if let Err(why) = shopper.fill_catalog().await {
+        tracing::error!(why, "the demo's catalog could not be made");
+    }
+    let mut checkout = Checkout::open(&shopper, provider).await.unwrap_or_else(|why| {
+        tracing::error!(why, "the demo's payment provider could not be set up");
+        Checkout::closed()
+    });
+    let shop = match DemoShop::open(shopper.clone(), publishable).await {
+        Ok(shop) => Some(Arc::new(shop)),
+        Err(why) => {
+            tracing::error!(why, "the demo's shop could not be opened");
+            None
+        }
+    };
+    let customers = shopper.make_customers().await.unwrap_or_else(|why| {
+        tracing::error!(why, "the demo's customers could not be made");
+        Vec::new()
+    });
+    let wares = wares();
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut placed, mut refused, mut of_the_shop) = (0_u64, 0_u64, false);
+    loop {
+        ticks.tick().await;
+        of_the_shop = !of_the_shop;
+        if let Some(shop) = shop.as_ref().filter(|_| of_the_shop) {
+            shop.welcome();
+        } else {
+            match shopper.buy(&wares, &customers).await {
+                Ok(order) => {
+                    placed += 1;
+                    if let Err(why) = checkout.pay(&shopper, &order).await {
+                        tracing::warn!(why, "an order of the demo was not paid");
+                    }
+                }
+                Err(why) => {
+                    refused += 1;
+                    if refused.is_power_of_two() {
+                        tracing::warn!(why, refused, "an order of the demo was not placed");
+                    }
+                }
+            }
+        }
+        let (bought, shipped, returned) = shop.as_ref().map(|shop| shop.so_far()).unwrap_or_default();
+        bar.set_message(format!("shop: {bought} orders, {shipped} shipped, {returned} with returns; partners: {placed} orders"));
+    }
 }
 
 /// The client that fills the catalog and then buys.
@@ -189,50 +247,13 @@ pub(crate) struct Shopper {
 }
 
 impl Shopper {
-    async fn run(self, rate: f64, provider: DemoProvider, bar: ProgressBar) {
-        if let Err(why) = self.fill_catalog().await {
-            tracing::error!(why, "the demo's catalog could not be made");
-        }
-        let customers = self.make_customers().await.unwrap_or_else(|why| {
-            tracing::error!(why, "the demo's customers could not be made");
-            Vec::new()
-        });
-        let mut checkout = Checkout::open(&self, provider).await.unwrap_or_else(|why| {
-            tracing::error!(why, "the demo's payment provider could not be set up");
-            Checkout::closed()
-        });
-        let wares = wares();
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut placed, mut refused, mut revenue_minor) = (0_u64, 0_u64, 0_i64);
-        loop {
-            ticks.tick().await;
-            match self.buy(&wares, &customers).await {
-                Ok(order) => {
-                    placed += 1;
-                    revenue_minor += order["total_minor"].as_i64().unwrap_or_default();
-                    if let Err(why) = checkout.pay(&self, &order).await {
-                        tracing::warn!(why, "an order of the demo was not paid");
-                    }
-                }
-                Err(why) => {
-                    refused += 1;
-                    if refused.is_power_of_two() {
-                        tracing::warn!(why, refused, "an order of the demo was not placed");
-                    }
-                }
-            }
-            bar.set_message(format!("{placed} orders placed, {CURRENCY} {}.{:02}", revenue_minor / 100, revenue_minor % 100));
-        }
-    }
-
     /// Every product with its variants and prices. What is there from an earlier start stays.
     async fn fill_catalog(&self) -> Result<(), String> {
         for product in PRODUCTS {
             let variant = |(end, value, price): &(&str, &str, &str)| {
                 let options = if value.is_empty() { json!([]) } else { json!([{ "name": product.option, "value": value }]) };
                 json!({
-                    "sku": format!("{}-{end}", product.code),
+                    "sku": sku(product, end),
                     "title": variant_title(product.title, value),
                     "options": options,
                     "prices": [{ "currency": CURRENCY, "price": price }],
@@ -291,9 +312,14 @@ impl Shopper {
         };
         let lines: Vec<Value> = (0..1 + below(4)).map(line).collect();
         let body = json!({ "customer_id": customer_id, "country": country, "currency": CURRENCY, "lines": lines });
+        self.post("/api/v1/orders", &self.random_key(), &body).await
+    }
+
+    /// An idempotency key for something that is done once.
+    pub(crate) fn random_key(&self) -> String {
         let mut key = [0; 16];
         self.rng.fill(&mut key);
-        self.post("/api/v1/orders", &format!("demo-{:032x}", u128::from_be_bytes(key)), &body).await
+        format!("demo-{:032x}", u128::from_be_bytes(key))
     }
 
     /// Posts under an idempotency key. What is there already (409) answers null.
@@ -304,25 +330,42 @@ impl Shopper {
         }
     }
 
-    /// Status and body of a request. Errors: whatever is neither a success nor 409.
+    /// Status and body of a request with the brand's own key. Errors: whatever is neither a success nor 409.
     pub(crate) async fn send(&self, method: &str, path: &str, key: Option<&str>, body: Bytes) -> Result<(u16, Value), String> {
+        let keyed = [("idempotency-key", key.unwrap_or_default())];
+        let headers = if key.is_some() { &keyed[..] } else { &[] };
+        match self.ask(&self.key, method, path, headers, body).await? {
+            (status @ (200..=299 | 409), answer) => Ok((status, answer)),
+            (status, answer) => Err(format!("{method} {path}: {status} {answer}")),
+        }
+    }
+
+    /// Status and body of a request with any key.
+    pub(crate) async fn ask(
+        &self,
+        bearer: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<(u16, Value), String> {
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))
-            .header("authorization", format!("Bearer {}", self.key))
+            .header("authorization", format!("Bearer {bearer}"))
             .header("content-type", "application/json");
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body)).map_err(|e| e.to_string())?;
         let response = self.client.request(request).await.map_err(|e| e.to_string())?;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?.to_bytes();
-        let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if status.is_success() || status.as_u16() == 409 {
-            Ok((status.as_u16(), answer))
-        } else {
-            Err(format!("{method} {path}: {status} {answer}"))
-        }
+        Ok((status.as_u16(), serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
+}
+
+/// A text of an answer.
+pub(crate) fn text(value: &Value, name: &str) -> Result<String, String> {
+    value[name].as_str().map(str::to_owned).ok_or_else(|| format!("no {name} in {value}"))
 }

@@ -29,6 +29,11 @@ const fn product(
     DemoProduct { code, title, description, option, variants }
 }
 
+/// A variant's SKU, by its end.
+pub(crate) fn sku(product: &DemoProduct, end: &str) -> String {
+    format!("{}-{end}", product.code)
+}
+
 /// Countries that the demo's orders come from, the first ones more often.
 pub(crate) const COUNTRIES: &[&str] =
     &["Germany", "France", "Netherlands", "Austria", "Belgium", "Denmark", "Italy", "Spain", "Sweden", "Ireland"];

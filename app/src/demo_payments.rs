@@ -1,7 +1,7 @@
 //! How the demo's orders are paid: a payment provider of our own beside the demo, and customers who pay, are declined, get money back or
 //! contest.
 
-use crate::demo::Shopper;
+use crate::demo::{Shopper, text};
 use crate::demo_catalog::SLUG;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::wiring::Node;
@@ -180,8 +180,4 @@ impl Checkout {
         }
         Ok(())
     }
-}
-
-fn text(value: &Value, name: &str) -> Result<String, String> {
-    value[name].as_str().map(str::to_owned).ok_or_else(|| format!("no {name} in {value}"))
 }

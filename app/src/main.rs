@@ -3,12 +3,14 @@
 mod admin;
 mod audit;
 mod backup;
+mod catalog;
 mod cli;
 mod config;
 mod dead_letters;
 mod demo;
 mod demo_catalog;
 mod demo_payments;
+mod demo_shop;
 mod doctor;
 mod exit;
 mod flows;
@@ -118,6 +120,7 @@ fn run(command: Command, config: Config, out: Output) -> Outcome<Exit> {
             Command::Limits(command) => limits::limits(config, command, out).await,
             Command::Audit => audit::audit(config, out).await,
             Command::Ledger(command) => ledger::ledger(config, command, out).await,
+            Command::Catalog(command) => catalog::run(config, command, out).await,
             Command::Reconcile(given) => reconcile::run(config, given, out).await,
             Command::Replay(replay) => dead_letters::replay(config, &replay, out).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(config, command, out).await,

@@ -38,11 +38,16 @@ pub(crate) fn log_health(log: &Log) -> Dependency {
     // Milliseconds; below zero: it can't be learnt.
     let oldest = Arc::new(AtomicI64::new(0));
     tokio::spawn(watch_log(log.clone(), Arc::downgrade(&oldest)));
-    Dependency::new("log", move || match oldest.load(Relaxed) {
+    Dependency::new("log", move || log_mode(oldest.load(Relaxed)))
+}
+
+/// By how far the consumer that is behind most is behind, in milliseconds.
+fn log_mode(oldest_ms: i64) -> (Mode, String) {
+    match oldest_ms {
         ms if ms < 0 => (Mode::Away, "it can't be learnt how far consumers are; what follows from events comes later".to_owned()),
         ms if ms >= BEHIND_MS => (Mode::Degraded, format!("a consumer is {} s behind: what follows from events comes later", ms / 1000)),
         _ => (Mode::Normal, "consumers keep up".to_owned()),
-    })
+    }
 }
 
 async fn watch_log(log: Log, oldest: Weak<AtomicI64>) {
@@ -103,6 +108,12 @@ fn room_mode(free: u64, all: u64) -> (Mode, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn consumers_that_are_behind_are_told_of() {
+        let modes = [-1, 0, BEHIND_MS - 1, BEHIND_MS].map(|ms| log_mode(ms).0);
+        assert_eq!(modes, [Mode::Away, Mode::Normal, Mode::Normal, Mode::Degraded]);
+    }
 
     #[test]
     fn a_disk_that_is_nearly_full_is_told_of() {

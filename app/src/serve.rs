@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::flows::intake::OrderIntake;
 use crate::output::Output;
 use crate::wiring::{Node, Use};
 use log::Log;
@@ -18,6 +19,7 @@ pub(crate) struct Running {
     sagas: Runner,
     server: Server,
     caches: traffic::cache::Caches,
+    intake: OrderIntake,
     upkeep: JoinSet<()>,
     stop: Pin<Box<dyn Future<Output = &'static str> + Send>>,
 }
@@ -35,11 +37,12 @@ impl Running {
         let outside = node.outside(&auth)?;
         let sagas = node.start_workflows(&outside).await?;
         let (seal_key, payments) = (node.seal_key(&auth), outside.payments.clone());
-        let web = node.web(&log, &sagas, auth, outside, pages).await?;
+        let intake = node.intake().await;
+        let web = node.web(&log, &sagas, auth, outside, intake.clone(), pages).await?;
         let caches = web.app().caches().clone();
         let server = Server::bind(web.clone()).await?;
-        let upkeep = crate::upkeep::start(&node, web, payments, seal_key);
-        Ok(Running { node, log, sagas, server, caches, upkeep, stop })
+        let upkeep = crate::upkeep::start(&node, web, payments, seal_key, &intake);
+        Ok(Running { node, log, sagas, server, caches, intake, upkeep, stop })
     }
 
     /// Where it can be reached, such as `http://127.0.0.1:8080`.
@@ -71,6 +74,7 @@ impl Running {
             tracing::warn!("requests were still in flight when the grace period ended");
         }
         self.upkeep.shutdown().await;
+        self.intake.close().await;
         self.caches.stop().await;
         self.sagas.stop().await;
         self.log.stop().await;

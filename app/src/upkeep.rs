@@ -1,5 +1,6 @@
 //! What a serving node does from time to time: the directory of tenants read again, partitions made ahead of their months.
 
+use crate::flows::intake::OrderIntake;
 use crate::wiring::Node;
 use kernel::Clock;
 use ledger::api::SealKey;
@@ -30,8 +31,11 @@ const RATES: Duration = Duration::from_secs(60);
 const MONTHS_AHEAD: u32 = 3;
 
 /// Starts the tasks. Dropping the set ends them; each of their steps can be cut off and done again.
-pub(crate) fn start(node: &Node, web: web::Web, payments: Payments, seal_key: SealKey) -> JoinSet<()> {
+pub(crate) fn start(node: &Node, web: web::Web, payments: Payments, seal_key: SealKey, intake: &OrderIntake) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    if let Some(queue) = intake.queue() {
+        tasks.spawn(crate::flows::intake::drain(queue.clone(), web.clone()));
+    }
     if node.config.payments.rates.is_some() {
         tasks.spawn(feed_rates(node.store.clone(), payments));
     }

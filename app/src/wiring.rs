@@ -3,6 +3,8 @@
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::flows::checkout::Checkouts;
+use crate::flows::guards;
+use crate::flows::intake::OrderIntake;
 use crate::lock::FolderLock;
 use identity::{Auth, AuthConfig, Known};
 use kernel::{Clock, CursorKey, IdGenerator, Rng, SystemClock, SystemRng};
@@ -36,6 +38,7 @@ pub(crate) fn modules() -> Vec<web::Module> {
         pricing::module(),
         crate::flows::module(),
         crate::flows::checkout::module(),
+        crate::flows::intake::module(),
         web::events_module(),
         web::workflows_module(),
         web::limits_module(),
@@ -98,6 +101,8 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
+    /// How time and ids are made.
+    environment: Environment,
     /// How whatever is outside is called.
     policies: Arc<Policies>,
     /// Who has the embedded folder, when it is not this process.
@@ -132,8 +137,8 @@ impl Node {
         // Servers have the numbers up to 511; a tool takes one of the others, so that its ids differ from those of every server.
         let node = if matches!(how, Use::Serve(_)) { config.node } else { 512 + rng.below(512) as u16 };
         let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock.clone(), node)) };
-        let store = Store::open(store_config(&config), &migrations(), environment)?;
-        Ok(Node { config, store, clock, rng, policies, beside, lock })
+        let store = Store::open(store_config(&config), &migrations(), environment.clone())?;
+        Ok(Node { config, store, clock, rng, environment, policies, beside, lock })
     }
 
     /// Starts the consumers of the log in this process.
@@ -192,6 +197,16 @@ impl Node {
         SealKey::from_seed(&derived(secret, "ledgers' seals"))
     }
 
+    /// Where orders go while the database is away: on PostgreSQL, unless the configuration says no.
+    pub(crate) async fn intake(&self) -> OrderIntake {
+        match self.config.intake {
+            Some(bounds) if !self.config.database.is_empty() => {
+                OrderIntake::open(&self.config.data, bounds, self.environment.clone(), self.config.node).await
+            }
+            _ => OrderIntake::Off,
+        }
+    }
+
     /// Starts running sagas in this process.
     pub(crate) async fn start_workflows(&self, outside: &Outside) -> Outcome<Runner> {
         let parts = Parts::new().with(outside.payments.clone()).with(outside.webhooks.clone()).with(outside.wallets.clone());
@@ -207,6 +222,7 @@ impl Node {
         sagas: &Runner,
         auth: Auth,
         outside: Outside,
+        intake: OrderIntake,
         pages: &'static [web::Page],
     ) -> Outcome<web::Web> {
         let mut registry = prometheus_client::registry::Registry::default();
@@ -225,6 +241,13 @@ impl Node {
         if let Some(limits) = crate::limits::start(&self.config.limits, self.clock.clone(), &*self.rng).await? {
             app = app.limits(limits);
         }
+        if let Some(queue) = intake.queue() {
+            queue.metrics().register(&mut registry);
+            app = app.intake(queue.clone());
+        }
+        if let Some(health) = intake.health() {
+            app = app.dependency(health);
+        }
         let app = app
             .modules(modules())
             .pages(pages)
@@ -242,6 +265,9 @@ impl Node {
             .part(outside.webhooks)
             .part(outside.wallets)
             .part(checkouts)
+            .part(intake)
+            .part(guards::OUTSIDE)
+            .part(guards::GATE)
             .part(outside.shipping);
         Ok(app.build()?)
     }

@@ -18,6 +18,7 @@ fn help_names_every_command_and_the_exit_codes() {
         "user",
         "api-key",
         "import",
+        "catalog",
         "migrate",
         "audit",
         "replay",
@@ -255,6 +256,58 @@ fn the_demo_shows_something_within_seconds_and_starts_again() {
 }
 
 #[test]
+fn the_demo_sells_ships_and_takes_back() {
+    let sandbox = Sandbox::new();
+    let began = Instant::now();
+    let server = sandbox.serve(&["demo", "--rate", "20"]);
+    let get = |path: &str, key: &str| {
+        let (status, body) = server.request("GET", path, server.serving[key].as_str(), "");
+        assert_eq!(status, 200, "{path} {body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let wait = |what: &str, found: &dyn Fn() -> Option<Value>| loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(90), "no {what} after {:?}", began.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    // The page is served beside the API, and shows what the brand sells, with what is there of it.
+    let address = server.serving["shop"].as_str().unwrap().strip_prefix(server.serving["url"].as_str().unwrap()).unwrap().to_owned();
+    assert!(server.get(&address).1.contains("shop.js"), "{address}");
+    wait("destinations", &|| {
+        let countries = get("/api/v1/storefront/destinations", "publishable_key")["countries"].clone();
+        (countries.as_array().unwrap().len() == 10).then_some(countries)
+    });
+    assert!(get("/api/v1/storefront/products?currency=EUR&limit=100", "publishable_key")["data"].as_array().unwrap().len() >= 40);
+
+    // Somebody bought, got it, and sent some of it back: the order, the parcel and the money say so.
+    let returned = wait("refunded return", &|| {
+        let returns = get("/api/v1/returns?state=refunded", "api_key");
+        returns["data"].as_array().unwrap().first().cloned()
+    });
+    let order_id = returned["order_id"].as_str().unwrap();
+    let order = get(&format!("/api/v1/orders/{order_id}"), "api_key");
+    assert_eq!(order["state"], "fulfilled", "{order}");
+    let shipments = get(&format!("/api/v1/shipping/shipments?order_id={order_id}"), "api_key");
+    assert_eq!(shipments["data"][0]["state"], "delivered", "{shipments}");
+    let paid = wait("refund", &|| {
+        let paid = get(&format!("/api/v1/orders/{order_id}/payments"), "api_key");
+        (paid["payments"][0]["state"] == "partly_refunded" || paid["payments"][0]["state"] == "refunded").then_some(paid)
+    });
+    assert_eq!((&paid["refunded_minor"], &paid["captured_minor"]), (&returned["refund_minor"], &order["total_minor"]), "{paid}");
+    assert!(paid["refunded_minor"].as_i64().unwrap() > 0);
+    // Some leave their cart, some cards are declined; whoever has paid is served.
+    wait("cart that was left", &|| {
+        let carts = get("/api/v1/carts?limit=100", "api_key");
+        carts["data"].as_array().unwrap().iter().find(|cart| cart["status"] == "open").cloned()
+    });
+    assert_eq!(server.stop(), Some(0));
+    let report = sandbox.run(&["audit", "--json"]).expect(0).json();
+    assert_eq!(report["ok"], json!(true), "{report}");
+}
+
+#[test]
 fn the_openapi_document_needs_no_data() {
     let sandbox = Sandbox::new();
     let ended = sandbox.run(&["openapi"]).expect(0);
@@ -389,4 +442,48 @@ fn rules_of_rate_limits_are_checked_listed_and_changed_while_a_server_runs() {
     sandbox.run_bare(&["limits", "list", "--url", &url, "--token-file", nobody.to_str().unwrap()]).expect(4);
     assert_eq!(server.stop(), Some(0));
     sandbox.run_bare(&["limits", "list", "--url", &url, "--token-file", token_file.to_str().unwrap()]).expect(3);
+}
+
+#[test]
+fn a_whole_catalog_goes_in_and_out_and_in_again() {
+    for sandbox in Sandbox::each_engine() {
+        for slug in ["first", "second"] {
+            sandbox.run(&["tenant", "create", slug]).expect(0);
+        }
+        let rows: String =
+            (0..9_000).map(|n| format!("sku-{n},style-{},\"Shirt \"\"{n}\"\"\",EUR,{n}.5,{},Size,{}\n", n / 5, n + 1, n % 5)).collect();
+        let wrong = "sku-0,other,,,,,,\nbad,,,EUR,-1,,,\n,,,,,,,\n";
+        let text = format!("sku,product,title,currency,price,weight_g,option1_name,option1_value\n{rows}sku-7,,,USD,8,,,\n{wrong}");
+        let file = sandbox.write("all.csv", text);
+        let import = |file: &std::path::Path, tenant: &str, code: i32| {
+            let ended = sandbox.run(&["catalog", "import", file.to_str().unwrap(), "--tenant", tenant, "--json"]).expect(code);
+            let done = ended.json();
+            let counts = ["rows", "created", "updated", "unchanged", "rejected"].map(|name| done[name].as_u64().unwrap());
+            (counts, ended.stdout)
+        };
+        let (counts, told) = import(&file, "first", 1);
+        assert_eq!(counts, [9_004, 9_000, 1, 0, 3]);
+        for (line, code) in [(9_003, "other_product"), (9_004, "negative"), (9_005, "empty")] {
+            let problem =
+                told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|problem| problem["line"] == line).unwrap();
+            assert_eq!(problem["code"], code, "{problem}");
+        }
+        // The same file again changes nothing.
+        assert_eq!(import(&file, "first", 1).0, [9_004, 0, 0, 9_001, 3]);
+
+        for format in ["csv", "ndjson"] {
+            let out = sandbox.run(&["catalog", "export", "--tenant", "first", "--format", format]).expect(0).stdout;
+            let copy = sandbox.write(&format!("copy.{format}"), &out);
+            assert_eq!(import(&copy, "first", 0).0, [9_001, 0, 0, 9_001, 0]);
+            let expected = if format == "csv" { [9_001, 9_001, 0, 0, 0] } else { [9_001, 0, 0, 9_001, 0] };
+            assert_eq!(import(&copy, "second", 0).0, expected);
+            let again = sandbox.run(&["catalog", "export", "--tenant", "second", "--format", format]).expect(0).stdout;
+            assert!(again == out, "what came in goes out again");
+        }
+        let cut = sandbox.write("cut.csv", "sku\nok\n\"never closed");
+        assert_eq!(import(&cut, "first", 0).0[0], 2);
+        let unknown = sandbox.write("all.txt", "sku\na\n");
+        sandbox.run(&["catalog", "import", unknown.to_str().unwrap(), "--tenant", "first"]).expect(2);
+        sandbox.run(&["audit"]).expect(0);
+    }
 }

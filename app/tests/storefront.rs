@@ -122,8 +122,7 @@ fn a_shop_shows_what_is_for_sale_and_nothing_else() {
 
         let list = page.get("storefront/products?currency=EUR").expect(200);
         assert_eq!(list.json["data"].as_array().unwrap().len(), 1, "{}", list.json);
-        let expected =
-            json!({ "product_id": shop.product, "title": "Mug 100%", "variant_count": 2, "currency": "EUR", "from_price": "8.5" });
+        let expected = json!({ "product_id": shop.product, "title": "Mug 100%", "variant_count": 2, "image": null, "currency": "EUR", "from_price": "8.5" });
         assert_eq!(list.json["data"][0], expected);
         for (q, found) in [("mug", 1), ("100%25", 1), ("10_%25", 0), ("g 1", 1), ("draft", 0), ("!", 0)] {
             let found_now =
@@ -157,6 +156,79 @@ fn a_shop_shows_what_is_for_sale_and_nothing_else() {
         }
         let other = page.with("Origin", "https://shop.example").get("storefront/shop").expect(200);
         assert_eq!((other.header("access-control-allow-origin"), other.json["currency"].as_str()), ("https://shop.example", Some("EUR")));
+        assert_eq!(server.stop(), Some(0));
+        sandbox.run(&["audit"]).expect(0);
+    }
+}
+
+#[test]
+fn a_shop_is_arranged_and_its_goods_are_taxed_and_weighed() {
+    for sandbox in Sandbox::each_engine() {
+        let keys = Shop::open(&sandbox, "mugs");
+        let server = sandbox.serve(&["serve"]);
+        let shop = Shop::fill(&server, keys);
+        let (page, staff) = (Client::new(&server, &shop.publishable), Client::new(&server, &shop.secret));
+        let post = |path: &str, body: Value| staff.send("POST", path, body).expect(201).json;
+        let kitchen = post("catalog/categories", json!({ "slug": "kitchen", "title": "Kitchen" }))["category_id"].clone();
+        let mugs = post("catalog/categories", json!({ "slug": "mugs", "title": "Mugs", "parent_id": kitchen }))["category_id"].clone();
+        post("catalog/attributes", json!({ "code": "glaze", "title": "Glaze", "kind": "choice", "choices": ["matt", "clear"] }));
+        let picture = json!({ "kind": "image", "url": "https://cdn.example/mug.png", "alt": "A mug" });
+        let change = json!({ "category_ids": [mugs], "attributes": { "glaze": "matt" }, "media": [picture], "tags": ["gift"], "tax_class": "reduced" });
+        staff.send("PATCH", &format!("products/{}", shop.product), change).expect(200);
+        staff.send("PATCH", &format!("products/{}", shop.hidden[0]), json!({ "category_ids": [mugs] })).expect(200);
+        let gifts = post("catalog/collections", json!({ "slug": "gifts", "title": "Gifts", "rule": { "tags": ["gift"] } }));
+        assert_eq!(gifts["rule"], json!({ "tags": ["gift"] }));
+        let window = post("catalog/collections", json!({ "slug": "window", "title": "Window" }))["collection_id"].clone();
+        let chosen = json!({ "product_ids": [shop.hidden[1], shop.product] });
+        staff.send("PUT", &format!("catalog/collections/{}/products", window.as_str().unwrap()), chosen).expect(200);
+
+        // Each shelf shows what is for sale of it.
+        for shelf in ["category=kitchen", "category=mugs", "collection=gifts", "collection=window"] {
+            let list = page.get(&format!("storefront/products?{shelf}")).expect(200);
+            let ids: Vec<&Value> = list.json["data"].as_array().unwrap().iter().map(|product| &product["product_id"]).collect();
+            assert_eq!(ids, [&json!(shop.product)], "{shelf}: {}", list.json);
+            assert_eq!((&list.json["next_cursor"], &list.json["data"][0]["image"]), (&Value::Null, &picture));
+            let tag = list.header("etag").to_owned();
+            assert_eq!(page.with("If-None-Match", &tag).get(&format!("storefront/products?{shelf}")).status, 304);
+        }
+        let first = page.get("storefront/products?collection=window&limit=1").expect(200);
+        assert_eq!(first.json["data"], json!([]), "what is not for sale is left out of its page");
+        let next = format!("storefront/products?collection=window&limit=1&cursor={}", first.json["next_cursor"].as_str().unwrap());
+        assert_eq!(page.get(&next).expect(200).json["data"][0]["product_id"], json!(shop.product));
+        page.get(&next.replace("window", "gifts")).refused(400, "request.invalid_cursor");
+        page.get("storefront/products?category=nowhere").field("category", "unknown");
+        page.get("storefront/products?category=mugs&collection=gifts").field("collection", "not_allowed");
+        page.get("storefront/products?category=mugs&q=mug").field("q", "not_allowed");
+        let tree = page.get("storefront/categories").expect(200);
+        let slugs: Vec<&str> = tree.json["data"].as_array().unwrap().iter().map(|category| category["slug"].as_str().unwrap()).collect();
+        assert_eq!((slugs, &tree.json["data"][1]["parent_id"]), (vec!["kitchen", "mugs"], &kitchen));
+        let shown = page.get(&format!("storefront/products/{}", shop.product)).expect(200);
+        assert_eq!((&shown.json["attributes"], &shown.json["media"]), (&json!({ "glaze": "matt" }), &json!([picture])));
+
+        // Two of the small one, 400 g each, and one of the large one, which has a class of its own and was never weighed.
+        staff.send("PATCH", &format!("variants/{}", shop.small), json!({ "weight_g": 400 })).expect(200);
+        staff.send("PATCH", &format!("variants/{}", shop.large), json!({ "tax_class": "standard" })).expect(200);
+        let zone = post("shipping/zones", json!({ "name": "Home", "areas": [{ "country": "NL" }] }))["zone_id"].clone();
+        let method = post("shipping/methods", json!({ "name": "Post", "min_days": 1, "max_days": 2 }))["method_id"].clone();
+        let rate = format!("shipping/methods/{}/rates/{}/EUR", method.as_str().unwrap(), zone.as_str().unwrap());
+        let tiers = json!([{ "up_to": 799, "price_minor": 450 }, { "up_to": 800, "price_minor": 500 }, { "price_minor": 900 }]);
+        staff.send("PUT", &rate, json!({ "basis": "weight", "tiers": tiers })).expect(200);
+        let lines = json!([{ "variant_id": shop.small, "quantity": 2 }, { "variant_id": shop.large, "quantity": 1 }]);
+        let made = page.send("POST", "storefront/carts", json!({ "lines": lines, "destination": { "country": "NL" } })).expect(201).json;
+        let classes = [&made["pricing"]["lines"][0]["tax"]["class"], &made["pricing"]["lines"][1]["tax"]["class"]];
+        assert_eq!(classes, ["reduced", "standard"]);
+        assert_eq!(made["shipping_methods"][0]["price_minor"], 500);
+        let cart = format!("storefront/carts/{}/lines/{}", made["cart_id"].as_str().unwrap(), shop.small);
+        let mine = page.with_token(made["token"].as_str().unwrap());
+        let heavier = mine.send("PUT", &cart, json!({ "quantity": 3 })).expect(200).json;
+        assert_eq!(heavier["shipping_methods"][0]["price_minor"], 900);
+
+        // A promotion aims at a category, and holds for what is below it.
+        let target = json!({ "labels": [format!("category:{}", kitchen.as_str().unwrap())] });
+        let promotion = json!({ "name": "Kitchen week", "effect": { "kind": "percent", "percent": 10 }, "target": target });
+        post("pricing/promotions", promotion);
+        let now = mine.get(&format!("storefront/carts/{}", made["cart_id"].as_str().unwrap())).expect(200).json;
+        assert_eq!(now["pricing"]["totals"]["discount_minor"], 355, "a tenth of 3 x 8.50 and 10.00");
         assert_eq!(server.stop(), Some(0));
         sandbox.run(&["audit"]).expect(0);
     }
@@ -302,6 +374,9 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         let promotion = json!({ "name": "Ten off", "coupon_required": true, "effect": { "kind": "percent", "percent": 10 } });
         let promotion = post("pricing/promotions", promotion)["promotion_id"].clone();
         post("pricing/coupons", json!({ "code": "TEN", "promotion_id": promotion }));
+        // One that holds for nobody yet is nobody's business.
+        let planned = json!({ "name": "Planned", "minimum": { "amount_minor": 100_000_000 }, "currency": "EUR", "effect": { "kind": "percent", "percent": 50 } });
+        post("pricing/promotions", planned);
         let zone = post("shipping/zones", json!({ "name": "Home", "areas": [{ "country": "NL" }] }))["zone_id"].clone();
         let method = post("shipping/methods", json!({ "name": "Post", "min_days": 1, "max_days": 2 }))["method_id"].clone();
         let rate = format!("shipping/methods/{}/rates/{}/EUR", method.as_str().unwrap(), zone.as_str().unwrap());
@@ -311,6 +386,7 @@ fn a_cart_is_priced_by_the_rules_and_knows_what_is_there() {
         let lines = json!([{ "variant_id": shop.small, "quantity": 2 }, { "variant_id": shop.large, "quantity": 1 }]);
         let made = page.send("POST", "storefront/carts", json!({ "lines": lines, "email": "ann@example.com" })).expect(201).json;
         assert_eq!((&made["pricing"]["totals"]["total_minor"], &made["shipping_methods"]), (&json!(2700), &json!([])));
+        assert_eq!(made["pricing"]["not_applied"], json!([]));
         let cart = format!("storefront/carts/{}", made["cart_id"].as_str().unwrap());
         let mine = page.with_token(made["token"].as_str().unwrap());
         let now = mine.send("POST", &format!("{cart}/coupons"), json!({ "code": "ten" })).expect(200).json;

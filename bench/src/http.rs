@@ -103,13 +103,24 @@ fn place(options: &Options, key: &str) -> Vec<u8> {
 }
 
 fn post(options: &Options, path: &str, key: &str, body: &str) -> Vec<u8> {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
-        options.address,
-        options.token,
-        body.len()
-    )
-    .into_bytes()
+    request(&options.address, &options.token, "POST", path, Some(key), body)
+}
+
+/// A request as it is sent.
+pub(crate) fn request(address: &str, token: &str, method: &str, path: &str, key: Option<&str>, body: &str) -> Vec<u8> {
+    let key = key.map_or_else(String::new, |key| format!("Idempotency-Key: {key}\r\n"));
+    let content = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let length = body.len();
+    format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{content}{key}Content-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+/// Sends one request that has to be answered so, and reads the answer.
+pub(crate) async fn must(connection: &mut Connection, request: Vec<u8>, status: u16) -> serde_json::Value {
+    let answer = connection.ask(&request).await.expect("the server answers");
+    let body = &connection.received[answer.body];
+    assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(body));
+    serde_json::from_slice(body).expect("JSON")
 }
 
 fn pay(options: &Options, key: &str) -> Vec<u8> {
@@ -118,7 +129,7 @@ fn pay(options: &Options, key: &str) -> Vec<u8> {
 }
 
 fn get(options: &Options, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n", options.address, options.token).into_bytes()
+    request(&options.address, &options.token, "GET", path, None, "")
 }
 
 /// Runs it.

@@ -1,6 +1,7 @@
 //! Load generators and peers. `cargo xtask bench store --help`; every figure is printed with its conditions.
 
 mod cache;
+mod checkout;
 mod http;
 mod inventory_bench;
 mod ledger_bench;
@@ -36,6 +37,8 @@ enum Bench {
     Inventory(inventory_bench::Options),
     /// The order path of a running server over HTTP.
     Http(http::Options),
+    /// Checkouts of one hot item of a running server over HTTP: a steady load, or a flash sale.
+    Checkout(checkout::Options),
     /// Reconciliation in process: a settlement file with twelve kinds of differences against as many payments.
     Reconcile(reconcile_bench::Options),
     /// Pricing in process: the pure core, and carts that take uses of one hot coupon.
@@ -65,6 +68,7 @@ fn main() {
         Bench::Ledger(options) => runtime.block_on(ledger_bench::run(options)),
         Bench::Inventory(options) => runtime.block_on(inventory_bench::run(options)),
         Bench::Http(options) => runtime.block_on(http::run(options)),
+        Bench::Checkout(options) => runtime.block_on(checkout::run(options)),
         Bench::Reconcile(options) => runtime.block_on(reconcile_bench::run(options)),
         Bench::Pricing(options) => runtime.block_on(pricing::run(options)),
         Bench::Wallets(options) => runtime.block_on(wallets::run(options)),

@@ -92,7 +92,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Up to a minute in microseconds, three digits.
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid")
 }
 

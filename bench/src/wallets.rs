@@ -1,10 +1,10 @@
 //! Transfers between wallets over HTTP: each with an `Idempotency-Key`, limits of a KYC level that count, and a score. A closed loop on
 //! kept-alive connections, cheap enough to share two cores with the server.
 
-use crate::http::Connection;
+use crate::http::{Connection, must};
 use crate::measure::{Outcome, callers, median, tell};
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
@@ -47,23 +47,7 @@ pub struct Options {
 }
 
 fn request(options: &Options, method: &str, path: &str, key: Option<&str>, body: &str) -> Vec<u8> {
-    let key = key.map_or_else(String::new, |key| format!("Idempotency-Key: {key}\r\n"));
-    let content = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{content}{key}Content-Length: {}\r\n\r\n{body}",
-        options.address,
-        options.token,
-        body.len()
-    )
-    .into_bytes()
-}
-
-/// Sends one request that has to be answered so, and reads the answer.
-async fn must(connection: &mut Connection, request: Vec<u8>, status: u16) -> Value {
-    let answer = connection.ask(&request).await.expect("the server answers");
-    let body = &connection.received[answer.body];
-    assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(body));
-    serde_json::from_slice(body).expect("JSON")
+    crate::http::request(&options.address, &options.token, method, path, key, body)
 }
 
 /// The policy that is in force, with a score that is reckoned and refuses nobody: a benchmark looks like a machine that sends too much.

@@ -343,10 +343,11 @@ impl Books {
             }
             Ask::Void { charge } => {
                 let mut charge = self.known(charge, now)?;
-                if !matches!(charge.status, Status::Authorized | Status::RequiresAction) {
-                    return Err(refusal(409, "not_voidable", "only an authorisation of which nothing was captured can be voided"));
+                let has_rest = charge.status == Status::Captured && charge.open;
+                if !has_rest && !matches!(charge.status, Status::Authorized | Status::RequiresAction) {
+                    return Err(refusal(409, "not_voidable", "only an authorisation, or what was not captured of one, can be voided"));
                 }
-                charge.status = Status::Voided;
+                charge.status = if has_rest { Status::Captured } else { Status::Voided };
                 charge.open = false;
                 self.keep(charge)
             }

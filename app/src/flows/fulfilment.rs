@@ -5,6 +5,7 @@
 //! is told as `fulfilment.refused`, for a person.
 
 use super::checkout::{Sold, sold};
+use super::guards::reserved_line;
 use inventory::api::{self as stock, Parts};
 use kernel::{Actor, Error, ErrorKind, Result};
 use log::Consumer;
@@ -23,11 +24,12 @@ pub(super) const EVENTS: &[EventInfo] = &[EventInfo {
     description: "Something that follows from goods that went out or came back was refused: a person has to look at the order.",
 }];
 
-/// What goes out or arrives, what comes back, what never goes.
+/// What goes out or arrives, what comes back, what never goes, what was paid.
 pub(super) fn consumers() -> Vec<Consumer> {
     vec![
         Consumer::sql("fulfilment.shipments", &["shipment.shipped", "shipment.delivered"], take_in_shipments),
-        Consumer::sql("fulfilment.returns", &["return.inspected", "return.refunded"], take_in_returns),
+        Consumer::sql("fulfilment.fulfilled", &["order.fulfilled"], take_in_fulfilled),
+        Consumer::sql("fulfilment.returns", &["return.inspected", "return.refunded", "return.exchanged"], take_in_returns),
         Consumer::sql("fulfilment.cancelled", &["order.cancelled"], take_in_cancelled),
         Consumer::sql("fulfilment.captures", &["payment.captured"], take_in_captures),
     ]
@@ -106,28 +108,51 @@ fn take_in_shipments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
-/// Goods went: they are out of the order and out of stock, and what they cost is taken where it was only authorised.
+/// Goods went: they are out of the order, and what follows from that comes with its event. What the order refuses (it is on hold, or
+/// somebody has fulfilled it by hand) has left all the same, and is out of stock unless it was already.
 fn shipped(following: &mut Following<'_, '_>, goods: &BTreeMap<u32, i64>) -> Result<()> {
     let (order_id, cause) = (following.order_id, following.cause);
-    let fulfilled = following.part("order", |tx| orders_api::fulfil(tx, order_id, Some(goods.clone()), cause, &by()).map(drop))?;
+    if following.part("order", |tx| orders_api::fulfil(tx, order_id, Some(goods.clone()), cause, &by()).map(drop))? {
+        return Ok(());
+    }
     let Some(sold) = sold(following.tx, order_id)? else { return Ok(()) };
-    following.part("stock", |tx| {
-        let reserved = stock::reservation(tx, &sold.stock_reference)?;
-        // A checkout's goods have the first numbers, in the order in which they were reserved. What is not tracked is not in stock.
-        let index = |line: &u32| line.saturating_sub(1);
-        let tracked = |line: &u32| reserved.allocations.iter().any(|part| part.line == index(line));
-        let lines: Vec<(u32, i64)> = goods.iter().filter(|(line, _)| tracked(line)).map(|(line, of)| (index(line), *of)).collect();
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let shipment = stock::Shipment { reference: sold.stock_reference.clone(), note: cause.to_owned(), parts: Parts::Lines(lines) };
-        stock::ship(tx, &shipment).map(drop)
-    })?;
-    // An order that was not to go (on hold) is not paid for by going.
-    if fulfilled {
+    following.part("stock", |tx| take_out(tx, &sold, cause, |line, _| goods.get(&line).copied().unwrap_or(0)))?;
+    Ok(())
+}
+
+/// What matters of an order's event.
+#[derive(Deserialize)]
+struct Fulfilled {
+    reason: Option<String>,
+}
+
+/// Goods left an order, by a shipment or by hand: its stock and its payment follow what has gone so far.
+fn take_in_fulfilled(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
+    for event in events {
+        let (Ok(order_id), Fulfilled { reason }) = (event.subject.parse::<OrderId>(), payload(event)?) else { continue };
+        let Some(sold) = sold(tx, order_id)? else { continue };
+        let cause = reason.filter(|reason| !reason.is_empty()).unwrap_or_else(|| event.subject.clone());
+        let sent: BTreeMap<u32, i64> = orders_api::progress(tx, order_id)?.into_iter().map(|line| (line.line, line.shipped)).collect();
+        let mut following = Following { tx, order_id, cause: &cause };
+        following.part("stock", |tx| take_out(tx, &sold, &cause, |line, gone| sent.get(&line).copied().unwrap_or(0) - gone))?;
         following.part("payment", |tx| capture(tx, order_id, &sold))?;
     }
     Ok(())
+}
+
+/// Takes goods of an order out of stock: of each line, by its number and by how many are out already, so many as are still reserved.
+fn take_out(tx: &mut Tx<'_>, sold: &Sold, note: &str, wanted: impl Fn(u32, i64) -> i64) -> Result<()> {
+    let reserved = stock::reservation(tx, &sold.stock_reference)?;
+    let of_line = |line: &stock::ReservedLine| {
+        let (gone, open) = reserved.gone_and_open(line.line)?;
+        Some((line.line, wanted(line.line + 1, gone).min(open))).filter(|(_, quantity)| *quantity > 0)
+    };
+    let lines: Vec<(u32, i64)> = reserved.lines.iter().filter_map(of_line).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let shipment = stock::Shipment { reference: sold.stock_reference.clone(), note: note.to_owned(), parts: Parts::Lines(lines) };
+    stock::ship(tx, &shipment).map(drop)
 }
 
 /// Takes what all that was sent so far costs and was not taken yet, all charges with the first of it. While a capture is under way nothing:
@@ -151,7 +176,8 @@ fn capture(tx: &mut Tx<'_>, order_id: OrderId, sold: &Sold) -> Result<()> {
     if amount_minor <= 0 {
         return Ok(());
     }
-    let last = lines().filter(is_sale).all(|line| sent(line) == line.quantity);
+    // Lines that were taken off the order never go.
+    let last = orders_api::head(tx, order_id)?.is_some_and(|order| matches!(order.state, State::Fulfilled | State::Closed));
     payments_api::capture(tx, intent_id, Some(amount_minor), last)
 }
 
@@ -177,6 +203,9 @@ fn take_in_captures(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
 struct Returned {
     order_id: OrderId,
     refund_minor: i64,
+    /// Of an exchange: what counts for the other order.
+    #[serde(default)]
+    carried_minor: i64,
     back: Option<Vec<Back>>,
 }
 
@@ -193,9 +222,10 @@ fn take_in_returns(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
         let returned: Returned = payload(event)?;
         let Some(sold) = sold(tx, returned.order_id)? else { continue };
         let mut following = Following { tx, order_id: returned.order_id, cause: &event.subject };
-        if event.kind == "return.refunded" {
-            let Some(intent_id) = sold.intent_id.filter(|_| returned.refund_minor > 0) else { continue };
-            following.part("payment", |tx| payments_api::refund(tx, intent_id, Some(returned.refund_minor), &event.subject))?;
+        if event.kind != "return.inspected" {
+            let back_minor = returned.refund_minor - returned.carried_minor;
+            let Some(intent_id) = sold.intent_id.filter(|_| back_minor > 0) else { continue };
+            following.part("payment", |tx| payments_api::refund(tx, intent_id, Some(back_minor), &event.subject))?;
             continue;
         }
         for (damaged, quantity) in [(false, (|back| back.restock) as fn(&Back) -> i64), (true, |back| back.write_off)] {
@@ -203,7 +233,7 @@ fn take_in_returns(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
                 .back
                 .iter()
                 .flatten()
-                .map(|back| (back.line.saturating_sub(1), quantity(back)))
+                .map(|back| (reserved_line(back.line), quantity(back)))
                 .filter(|(_, quantity)| *quantity > 0)
                 .collect();
             if !lines.is_empty() {

@@ -2,6 +2,9 @@
 
 pub(crate) mod checkout;
 mod fulfilment;
+mod goods;
+pub(crate) mod guards;
+pub(crate) mod intake;
 mod order_payments;
 mod storefront;
 
@@ -15,23 +18,5 @@ pub(crate) fn module() -> web::Module {
         audits: vec![order_payments::AUDIT],
         caches: Some(storefront::CACHES),
         ..web::Module::new("flows", &[])
-    }
-}
-
-/// What coupons know a guest by, whose limit is as good as the address: its letters' case does not count, and of a long one its end does.
-fn coupon_guest(email: &str) -> String {
-    let folded = email.to_lowercase();
-    let cut = (folded.len().saturating_sub(128)..=folded.len()).find(|at| folded.is_char_boundary(*at)).unwrap_or(0);
-    folded[cut..].to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::coupon_guest;
-
-    #[test]
-    fn a_guest_is_known_by_the_address() {
-        assert_eq!(coupon_guest("Ada@Example.com"), "ada@example.com");
-        assert_eq!(coupon_guest(&"ä".repeat(100)).len(), 128);
     }
 }

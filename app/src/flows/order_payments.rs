@@ -5,7 +5,7 @@ use axum::extract::State as AppState;
 use kernel::{Currency, Result};
 use orders::OrderId;
 use orders::api::{self as order_api, OrderHead};
-use payments::api::{self as payment_api, IntentView, PaidForOrder, PaidOrder};
+use payments::api::{self as payment_api, IntentView, PaidForOrder, PaidOrder, RecordView};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use store::Read;
@@ -59,19 +59,23 @@ struct OrderPayments {
     captured_minor: i64,
     /// Given back, in minor units.
     refunded_minor: i64,
+    /// What exchanges have carried over to it of what came back of other orders, less what they have carried from it; in minor units.
+    carried_minor: i64,
     /// What is still to be paid, in minor units; below zero is to be given back.
     due_minor: i64,
     /// At most 100, the latest first; the amounts are those of all.
     payments: Vec<IntentView>,
+    /// Money that moved outside and was written down; at most 100, the latest first.
+    records: Vec<RecordView>,
 }
 
-/// Decides from the order's amount and what its payments come to.
-fn state_of(total_minor: i64, paid: &PaidForOrder) -> PaymentState {
+/// Decides from the order's amount, what its payments come to, and what exchanges have carried over to it.
+fn state_of(total_minor: i64, paid: &PaidForOrder, carried_minor: i64) -> PaymentState {
     let PaidForOrder { captured_minor, refunded_minor, open, disputed } = *paid;
-    let kept = captured_minor - refunded_minor;
+    let kept = captured_minor - refunded_minor + carried_minor;
     match () {
         () if disputed > 0 => PaymentState::Disputed,
-        () if captured_minor > 0 && kept == 0 => PaymentState::Refunded,
+        () if captured_minor > 0 && captured_minor == refunded_minor && carried_minor == 0 => PaymentState::Refunded,
         () if kept > total_minor => PaymentState::Overpaid,
         () if refunded_minor > 0 => PaymentState::PartlyRefunded,
         () if total_minor == 0 => PaymentState::NothingDue,
@@ -102,21 +106,25 @@ async fn order_payments(
         let order = order.ok_or_else(|| kernel::Error::not_found("orders.order_not_found", "there is no such order"))?;
         let name = order_id.to_string();
         let paid = payment_api::paid_for_order(read, &name, order.currency)?;
-        Ok((order, paid, payment_api::payments_of_order(read, &name)?))
+        let carried_minor = order_api::carried(read, order_id)?;
+        Ok((order, paid, carried_minor, payment_api::payments_of_order(read, &name)?, payment_api::records_of(read, &name)?))
     };
-    let (order, paid, payments) = app.store().read(caller.tenant()?, both).await?;
+    let (order, paid, carried_minor, payments, mut records) = app.store().read(caller.tenant()?, both).await?;
     let payments: Vec<IntentView> = payments.into_iter().filter(|payment| payment.currency == order.currency).collect();
+    records.retain(|record| record.currency == order.currency);
     let PaidForOrder { captured_minor, refunded_minor, .. } = paid;
     let total_minor = total_of(&order);
     Ok(Json(OrderPayments {
         order_id,
         currency: order.currency,
-        payment_state: state_of(total_minor, &paid),
+        payment_state: state_of(total_minor, &paid, carried_minor),
         total_minor,
         captured_minor,
         refunded_minor,
-        due_minor: total_minor - captured_minor + refunded_minor,
+        carried_minor,
+        due_minor: total_minor - captured_minor + refunded_minor - carried_minor,
         payments,
+        records,
     }))
 }
 
@@ -204,9 +212,13 @@ mod tests {
         ];
         for ((total, captured, refunded), expected) in cases {
             let paid = PaidForOrder { captured_minor: captured, refunded_minor: refunded, ..PaidForOrder::default() };
-            assert_eq!(state_of(total, &paid), expected, "{total} {captured} {refunded}");
+            assert_eq!(state_of(total, &paid, 0), expected, "{total} {captured} {refunded}");
         }
-        assert_eq!(state_of(100, &PaidForOrder { open: 1, ..PaidForOrder::default() }), PaymentState::Pending);
-        assert_eq!(state_of(100, &PaidForOrder { captured_minor: 100, disputed: 1, ..PaidForOrder::default() }), PaymentState::Disputed);
+        assert_eq!(state_of(100, &PaidForOrder { open: 1, ..PaidForOrder::default() }, 0), PaymentState::Pending);
+        assert_eq!(state_of(100, &PaidForOrder { captured_minor: 100, disputed: 1, ..PaidForOrder::default() }, 0), PaymentState::Disputed);
+        // An exchange: what the one order was paid with pays for the other.
+        assert_eq!(state_of(0, &PaidForOrder { captured_minor: 100, ..PaidForOrder::default() }, -100), PaymentState::NothingDue);
+        assert_eq!(state_of(150, &PaidForOrder::default(), 100), PaymentState::PartlyPaid);
+        assert_eq!(state_of(100, &PaidForOrder::default(), 100), PaymentState::Paid);
     }
 }

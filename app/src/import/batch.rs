@@ -1,9 +1,11 @@
 //! One batch of invoices in one transaction: how far the import is, the catalog, what prices were seen, and the documents.
 
 use super::invoices::{Invoice, Kind};
+use super::trade;
 use catalog::api::{MAX_BATCH, MAX_LOOKUP, Observation, UpsertRow, VariantId, VariantRef};
+use inventory::api::Keep;
 use kernel::{Actor, Currency, Error, Result, Timestamp, UnitPrice};
-use orders::api::{By, DocumentKind, ImportBatch, ImportCustomer, ImportDocument, ImportOutcome, NewLine, State};
+use orders::api::{By, DocumentKind, ImportBatch, ImportCustomer, ImportDocument, ImportOutcome, NewLine, Rejected, State, Taken};
 use std::collections::HashMap;
 use std::sync::Arc;
 use store::{Read, Tx};
@@ -13,8 +15,9 @@ pub(crate) const DONE: &str = "SELECT documents_done FROM imports_runs WHERE ten
 /// Begins an import.
 pub(crate) const BEGIN: &str = "INSERT INTO imports_runs (tenant_id, fingerprint, source, documents_done, started_at, updated_at)
 VALUES ($1, $2, $3, 0, $4, $4) ON CONFLICT (tenant_id, fingerprint) DO NOTHING";
-/// Moves it on from where it is believed to be.
-pub(crate) const ADVANCE: &str = "UPDATE imports_runs SET documents_done = $4, updated_at = $5
+/// Moves it on from where it is believed to be, with what was booked.
+pub(crate) const ADVANCE: &str = "
+UPDATE imports_runs SET documents_done = $4, updated_at = $5, currency = $6, booked = booked + $7, booked_minor = booked_minor + $8
 WHERE tenant_id = $1 AND fingerprint = $2 AND documents_done = $3";
 
 /// A few thousand lines.
@@ -68,8 +71,15 @@ pub(crate) fn import_batch(tx: &mut Tx<'_>, (batch, look): &(Arc<Batch>, Look)) 
     }
     let variants = variants(tx, batch)?;
     let mut outcome = ImportOutcome::default();
-    let together = if *look == Look::AtEachInvoice { 1 } else { batch.invoices.len().max(1) };
-    for invoices in batch.invoices.chunks(together) {
+    let mut fit: Vec<&Invoice> = Vec::with_capacity(batch.invoices.len());
+    for invoice in &batch.invoices {
+        match trade::too_large(invoice) {
+            None => fit.push(invoice),
+            Some(detail) => outcome.rejected.push(Rejected { external_ref: invoice.number.clone(), detail }),
+        }
+    }
+    let together = if *look == Look::AtEachInvoice { 1 } else { fit.len().max(1) };
+    for invoices in fit.chunks(together) {
         let taken = orders::api::import_documents(tx, &documents(invoices, batch, &variants))?;
         let there = taken.already_there as usize;
         if there > 0 && there < invoices.len() {
@@ -78,17 +88,46 @@ pub(crate) fn import_batch(tx: &mut Tx<'_>, (batch, look): &(Arc<Batch>, Look)) 
         // A price is observed with the line that it was seen on, and never again.
         if there == 0 {
             let rejected: Vec<&str> = taken.rejected.iter().map(|r| r.external_ref.as_str()).collect();
-            let stored = invoices.iter().filter(|invoice| !rejected.contains(&invoice.number.as_str()));
+            let stored = invoices.iter().copied().filter(|invoice| !rejected.contains(&invoice.number.as_str()));
             catalog::api::observe_prices(tx, &observations(stored, batch.currency, &variants))?;
         }
         add(&mut outcome, taken);
     }
+    let (booked, booked_minor) = book(tx, batch, &fit, &outcome.taken, &variants)?;
     let now = tx.now();
     let (before, after) = (batch.done_before as i64, (batch.done_before + batch.invoices.len() as u64) as i64);
-    tx.must(ADVANCE, (&*batch.fingerprint, before, after, now), || {
+    tx.must(ADVANCE, (&*batch.fingerprint, before, after, now, batch.currency, booked, booked_minor), || {
         Error::conflict("import.runs_elsewhere", "another process imports the same file for the same tenant; wait for it, or end it")
     })?;
     Ok(outcome)
+}
+
+/// Books what the documents that were taken did to stock and money; see [`trade`].
+fn book(
+    tx: &mut Tx<'_>,
+    batch: &Batch,
+    invoices: &[&Invoice],
+    taken: &[Taken],
+    variants: &HashMap<String, VariantRef>,
+) -> Result<(i64, i64)> {
+    let by_number: HashMap<&str, &Invoice> = invoices.iter().map(|invoice| (invoice.number.as_str(), *invoice)).collect();
+    let taken: Vec<(&Taken, &Invoice)> =
+        taken.iter().filter_map(|taken| Some((taken, *by_number.get(taken.external_ref.as_str())?))).collect();
+    if taken.is_empty() {
+        return Ok((0, 0));
+    }
+    let titles: HashMap<&str, &str> = batch.news.iter().filter_map(|row| Some((row.sku.as_str(), row.title.as_deref()?))).collect();
+    let mut codes: Vec<&str> = taken.iter().flat_map(|(_, invoice)| &invoice.lines).map(|line| line.stock_code.as_str()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let keep = |code: &&str| Keep {
+        sku: (*code).to_owned(),
+        name: titles.get(code).map_or_else(String::new, |title| title.chars().take(200).collect()),
+        variant_id: variants.get(*code).map(|known| kernel::Id::from_i64(known.variant_id.as_i64())),
+    };
+    let keep: Vec<Keep> = codes.iter().map(keep).collect();
+    trade::stock(tx, &taken, &keep)?;
+    trade::payments(tx, &taken, batch.currency)
 }
 
 /// Where the batch's stock codes are in the catalog.
@@ -104,7 +143,7 @@ fn variants(read: &mut Read<'_>, batch: &Batch) -> Result<HashMap<String, Varian
     Ok(variants)
 }
 
-fn documents(invoices: &[Invoice], batch: &Batch, variants: &HashMap<String, VariantRef>) -> ImportBatch {
+fn documents(invoices: &[&Invoice], batch: &Batch, variants: &HashMap<String, VariantRef>) -> ImportBatch {
     let mut customers: HashMap<&str, ImportCustomer> = HashMap::new();
     let documents = invoices.iter().map(|invoice| {
         if let Some(customer) = &invoice.customer {
@@ -193,4 +232,5 @@ pub(crate) fn add(total: &mut ImportOutcome, more: ImportOutcome) {
     total.already_there += more.already_there;
     let room = 100_usize.saturating_sub(total.rejected.len());
     total.rejected.extend(more.rejected.into_iter().take(room));
+    total.taken.extend(more.taken);
 }

@@ -35,15 +35,17 @@ pub(crate) struct Lines {
     description: String,
 }
 
-/// Opens a file of invoice lines; gzip is told by its first two bytes. `read` is told the bytes of the file as they are read.
-/// Errors: `cli.file`; `import.wrong_columns`.
+/// Opens a file of invoice lines, as [`input`] does. Errors: `cli.file`; `import.wrong_columns`.
 pub(crate) fn open(path: &Path, read: impl FnMut(u64) + Send + 'static) -> Outcome<Lines> {
+    Lines::new(input(path, read)?)
+}
+
+/// Opens a file; gzip is told by its first two bytes. `read` is told the bytes of the file as they are read. Errors: `cli.file`.
+pub(crate) fn input(path: &Path, read: impl FnMut(u64) + Send + 'static) -> Outcome<Box<dyn Read + Send>> {
     let file = File::open(path).map_err(|e| Failure::new(Exit::Usage, "cli.file", format!("cannot open {}: {e}", path.display())))?;
     let mut counted = BufReader::with_capacity(256 * 1024, Counted { inner: file, read });
     let head = counted.fill_buf().map_err(|e| Failure::file("cannot read", path, &e))?;
-    let input: Box<dyn Read + Send> =
-        if head.starts_with(&[0x1f, 0x8b]) { Box::new(flate2::bufread::MultiGzDecoder::new(counted)) } else { Box::new(counted) };
-    Lines::new(input)
+    Ok(if head.starts_with(&[0x1f, 0x8b]) { Box::new(flate2::bufread::MultiGzDecoder::new(counted)) } else { Box::new(counted) })
 }
 
 /// Passes on what it reads and tells how much that was.

@@ -1,12 +1,15 @@
-//! `brandos import online-retail`: a file of invoice lines becomes catalog, customers, orders, credit notes and adjustments.
+//! `brandos import online-retail`: a file of invoice lines becomes catalog, customers, orders, credit notes and adjustments, with the stock
+//! that they moved and the payments that they were settled by.
 //!
 //! One thread reads and parses; batches go through a short queue to the tenant's lane, each one transaction with the place that the
 //! import has reached. So a kill at any moment loses at most the batch in flight, and the next run goes on after the last one that
 //! was committed. Documents that are there already, from another file or before, are not taken again.
 
+mod audit;
 mod batch;
 mod invoices;
-mod lines;
+pub(crate) mod lines;
+mod trade;
 
 use crate::cli;
 use crate::config::Config;
@@ -16,9 +19,11 @@ use crate::wiring::{Node, Use};
 use batch::{Batch, Look, PARTLY_THERE};
 use catalog::api::UpsertRow;
 use indicatif::ProgressBar;
+use inventory::api::{Moved, MovementKind};
 use invoices::{Invoices, Odd};
 use kernel::{Currency, TenantId};
 use orders::api::{ImportOutcome, Summary};
+use payments::api::RecordSum;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
@@ -28,8 +33,9 @@ use store::Call;
 use tokio::sync::mpsc;
 
 /// A batch is sent when it has so many lines or invoices.
-const BATCH_LINES: usize = 8_000;
-const BATCH_INVOICES: usize = 2_000;
+/// The larger, the fewer times a batch looks up the same stock codes and writes the same pages.
+const BATCH_LINES: usize = 16_000;
+const BATCH_INVOICES: usize = 4_000;
 /// Batches that are parsed ahead of the one that is being written.
 const AHEAD: usize = 2;
 /// How long a batch may take, far more than it does.
@@ -41,14 +47,24 @@ const SUMMARY_MS: u32 = 10 * 60 * 1_000;
 /// Part of each fingerprint: raised when invoices come in another order or are understood in another way.
 const VERSION: &str = "online-retail/1";
 
-const MIGRATIONS: &[store::Migration] =
-    &[store::Migration { number: 1, name: "imports", sql: include_str!("../../migrations/0001_imports.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "imports", sql: include_str!("../../migrations/0001_imports.sql") },
+    store::Migration { number: 2, name: "trade", sql: include_str!("../../migrations/0002_trade.sql") },
+];
 
 /// The importer's own table, as a module without routes.
 pub(crate) fn module() -> web::Module {
     let statement = |name, sql| web::Statement::new(name, sql, web::InScope::Tenant);
     web::Module {
-        statements: vec![statement("DONE", batch::DONE), statement("BEGIN", batch::BEGIN), statement("ADVANCE", batch::ADVANCE)],
+        statements: vec![
+            statement("DONE", batch::DONE),
+            statement("BEGIN", batch::BEGIN),
+            statement("ADVANCE", batch::ADVANCE),
+            statement("PLACE_OF", trade::PLACE_OF),
+            statement("SET_PLACE", trade::SET_PLACE),
+            statement("BOOKED", audit::BOOKED),
+        ],
+        audits: vec![audit::AUDIT],
         ..web::Module::new("imports", MIGRATIONS)
     }
 }
@@ -77,7 +93,8 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
     let mut written = Ok(());
     while let Some(batch) = batches.recv().await {
         match write(&node, tenant, batch).await {
-            Ok(taken) => batch::add(&mut outcome, taken),
+            // Which they were the batch itself has used; here they would only be kept.
+            Ok(taken) => batch::add(&mut outcome, ImportOutcome { taken: Vec::new(), ..taken }),
             Err(failure) => {
                 written = Err(failure);
                 break;
@@ -106,11 +123,17 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
         node.store.analyze(node.store.shard_of(tenant)).await?;
     }
     bar.set_message("counting what is stored");
-    let summary = node.store.read_within(tenant, SUMMARY_MS, orders::api::summary).await?;
+    let counted = move |read: &mut store::Read<'_>| {
+        let place: Option<(inventory::LocationId,)> = read.opt(trade::PLACE_OF, ())?;
+        let stock = place.map(|(location_id,)| inventory::api::moved(read, location_id)).transpose()?.unwrap_or_default();
+        let books = payments::api::record_sums(read, trade::SOURCE)?.into_iter().find(|sum| sum.currency == currency);
+        Ok((orders::api::summary(read)?, Booked::new(&stock, books)))
+    };
+    let (summary, booked) = node.store.read_within(tenant, SUMMARY_MS, counted).await?;
     bar.finish_and_clear();
     node.close().await;
 
-    report(out, currency, &outcome, &odd, &summary);
+    report(out, currency, &outcome, &odd, &summary, &booked);
     Ok(if outcome.rejected.is_empty() { Exit::Ok } else { Exit::CheckFailed })
 }
 
@@ -201,7 +224,37 @@ impl StockCodes {
     }
 }
 
-fn report(out: Output, currency: Currency, outcome: &ImportOutcome, odd: &Odd, summary: &Summary) {
+/// What is stored of stock, in units, and of payments.
+struct Booked {
+    items: i64,
+    received: i64,
+    sold: i64,
+    written_off: i64,
+    returned: i64,
+    on_hand: i64,
+    records: i64,
+    in_minor: i64,
+    out_minor: i64,
+}
+
+impl Booked {
+    fn new(stock: &Moved, books: Option<RecordSum>) -> Booked {
+        let units = |kind| stock.by_kind.get(&kind).map_or(0, |(_, on_hand): &(i64, i64)| on_hand.abs());
+        Booked {
+            items: stock.levels,
+            received: units(MovementKind::Received),
+            sold: units(MovementKind::Shipped),
+            written_off: units(MovementKind::WrittenOff),
+            returned: units(MovementKind::Returned),
+            on_hand: stock.on_hand,
+            records: books.map_or(0, |sum| sum.records),
+            in_minor: books.map_or(0, |sum| sum.in_minor),
+            out_minor: books.map_or(0, |sum| sum.out_minor),
+        }
+    }
+}
+
+fn report(out: Output, currency: Currency, outcome: &ImportOutcome, odd: &Odd, summary: &Summary, booked: &Booked) {
     let stored = [
         ("lines", grouped(summary.lines)),
         ("invoices", grouped(summary.orders.documents + summary.credit_notes.documents + summary.adjustments.documents)),
@@ -227,6 +280,12 @@ fn report(out: Output, currency: Currency, outcome: &ImportOutcome, odd: &Odd, s
         ("countries", grouped(summary.countries)),
         ("extended total", major_from_micros(summary.extended_total_micros.into())),
         ("rounded total", minor(summary.rounded_total_minor, currency)),
+        ("payments", format!("{:>12}  {:>16}", grouped(booked.records), minor(booked.in_minor - booked.out_minor, currency))),
+        ("units received", grouped(booked.received)),
+        ("units sold", grouped(booked.sold)),
+        ("units returned", grouped(booked.returned)),
+        ("units lost", grouped(booked.written_off)),
+        ("units on hand", grouped(booked.on_hand)),
     ];
     let new = outcome.orders + outcome.credit_notes + outcome.adjustments;
     out.line(format!(
@@ -248,11 +307,11 @@ fn report(out: Output, currency: Currency, outcome: &ImportOutcome, odd: &Odd, s
     for rejected in &outcome.rejected {
         out.line(format!("  NOT IMPORTED: invoice {}: {}", rejected.external_ref, rejected.detail));
     }
-    out.value(&answer(currency, outcome, odd, summary));
+    out.value(&answer(currency, outcome, odd, summary, booked));
 }
 
 /// The last line with `--json`: counted from what is stored. Amounts are decimal texts, exact.
-fn answer(currency: Currency, outcome: &ImportOutcome, odd: &Odd, summary: &Summary) -> serde_json::Value {
+fn answer(currency: Currency, outcome: &ImportOutcome, odd: &Odd, summary: &Summary, booked: &Booked) -> serde_json::Value {
     let mut by_country: HashMap<&str, i128> = HashMap::new();
     for country in &summary.by_country {
         *by_country.entry(&country.country).or_default() += i128::from(country.extended_micros);
@@ -274,6 +333,15 @@ fn answer(currency: Currency, outcome: &ImportOutcome, odd: &Odd, summary: &Summ
         "credit_notes_total": major_from_micros(summary.credit_notes.extended_micros.into()),
         "adjustments_total": major_from_micros(summary.adjustments.extended_micros.into()),
         "by_country": by_country,
+        "stock": {
+            "items": booked.items, "received": booked.received, "sold": booked.sold, "written_off": booked.written_off,
+            "returned": booked.returned, "on_hand": booked.on_hand,
+        },
+        "payments": {
+            "records": booked.records, "taken": minor(booked.in_minor, currency),
+            "given_back": minor(booked.out_minor, currency),
+            "kept": minor(booked.in_minor - booked.out_minor, currency),
+        },
         "this_run": outcome,
         "odd": odd,
     })

@@ -2,17 +2,22 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
 
+pub mod wire;
+
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The real data, seen from this package. Not part of the project; tests that need it skip loudly without it.
 pub const REAL_FILE: &str = "../../shared/data/online-retail.csv.gz";
 /// Where PostgreSQL is, for tests that run on it too.
 pub const POSTGRES: &str = "BRANDOS_TEST_POSTGRES";
+/// Another binary than the one that was built with the tests: a release, to measure.
+pub const BINARY: &str = "BRANDOS_TEST_BINARY";
 
 /// A folder that is removed with it, in which the commands of one test run.
 pub struct Sandbox {
@@ -103,9 +108,27 @@ impl Sandbox {
         }
     }
 
+    /// What a query for a number answers in the first of the embedded databases; none on PostgreSQL.
+    pub fn ask_embedded(&self, query: &str) -> Option<i64> {
+        if self.databases.is_some() {
+            return None;
+        }
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let file = rusqlite::Connection::open_with_flags(self.path("data/shard-0.db"), flags).unwrap();
+        Some(file.query_row(query, [], |row| row.get(0)).unwrap())
+    }
+
     /// The same with options added to the URLs of its databases, such as `?sslmode=require`.
     pub fn with_url_options(mut self, options: &str) -> Sandbox {
         self.engine.iter_mut().filter(|arg| arg.starts_with("postgres")).for_each(|url| url.push_str(options));
+        self
+    }
+
+    /// The same, reaching its PostgreSQL through a proxy. What is done directly with [`sql`] goes past it.
+    pub fn through(mut self, proxy: &Proxy) -> Sandbox {
+        for url in self.engine.iter_mut().filter(|arg| arg.starts_with("postgres")) {
+            *url = url.replace(&proxy.upstream, &proxy.address);
+        }
         self
     }
 
@@ -145,8 +168,7 @@ impl Sandbox {
 
     /// The binary with nothing of the caller's environment that could configure it.
     fn bare(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_brandos"));
-        // Tests ask more often than the shipped limits allow.
+        let mut command = Command::new(std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_brandos").into()));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("BRANDOS_") {
@@ -185,9 +207,21 @@ impl Sandbox {
 
     /// The same with variables of the environment.
     pub fn serve_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        self.start(args, environment, "127.0.0.1:0")
+    }
+
+    /// The same at an address of [`address`], where it can be started again after it was killed.
+    pub fn serve_at(&self, address: &str, args: &[&str]) -> Server {
+        self.start(args, &[], address)
+    }
+
+    fn start(&self, args: &[&str], environment: &[(&str, &str)], address: &str) -> Server {
         let mut command = self.command(args);
         command.envs(environment.iter().copied());
-        command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A file: nobody empties a pipe while a test goes on, and a server would wait for that.
+        let said = self.path("stderr");
+        let stderr = std::fs::File::options().create(true).append(true).open(&said).unwrap();
+        command.args(["--listen", address, "--json"]).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -196,10 +230,8 @@ impl Sandbox {
         match serde_json::from_str::<Value>(&line) {
             Ok(serving) if serving["url"].is_string() => server.serving = serving,
             _ => {
-                let mut stderr = String::new();
                 let _ = server.child.kill();
-                let _ = server.child.stderr.take().map(|mut s| s.read_to_string(&mut stderr));
-                panic!("the server did not start: {line}\n{stderr}");
+                panic!("the server did not start: {line}\n{}", std::fs::read_to_string(said).unwrap());
             }
         }
         server
@@ -225,6 +257,15 @@ impl Drop for Sandbox {
             }
         }
     }
+}
+
+/// A free address below the ports that the system gives to connections: none of them takes it while its server is being started again.
+pub fn address() -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let first = std::process::id() % 1_000 * 20;
+    let mut ports = std::iter::repeat_with(|| 10_000 + (first + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) % 20_000);
+    let free = |port: &u32| std::net::TcpListener::bind(("127.0.0.1", *port as u16)).is_ok();
+    format!("127.0.0.1:{}", ports.find(free).unwrap())
 }
 
 /// Runs statements on a PostgreSQL server by its own client.
@@ -417,4 +458,126 @@ pub fn assert_holds(found: &Value, expected: &Value) {
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(found.get(name), Some(value), "{name} of {found}");
     }
+}
+
+/// What a proxy does with what comes.
+#[derive(Clone, PartialEq)]
+enum Way {
+    /// Everything goes through.
+    Open,
+    /// Nothing does, and connections end.
+    Cut,
+    /// Nothing does, and connections stay.
+    Hung,
+    /// Everything goes through until a client's connection that has sent this commits: the commit arrives, its answer does not, and then
+    /// nothing goes through any more.
+    CutAfterCommitOf(Vec<u8>),
+}
+
+/// Stands between a program and its server, which it can cut off from each other.
+pub struct Proxy {
+    /// Where the server is: host and port.
+    pub upstream: String,
+    /// Where the program finds it.
+    pub address: String,
+    way: Arc<Mutex<Way>>,
+}
+
+impl Proxy {
+    /// Before the server of a URL.
+    pub fn before(url: &str) -> Proxy {
+        let (_, rest) = url.split_once("://").unwrap();
+        let authority = rest.split(['/', '?']).next().unwrap();
+        let upstream = authority.rsplit('@').next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, way) = (listener.local_addr().unwrap().to_string(), Arc::new(Mutex::new(Way::Open)));
+        let (server, now) = (upstream.clone(), way.clone());
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if *now.lock().unwrap() == Way::Cut {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(&server) else { continue };
+                let both = [(client.try_clone().unwrap(), server.try_clone().unwrap(), true), (server, client, false)];
+                for (from, to, asks) in both {
+                    let now = now.clone();
+                    std::thread::spawn(move || carry(from, to, asks, &now));
+                }
+            }
+        });
+        Proxy { upstream, address, way }
+    }
+
+    /// The URL by which the program finds it.
+    pub fn url(&self, direct: &str) -> String {
+        direct.replace(&self.upstream, &self.address)
+    }
+
+    fn set(&self, way: Way) {
+        *self.way.lock().unwrap() = way;
+    }
+
+    /// Nothing goes through from now on.
+    pub fn cut(&self) {
+        self.set(Way::Cut);
+    }
+
+    /// The same, and nobody is told: connections stay open.
+    pub fn hang(&self) {
+        self.set(Way::Hung);
+    }
+
+    /// Everything does again.
+    pub fn heal(&self) {
+        self.set(Way::Open);
+    }
+
+    /// Cuts when a connection that has sent `text` has committed, before the answer is through.
+    pub fn cut_after_commit_of(&self, text: &str) {
+        self.set(Way::CutAfterCommitOf(text.as_bytes().to_vec()));
+    }
+
+    /// Whether it is cut.
+    pub fn is_cut(&self) -> bool {
+        *self.way.lock().unwrap() == Way::Cut
+    }
+}
+
+/// Carries one direction of a connection, until it ends or is cut.
+fn carry(mut from: TcpStream, mut to: TcpStream, asks: bool, way: &Mutex<Way>) {
+    from.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let (mut buffer, mut said) = (vec![0; 65_536], Vec::new());
+    loop {
+        if *way.lock().unwrap() == Way::Hung {
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        }
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => 0,
+            Err(_) => break,
+        };
+        let now = way.lock().unwrap().clone();
+        if now == Way::Cut {
+            break;
+        }
+        if let (Way::CutAfterCommitOf(text), true) = (&now, asks) {
+            said.extend_from_slice(&buffer[..read]);
+            let seen = said.windows(text.len()).position(|part| part == text);
+            if seen.is_some_and(|at| said[at..].windows(6).any(|word| word == b"COMMIT")) {
+                // From here on nothing comes back; what was sent arrives and is done.
+                *way.lock().unwrap() = Way::Cut;
+                let _ = to.write_all(&buffer[..read]);
+                std::thread::sleep(Duration::from_millis(200));
+                break;
+            }
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(std::net::Shutdown::Both);
+    let _ = to.shutdown(std::net::Shutdown::Both);
 }

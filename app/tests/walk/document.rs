@@ -159,6 +159,13 @@ impl Document {
             "POST /api/v1/inventory/reservations/{reservation_ref}/ship" => {
                 drop(body.as_object_mut().expect("an object").remove("location_id"))
             }
+            // A medium is at one place, and a product is shown for a while.
+            "POST /api/v1/products" | "PATCH /api/v1/products/{product_id}" => {
+                drop(body["media"][0].as_object_mut().expect("an object").remove("key"));
+                drop(body.as_object_mut().expect("an object").remove("unpublish_at"));
+            }
+            // Only a choice has choices.
+            "POST /api/v1/catalog/attributes" => body["kind"] = json!("choice"),
             "POST /api/v1/inventory/reservations" => body["reference"] = json!("walked"),
             "POST /api/v1/ledger/exchanges" => body["buy_minor"] = json!(5),
             "POST /api/v1/ledger/transactions" => {

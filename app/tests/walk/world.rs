@@ -164,6 +164,7 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
     let text = |what: &str| format!("{mark} {what}");
     let ids = &mut tenant.things.ids;
     let mut note = |prefix: &str, value: &Value| drop(ids.insert(prefix.to_owned(), value.as_str().unwrap().to_owned()));
+    let mut products: Vec<Value> = Vec::new();
     for n in ["r", "s"] {
         let reference = format!("{mark}-{n}");
         let address = json!({ "label": text("label"), "recipient": text("recipient"), "line1": text("line1"), "line2": text("line2"), "city": text("city"),
@@ -175,8 +176,20 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         let variant = json!({ "sku": format!("{mark}-sku-{n}"), "title": text("variant"), "barcode": mark, "options": [{ "name": text("option"), "value": text("value") }],
             "prices": [{ "currency": "GBP", "price": price }] });
         let product = json!({ "title": text("product"), "description": text("description"), "external_id": reference, "status": "active", "variants": [variant] });
+        let category = json!({ "slug": format!("{mark}-{n}"), "title": text("category"), "description": text("description") });
+        let category = send("POST", "/api/v1/catalog/categories", category)["category_id"].clone();
+        note("cat", &category);
+        let attribute = json!({ "code": format!("{mark}-{n}"), "title": text("attribute"), "kind": "choice", "choices": [text("choice")] });
+        note("atr", &send("POST", "/api/v1/catalog/attributes", attribute)["attribute_id"]);
         let product = send("POST", "/api/v1/products", product);
         note("prd", &product["product_id"]);
+        let path = format!("/api/v1/products/{}", product["product_id"].as_str().unwrap());
+        send("PATCH", &path, json!({ "tags": [mark], "category_ids": [category] }));
+        let collection = json!({ "slug": format!("{mark}-{n}"), "title": text("collection"), "description": text("description") });
+        let collection = send("POST", "/api/v1/catalog/collections", collection)["collection_id"].clone();
+        note("col", &collection);
+        products.push(product["product_id"].clone());
+        send("PUT", &format!("/api/v1/catalog/collections/{}/products", collection.as_str().unwrap()), json!({ "product_ids": products }));
         let variant = &product["variants"][0]["variant_id"];
         let line = |quantity: i64| json!({ "sku": format!("{mark}-sku-{n}"), "variant_id": variant, "description": text("line"), "quantity": quantity, "unit_price": price });
         let order = json!({ "draft": true, "external_ref": reference, "customer_id": customer["customer_id"], "country": text("land"), "currency": "GBP", "lines": [line(3)] });
@@ -279,6 +292,8 @@ fn fill(client: &mut Client, mark: &str, price: &str, tenant: &mut Tenant, [prov
         let ping = format!("/api/v1/webhooks/endpoints/{}/ping", endpoint.as_str().unwrap());
         note("whd", &send("POST", &ping, Value::Null)["delivery_id"]);
     }
+    // Nothing has one: the database was never away.
+    note("qor", &json!(if mark == MARK { "qor_0000000ZZZZ" } else { "qor_0000000YYYY" }));
     tenant.things.pay_code = wallets(mark, &mut send, &mut note);
     tenant.things.coupon = pricing(mark, &mut send, &mut note);
     shipping(mark, carrier_url, &mut send, &mut note);

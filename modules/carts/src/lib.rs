@@ -28,7 +28,10 @@ use web::{InScope, Module, PermissionInfo, Statement};
 pub use model::{CartId, CustomerId, OrderId, VariantId};
 pub use workflows::SWEEP;
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "lists", sql: include_str!("../migrations/0002_lists.sql") },
+];
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "carts.read", description: "See carts, and how long they are kept." },

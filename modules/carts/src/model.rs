@@ -1,7 +1,7 @@
 //! Types and pure decisions: what a cart may hold, what an edit does to it, and what is to be done with it as time goes by.
 
 use crate::error;
-use kernel::{Currency, Error, FieldError, Id, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Faults, Id, Result, Timestamp, UnitPrice};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -230,10 +230,7 @@ impl Settings {
             ("customer_days", self.customer_days, 1, 3_650),
             ("abandoned_after_minutes", self.abandoned_after_minutes, 5, 525_600),
         ] {
-            faults.check(
-                field,
-                if (least..=most).contains(&value) { Ok(()) } else { Err(("out_of_range", format!("from {least} to {most}"))) },
-            );
+            faults.number(field, value, least, most);
         }
         faults.finish()
     }
@@ -327,33 +324,33 @@ impl Change {
     pub fn check(&self) -> Result<()> {
         let mut faults = Faults::default();
         if self.lines.len() > MAX_LINES {
-            faults.check("lines", Err(("too_many", format!("at most {MAX_LINES} lines"))));
+            faults.add("lines", "too_many", format!("at most {MAX_LINES} lines"));
             return faults.finish();
         }
         for (i, edit) in self.lines.iter().enumerate() {
             if let LineEdit::Add { quantity, .. } | LineEdit::Set { quantity, .. } = edit {
                 let field = if self.lines.len() == 1 { "quantity".to_owned() } else { format!("lines[{i}].quantity") };
-                faults.check(&field, check_quantity(*quantity));
+                note(&mut faults, &field, check_quantity(*quantity));
             }
         }
         if let Some(Some(email)) = &self.email {
-            faults.check("email", check_email(email));
+            note(&mut faults, "email", check_email(email));
         }
         if let Some(Some(destination)) = &self.destination {
             destination.check(&mut faults);
         }
         if let Some(Some(method)) = &self.shipping_method {
-            faults.check("shipping_method", check_code(method, 100));
+            note(&mut faults, "shipping_method", check_code(method, 100));
         }
         if let Some(coupons) = &self.coupons {
             if coupons.len() > MAX_COUPONS {
-                faults.check("coupons", Err(("too_many", format!("at most {MAX_COUPONS} codes"))));
+                faults.add("coupons", "too_many", format!("at most {MAX_COUPONS} codes"));
                 return faults.finish();
             }
             for (i, code) in coupons.iter().enumerate() {
-                faults.check(&format!("coupons[{i}]"), check_coupon(code));
+                note(&mut faults, &format!("coupons[{i}]"), check_coupon(code));
                 if coupons[..i].contains(code) {
-                    faults.check(&format!("coupons[{i}]"), Err(("duplicate", "each code is given once".to_owned())));
+                    faults.add(format!("coupons[{i}]"), "duplicate", "each code is given once");
                 }
             }
         }
@@ -491,19 +488,10 @@ fn replace<T: Clone + PartialEq>(current: &mut T, new: Option<&T>, any: &mut boo
 /// What is wrong with a value: a stable code, and for a person the limit and the problem.
 pub(crate) type Fault = (&'static str, String);
 
-/// Gathers what is wrong with an input, so that its sender learns of all of it at once.
-#[derive(Default)]
-pub(crate) struct Faults(Vec<FieldError>);
-
-impl Faults {
-    pub fn check(&mut self, field: &str, outcome: Result<(), Fault>) {
-        if let Err((code, detail)) = outcome {
-            self.0.push(FieldError { field: field.to_owned(), code, detail });
-        }
-    }
-
-    pub fn finish(self) -> Result<()> {
-        Error::fields(self.0)
+/// Notes the outcome of a check of a field.
+fn note(faults: &mut Faults, field: &str, outcome: Result<(), Fault>) {
+    if let Err((code, detail)) = outcome {
+        faults.add(field, code, detail);
     }
 }
 
@@ -561,9 +549,7 @@ fn check_email(email: &str) -> Result<(), Fault> {
 
 impl Destination {
     fn check(&self, faults: &mut Faults) {
-        let two_letters = self.country.len() == 2 && self.country.bytes().all(|b| b.is_ascii_uppercase());
-        let country = if two_letters { Ok(()) } else { Err(("not_a_country", "two capital letters such as NL (ISO 3166-1)".to_owned())) };
-        faults.check("destination.country", country);
+        faults.country("destination.country", &self.country);
         for (name, value, max) in [
             ("postcode", &self.postcode, 20),
             ("recipient", &self.recipient, 200),
@@ -574,7 +560,7 @@ impl Destination {
             ("phone", &self.phone, 40),
         ] {
             if let Some(value) = value {
-                faults.check(&format!("destination.{name}"), check_line(value, max));
+                note(faults, &format!("destination.{name}"), check_line(value, max));
             }
         }
     }

@@ -24,10 +24,16 @@ pub(crate) const CART: &str = heads!("AND c.cart_id = $2");
 pub(crate) const CART_OF_CUSTOMER: &str =
     heads!("AND c.customer_id = $2 AND c.customer_id IS NOT NULL AND c.status IN ('open', 'abandoned', 'checking_out')");
 
-/// A page of carts, the newest first. Arguments: before this id, status or null, customer or null, limit.
-pub(crate) const CARTS: &str = heads!(
-    "AND c.cart_id < $2 AND c.status = COALESCE(CAST($3 AS TEXT), c.status)
-  AND (CAST($4 AS BIGINT) IS NULL OR c.customer_id = CAST($4 AS BIGINT)) ORDER BY c.cart_id DESC LIMIT $5"
+/// A page of carts, the newest first. Arguments: before this id, limit.
+pub(crate) const CARTS: &str = heads!("AND c.cart_id < $2 ORDER BY c.cart_id DESC LIMIT $3");
+
+/// The same where they stand so. Arguments: before this id, limit, status.
+pub(crate) const CARTS_IN_STATUS: &str = heads!("AND c.status = $4 AND c.cart_id < $2 ORDER BY c.cart_id DESC LIMIT $3");
+
+/// The same of a customer, who has few. Arguments: before this id, limit, customer, status or null.
+pub(crate) const CARTS_OF_CUSTOMER: &str = heads!(
+    "AND c.customer_id = $4 AND c.customer_id IS NOT NULL AND c.cart_id < $2 AND c.status = COALESCE(CAST($5 AS TEXT), c.status)
+ORDER BY c.cart_id DESC LIMIT $3"
 );
 
 /// Carts that the sweep has to look at, the longest due first. Arguments: now, limit.
@@ -125,6 +131,8 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("CART", CART),
     ("CART_OF_CUSTOMER", CART_OF_CUSTOMER),
     ("CARTS", CARTS),
+    ("CARTS_IN_STATUS", CARTS_IN_STATUS),
+    ("CARTS_OF_CUSTOMER", CARTS_OF_CUSTOMER),
     ("DUE", DUE),
     ("NEXT_DUE", NEXT_DUE),
     ("LINES", LINES),

@@ -1,5 +1,6 @@
 //! What is remembered of products: each with its variants and prices, for an hour, until it changes.
 
+use crate::attributes::AttributeValues;
 use crate::model::{ProductDetail, ProductId};
 use crate::queries;
 use kernel::{Result, TenantId};
@@ -19,11 +20,20 @@ pub(crate) struct Products(pub Cache<(TenantId, ProductId), ProductDetail>);
 /// Every change of a product, a variant or a price is an event of the product.
 pub(crate) const CACHES: ModuleCaches = ModuleCaches {
     open,
-    events: &["product.created", "product.updated", "variant.created", "variant.updated", "price.changed"],
+    events: &[
+        "product.created",
+        "product.updated",
+        "variant.created",
+        "variant.updated",
+        "price.changed",
+        "product.published",
+        "product.unpublished",
+    ],
     tags: |change: &Change| match (change.tenant, change.subject.parse::<ProductId>()) {
         (Some(tenant), Ok(product)) => Tags::of([tag(&(tenant, product))]),
         _ => Tags::NONE,
     },
+    forget: |_, _| {},
     hot: |app, most| serde_json::to_value(app.part::<Products>().0.hot(most)).unwrap_or_default(),
     warm: |app, keys, within| Box::pin(warm(app, keys, within)),
 };
@@ -59,6 +69,16 @@ impl Cached for ProductDetail {
             let text = texts(&[&variant.sku, &variant.title, variant.barcode.as_deref().unwrap_or_default()]);
             size_of_val(variant) + text + options + size_of_val(&variant.prices[..])
         });
-        size_of::<Self>() + own + variants.sum::<usize>()
+        let facets = &self.facets;
+        let tags = facets.tags.iter().map(|tag| size_of_val(tag) + tag.len()).sum::<usize>();
+        let media = facets.media.iter().map(|medium| {
+            let text = texts(&[medium.url.as_deref().unwrap_or_default(), medium.key.as_deref().unwrap_or_default(), &medium.alt]);
+            size_of_val(medium) + text
+        });
+        let values =
+            |values: &AttributeValues| values.iter().map(|(code, value)| size_of_val(value) + code.len() + value.bytes()).sum::<usize>();
+        let described = tags + media.sum::<usize>() + values(&facets.attributes) + size_of_val(&facets.category_ids[..]);
+        let attributes: usize = self.variants.iter().map(|variant| values(&variant.attributes)).sum();
+        size_of::<Self>() + own + variants.sum::<usize>() + described + attributes
     }
 }

@@ -1,18 +1,26 @@
 //! What the brand sells: products, their variants with SKU and barcode, one list price a variant and currency, and the prices at which
-//! they were traded in the past.
+//! they were traded in the past; how products are arranged (categories, collections), described (attributes, tags, media), scheduled, and
+//! what was changed about them.
 //!
 //! Promises: a SKU is unique in its tenant, upper and lower case differ; each change of a product, a variant or a price is one event,
-//! and asking for what is there already is none; a product's version rises with whatever changes under it; nothing is ever deleted,
-//! because orders point at it.
+//! and asking for what is there already is none; a product's version rises with whatever changes under it; whether it is for sale is
+//! decided by the clock of the moment; no product is ever deleted, because orders point at it.
 //! Must never know: stock, orders, customers, or what a price becomes in a cart.
 
+mod attributes;
 mod cache;
+mod categories;
+mod collections;
 mod commands;
 mod events;
+mod facets;
+mod history;
 mod import;
 mod model;
+mod publishing;
 mod queries;
 mod routes;
+mod routes_arranged;
 mod shop;
 mod sql;
 #[cfg(test)]
@@ -23,9 +31,15 @@ use web::{Audit, AuditCheck, Module, PermissionInfo};
 
 /// What other modules and importers use within their own transactions.
 pub mod api {
-    pub use crate::model::{Price, ProductId, VariantId, VariantOption};
-    pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, variant_snapshot, variant_snapshots, variants_by_sku};
-    pub use crate::shop::{MAX_SEARCH, ShopProduct, ShopVariant, shop_product, shop_products};
+    pub use crate::attributes::{AttributeValue, AttributeValues};
+    pub use crate::categories::{CategoryId, ShopCategory, shop_categories};
+    pub use crate::collections::{CollectionId, Listed};
+    pub use crate::facets::{Media, MediaKind};
+    pub use crate::history::By;
+    pub use crate::import::{CSV_HEADER, Format, ImportReport, ImportRow, RowProblem, Rows};
+    pub use crate::model::{Dimensions, Price, ProductId, VariantId, VariantOption};
+    pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, export_page, variant_snapshot, variant_snapshots, variants_by_sku};
+    pub use crate::shop::{MAX_SEARCH, Shelf, ShopProduct, ShopVariant, shelf_products, shop_product, shop_products};
     pub use crate::upsert::{
         Change, MAX_BATCH, MAX_OBSERVATIONS, Observation, RowOutcome, UpsertBatch, UpsertRow, VariantRef, observe_prices, upsert_by_sku,
         upsert_variants,
@@ -40,13 +54,18 @@ const PERMISSIONS: &[PermissionInfo] = &[
     },
 ];
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "tax_and_weight", sql: include_str!("../migrations/0002_tax_and_weight.sql") },
+    store::Migration { number: 3, name: "arranged", sql: include_str!("../migrations/0003_arranged.sql") },
+];
 
 /// The module, as plain data.
 pub fn module() -> Module {
     Module {
         permissions: PERMISSIONS,
-        routes: routes::routes(),
+        routes: routes::routes().into_iter().chain(routes_arranged::routes()).collect(),
+        workflows: publishing::workflows(),
         events: events::EVENTS,
         statements: sql::statements(),
         caches: Some(cache::CACHES),
@@ -54,6 +73,8 @@ pub fn module() -> Module {
             Audit { name: "catalog.variants_have_products", check: AuditCheck::Tenant(queries::audit_orphans) },
             Audit { name: "catalog.skus_unique", check: AuditCheck::Tenant(queries::audit_skus) },
             Audit { name: "catalog.variant_counts", check: AuditCheck::Tenant(queries::audit_counts) },
+            Audit { name: "catalog.places_exist", check: AuditCheck::Tenant(queries::audit_places) },
+            Audit { name: "catalog.tree_whole", check: AuditCheck::Tenant(queries::audit_tree) },
             Audit { name: "catalog.prices_valid", check: AuditCheck::Tenant(queries::audit_prices) },
             Audit { name: "catalog.observations_valid", check: AuditCheck::Tenant(queries::audit_observations) },
         ],

@@ -1,5 +1,8 @@
 //! Types and pure rules: what a SKU, a barcode, a title and a price may be, and what a change does to a product or a variant.
 
+use crate::attributes::{AttributeValue, AttributeValues, ValueChanges};
+use crate::categories::CategoryId;
+use crate::facets::{FacetChange, Facets, Media};
 use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -42,6 +45,12 @@ pub(crate) const MAX_BARCODE: usize = 64;
 pub(crate) const MAX_OPTION_TEXT: usize = 100;
 /// The most prices that a request sets on one variant.
 pub(crate) const MAX_PRICES: usize = 50;
+/// The longest name of a tax class, in characters, as pricing has it.
+pub(crate) const MAX_TAX_CLASS: usize = 40;
+/// The most that one unit weighs: a hundred tons. So a thousand lines of a million units add up to what fits into 64 bits.
+pub(crate) const MAX_WEIGHT_G: i64 = 100_000_000;
+/// The longest side of one unit: a hundred metres.
+pub(crate) const MAX_SIDE_MM: i64 = 100_000;
 /// The highest list price: a hundred thousand million major units.
 pub(crate) const MAX_PRICE: UnitPrice = UnitPrice::from_micros(100_000_000_000 * 1_000_000);
 
@@ -115,6 +124,21 @@ pub struct Price {
     pub price: UnitPrice,
 }
 
+/// What one unit measures, as it is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dimensions {
+    /// In millimetres.
+    #[schema(minimum = 1, maximum = 100000)]
+    pub length_mm: i64,
+    /// In millimetres.
+    #[schema(minimum = 1, maximum = 100000)]
+    pub width_mm: i64,
+    /// In millimetres.
+    #[schema(minimum = 1, maximum = 100000)]
+    pub height_mm: i64,
+}
+
 /// A product, without its variants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Product {
@@ -128,6 +152,8 @@ pub(crate) struct Product {
     pub description: String,
     /// Where it is in its life.
     pub status: ProductStatus,
+    /// What it is taxed as, as pricing calls it, such as `reduced`; null for the tenant's default class.
+    pub tax_class: Option<String>,
     /// How many variants it has.
     pub variant_count: i64,
     /// Rises with every change of the product, its variants or their prices; the `ETag`.
@@ -155,6 +181,15 @@ pub(crate) struct Variant {
     pub barcode: Option<String>,
     /// Whether it is for sale when its product is.
     pub status: VariantStatus,
+    /// What it is taxed as, if not as its product.
+    pub tax_class: Option<String>,
+    /// What one unit weighs as it is packed, in grams; null when nobody has said.
+    pub weight_g: Option<i64>,
+    /// What one unit measures as it is packed.
+    pub dimensions: Option<Dimensions>,
+    /// Values of its own, by the codes of their attributes.
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    pub attributes: AttributeValues,
     /// One price a currency, by currency.
     pub prices: Vec<Price>,
     /// Rises with every change of the variant or its prices; the `ETag`.
@@ -171,6 +206,9 @@ pub(crate) struct ProductDetail {
     /// The product.
     #[serde(flatten)]
     pub product: Product,
+    /// What it has besides its name.
+    #[serde(flatten)]
+    pub facets: Facets,
     /// Its variants, in the order in which they were added.
     pub variants: Vec<Variant>,
 }
@@ -208,6 +246,32 @@ pub(crate) struct NewProduct {
     /// `draft` unless said.
     #[serde(default)]
     pub status: Option<ProductStatus>,
+    /// What it is taxed as, as pricing calls it, such as `reduced`; the tenant's default class unless said.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 40)]
+    pub tax_class: Option<String>,
+    /// Words that it is found and gathered by.
+    #[serde(default)]
+    #[schema(max_items = 30)]
+    pub tags: Vec<String>,
+    /// Values by the codes of their attributes.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    pub attributes: AttributeValues,
+    /// Pictures and other files, in the order in which they are shown.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub media: Vec<Media>,
+    /// From when on it is for sale, once it is active.
+    #[serde(default)]
+    pub publish_at: Option<Timestamp>,
+    /// From when on it is not any more.
+    #[serde(default)]
+    pub unpublish_at: Option<Timestamp>,
+    /// The categories that it stands in.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    pub category_ids: Vec<CategoryId>,
     /// Its variants.
     #[serde(default)]
     #[schema(max_items = 100)]
@@ -236,6 +300,21 @@ pub(crate) struct NewVariant {
     /// `active` unless said.
     #[serde(default)]
     pub status: Option<VariantStatus>,
+    /// What it is taxed as, if not as its product.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 40)]
+    pub tax_class: Option<String>,
+    /// What one unit weighs as it is packed, in grams.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 100000000)]
+    pub weight_g: Option<i64>,
+    /// What one unit measures as it is packed.
+    #[serde(default)]
+    pub dimensions: Option<Dimensions>,
+    /// Values of its own, by the codes of their attributes.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    pub attributes: AttributeValues,
     /// At most one price a currency.
     #[serde(default)]
     #[schema(max_items = 50)]
@@ -261,6 +340,48 @@ pub(crate) struct ProductChange {
     /// Where it is in its life; what was for sale is never a draft again.
     #[serde(default)]
     pub status: Option<ProductStatus>,
+    /// What it is taxed as; null for the tenant's default class.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 40)]
+    pub tax_class: Option<Option<String>>,
+    /// All tags.
+    #[serde(default)]
+    #[schema(max_items = 30)]
+    pub tags: Option<Vec<String>>,
+    /// Values by the codes of their attributes; null takes one away, what is left out stays.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
+    pub attributes: ValueChanges,
+    /// All media, in their order.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    pub media: Option<Vec<Media>>,
+    /// From when on it is for sale, once it is active; null for always.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Timestamp>)]
+    pub publish_at: Option<Option<Timestamp>>,
+    /// From when on it is not any more; null for never.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Timestamp>)]
+    pub unpublish_at: Option<Option<Timestamp>>,
+    /// All categories that it stands in.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    pub category_ids: Option<Vec<CategoryId>>,
+}
+
+impl ProductChange {
+    /// What changes besides the product's own fields.
+    pub fn facets(&self) -> FacetChange<'_> {
+        FacetChange {
+            tags: self.tags.as_ref(),
+            attributes: Some(&self.attributes),
+            media: self.media.as_ref(),
+            publish_at: self.publish_at.as_ref(),
+            unpublish_at: self.unpublish_at.as_ref(),
+            category_ids: self.category_ids.as_ref(),
+        }
+    }
 }
 
 /// What to change on a variant; what is left out stays.
@@ -286,11 +407,27 @@ pub(crate) struct VariantChange {
     /// Whether it is for sale when its product is.
     #[serde(default)]
     pub status: Option<VariantStatus>,
+    /// What it is taxed as; null for what its product is.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 40)]
+    pub tax_class: Option<Option<String>>,
+    /// What one unit weighs as it is packed, in grams; null when nobody knows.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 100000000)]
+    pub weight_g: Option<Option<i64>>,
+    /// What one unit measures as it is packed; null when nobody knows.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Dimensions>)]
+    pub dimensions: Option<Option<Dimensions>>,
+    /// Values by the codes of their attributes; null takes one away, what is left out stays.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
+    pub attributes: ValueChanges,
 }
 
 /// Tells a field that is null from one that is left out.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// What is wrong with a value: a stable code, and for a person the limit and the problem.
@@ -369,6 +506,28 @@ pub(crate) fn check_code(code: &str, max: usize) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A name in addresses: 1 to 100 small letters and digits, in parts with a hyphen between them.
+pub(crate) fn check_slug(slug: &str) -> Result<(), Fault> {
+    let part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if slug.len() <= 100 && slug.split('-').all(part) {
+        return Ok(());
+    }
+    Err(("invalid", "1 to 100 small letters and digits, with single hyphens between them".to_owned()))
+}
+
+/// What categories and collections are called, as far as it is given.
+pub(crate) fn check_named(slug: Option<&str>, title: Option<&str>, description: Option<&str>, faults: &mut Faults) {
+    if let Some(slug) = slug {
+        faults.check("slug", check_slug(slug));
+    }
+    if let Some(title) = title {
+        faults.check("title", check_line(title, MAX_TITLE));
+    }
+    if let Some(description) = description {
+        faults.check("description", check_text(description, MAX_DESCRIPTION));
+    }
+}
+
 /// A SKU: a code of 1 to 64 characters.
 pub(crate) fn check_sku(sku: &str) -> Result<(), Fault> {
     check_code(sku, MAX_SKU)
@@ -410,6 +569,26 @@ pub(crate) fn check_price(price: UnitPrice) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A whole number between two, both included.
+pub(crate) fn check_range(value: i64, least: i64, most: i64) -> Result<(), Fault> {
+    if (least..=most).contains(&value) { Ok(()) } else { Err(("out_of_range", format!("{least} to {most}"))) }
+}
+
+/// What goods are taxed as and what they weigh and measure; `path` is empty or ends with a dot.
+pub(crate) fn check_goods(path: &str, tax_class: Option<&str>, weight_g: Option<i64>, dimensions: Option<Dimensions>, faults: &mut Faults) {
+    if let Some(class) = tax_class {
+        faults.check(&format!("{path}tax_class"), check_code(class, MAX_TAX_CLASS));
+    }
+    if let Some(weight_g) = weight_g {
+        faults.check(&format!("{path}weight_g"), check_range(weight_g, 0, MAX_WEIGHT_G));
+    }
+    if let Some(Dimensions { length_mm, width_mm, height_mm }) = dimensions {
+        for (side, name) in [(length_mm, "length_mm"), (width_mm, "width_mm"), (height_mm, "height_mm")] {
+            faults.check(&format!("{path}dimensions.{name}"), check_range(side, 1, MAX_SIDE_MM));
+        }
+    }
+}
+
 /// A variant's options: at most [`MAX_OPTIONS`], each with its own name. `path` is the field that holds them.
 pub(crate) fn check_options(path: &str, options: &[VariantOption], faults: &mut Faults) {
     if options.len() > MAX_OPTIONS {
@@ -447,6 +626,7 @@ impl NewVariant {
             faults.check(&format!("{path}barcode"), check_barcode(barcode));
         }
         check_options(&format!("{path}options"), &self.options, faults);
+        check_goods(path, self.tax_class.as_deref(), self.weight_g, self.dimensions, faults);
         check_prices(&format!("{path}prices"), &self.prices, faults);
     }
 
@@ -467,6 +647,9 @@ impl NewProduct {
         if let Some(external_id) = &self.external_id {
             faults.check("external_id", check_code(external_id, MAX_EXTERNAL_ID));
         }
+        check_goods("", self.tax_class.as_deref(), None, None, &mut faults);
+        let (tags, media, category_ids) = (Some(&self.tags), Some(&self.media), Some(&self.category_ids));
+        FacetChange { tags, media, category_ids, ..FacetChange::default() }.check(&mut faults);
         if self.variants.len() > MAX_VARIANTS {
             faults.check("variants", Err(("too_many", format!("at most {MAX_VARIANTS} variants"))));
             return faults.finish();
@@ -494,6 +677,8 @@ impl ProductChange {
         if let Some(Some(external_id)) = &self.external_id {
             faults.check("external_id", check_code(external_id, MAX_EXTERNAL_ID));
         }
+        check_goods("", self.tax_class.as_ref().and_then(Option::as_deref), None, None, &mut faults);
+        self.facets().check(&mut faults);
         faults.finish()
     }
 }
@@ -514,12 +699,14 @@ impl VariantChange {
         if let Some(options) = &self.options {
             check_options("options", options, &mut faults);
         }
+        let tax_class = self.tax_class.as_ref().and_then(Option::as_deref);
+        check_goods("", tax_class, self.weight_g.flatten(), self.dimensions.flatten(), &mut faults);
         faults.finish()
     }
 }
 
 /// Takes over `new` when there is one and it differs, and notes the field's name.
-fn replace<T: Clone + PartialEq>(current: &mut T, new: Option<&T>, name: &'static str, changed: &mut Vec<&'static str>) {
+pub(crate) fn replace<T: Clone + PartialEq>(current: &mut T, new: Option<&T>, name: &'static str, changed: &mut Vec<&'static str>) {
     if let Some(new) = new
         && current != new
     {
@@ -545,6 +732,7 @@ impl Product {
         replace(&mut self.title, change.title.as_ref(), "title", &mut changed);
         replace(&mut self.description, change.description.as_ref(), "description", &mut changed);
         replace(&mut self.status, change.status.as_ref(), "status", &mut changed);
+        replace(&mut self.tax_class, change.tax_class.as_ref(), "tax_class", &mut changed);
         Ok(changed)
     }
 }
@@ -558,6 +746,9 @@ impl Variant {
         replace(&mut self.options, change.options.as_ref(), "options", &mut changed);
         replace(&mut self.barcode, change.barcode.as_ref(), "barcode", &mut changed);
         replace(&mut self.status, change.status.as_ref(), "status", &mut changed);
+        replace(&mut self.tax_class, change.tax_class.as_ref(), "tax_class", &mut changed);
+        replace(&mut self.weight_g, change.weight_g.as_ref(), "weight_g", &mut changed);
+        replace(&mut self.dimensions, change.dimensions.as_ref(), "dimensions", &mut changed);
         changed
     }
 }

@@ -1,15 +1,23 @@
 //! Reads.
 
-use crate::model::{Price, PriceObservation, Product, ProductDetail, ProductId, ProductStatus, Variant, VariantId, VariantStatus};
+use crate::categories::{CategoryId, ids_of};
+use crate::facets::{self, Facets};
+use crate::import::ImportRow;
+use crate::model::{
+    Dimensions, Price, PriceObservation, Product, ProductDetail, ProductId, ProductStatus, Variant, VariantId, VariantStatus,
+};
 use crate::sql;
 use crate::upsert::VariantRef;
 use kernel::{Currency, Error, PageRequest, Result, Timestamp, UnitPrice};
 use std::collections::HashMap;
-use store::Read;
+use store::{FromRow as _, Read};
 use web::AuditOutcome;
 
 /// The most SKUs or variants that are looked up at once.
 pub const MAX_LOOKUP: usize = 2_000;
+
+/// More currencies than there are.
+const MAX_CURRENCIES: i64 = 200;
 
 /// No such product, or not the caller's.
 pub(crate) fn no_product() -> Error {
@@ -37,7 +45,14 @@ pub(crate) fn product(read: &mut Read<'_>, id: ProductId) -> Result<ProductDetai
             variants[place].prices.push(Price { currency, price });
         }
     }
-    Ok(ProductDetail { product, variants })
+    Ok(ProductDetail { product, facets: facets(read, id)?, variants })
+}
+
+/// What a product that is there has besides its name.
+pub(crate) fn facets(read: &mut Read<'_>, id: ProductId) -> Result<Facets> {
+    let mut facets: Facets = read.opt(sql::FACETS, (id,))?.ok_or_else(no_product)?;
+    facets.category_ids = read.all::<(CategoryId,)>(sql::PLACES, (id,))?.into_iter().map(|(id,)| id).collect();
+    Ok(facets)
 }
 
 /// A variant with its prices. Errors: `catalog.variant_not_found`.
@@ -111,13 +126,30 @@ pub struct VariantSnapshot {
     pub title: String,
     /// The product's title.
     pub product_title: String,
-    /// Whether both the variant and its product are for sale.
+    /// Whether both the variant and its product are for sale now.
     pub for_sale: bool,
+    /// What it is taxed as, by itself or as its product; none for the tenant's default class.
+    pub tax_class: Option<String>,
+    /// What one unit weighs as it is packed, in grams; none when nobody has said.
+    pub weight_g: Option<i64>,
+    /// What one unit measures as it is packed.
+    pub dimensions: Option<Dimensions>,
+    /// The product's tags.
+    pub tags: Vec<String>,
+    /// The categories that the product stands in, and all that are above them.
+    pub categories: Vec<CategoryId>,
     /// One price a currency, by currency.
     pub prices: Vec<Price>,
 }
 
 impl VariantSnapshot {
+    /// What promotions can aim at: `product:prd_...`, `category:cat_...` and `tag:...`.
+    pub fn labels(&self) -> Vec<String> {
+        let categories = self.categories.iter().map(|id| format!("category:{id}"));
+        let tags = self.tags.iter().map(|tag| format!("tag:{tag}"));
+        std::iter::once(format!("product:{}", self.product_id)).chain(categories).chain(tags).collect()
+    }
+
     /// The list price in `currency`, if there is one.
     pub fn price_in(&self, currency: Currency) -> Option<UnitPrice> {
         self.prices.iter().find(|p| p.currency == currency).map(|p| p.price)
@@ -134,6 +166,7 @@ pub fn variant_snapshot(read: &mut Read<'_>, id: VariantId) -> Result<Option<Var
 pub fn variant_snapshots(read: &mut Read<'_>, ids: &[VariantId]) -> Result<HashMap<VariantId, VariantSnapshot>> {
     check_lookup(ids.len())?;
     let keys: Vec<i64> = ids.iter().map(|id| id.as_i64()).collect();
+    let now = read.now();
     let mut snapshots: HashMap<VariantId, VariantSnapshot> = HashMap::with_capacity(ids.len());
     read.each(sql::SNAPSHOTS, (keys,), |row| {
         let variant_id = row.get(0)?;
@@ -145,7 +178,12 @@ pub fn variant_snapshots(read: &mut Read<'_>, ids: &[VariantId]) -> Result<HashM
             snapshot.prices.extend(price);
             return Ok(());
         }
-        let for_sale = row.get::<VariantStatus>(5)? == VariantStatus::Active && row.get::<ProductStatus>(6)? == ProductStatus::Active;
+        let shown = facets::for_sale(row.get(6)?, row.get(14)?, row.get(15)?, now);
+        let for_sale = shown && row.get::<VariantStatus>(5)? == VariantStatus::Active;
+        let paths: Option<String> = row.get(17)?;
+        let mut categories: Vec<CategoryId> = paths.as_deref().unwrap_or_default().split(',').flat_map(ids_of).collect();
+        categories.sort_unstable();
+        categories.dedup();
         let snapshot = VariantSnapshot {
             variant_id,
             product_id: row.get(1)?,
@@ -153,12 +191,41 @@ pub fn variant_snapshots(read: &mut Read<'_>, ids: &[VariantId]) -> Result<HashM
             title: row.get(3)?,
             product_title: row.get(4)?,
             for_sale,
+            tax_class: row.get(9)?,
+            weight_g: row.get(10)?,
+            dimensions: sql::dimensions(row, 11)?,
+            tags: sql::from_json(&row.get::<String>(16)?)?,
+            categories,
             prices: price.into_iter().collect(),
         };
         snapshots.insert(variant_id, snapshot);
         Ok(())
     })?;
     Ok(snapshots)
+}
+
+/// A page of all variants as rows of a file, after a variant, and where it ended; at the end nothing. Importing the rows again changes
+/// nothing; importing them elsewhere makes the same products, those without an external id under what is their id here.
+/// Errors: those of the store.
+pub fn export_page(read: &mut Read<'_>, after: Option<VariantId>, limit: u32) -> Result<Option<(Vec<ImportRow>, VariantId)>> {
+    let after = after.unwrap_or(VariantId::from_i64(0));
+    let mut variants: Vec<(Variant, Option<String>)> = Vec::with_capacity(limit as usize);
+    read.each(sql::EXPORT_VARIANTS, (after, limit), |row| {
+        let variant = Variant::from_row(row)?;
+        let (external_id, siblings): (Option<String>, i64) = (row.get(16)?, row.get(17)?);
+        let product = external_id.or_else(|| (siblings > 1).then(|| variant.product_id.to_string()));
+        variants.push((variant, product));
+        Ok(())
+    })?;
+    let Some(last) = variants.last().map(|(variant, _)| variant.variant_id) else { return Ok(None) };
+    let most = i64::from(limit) * MAX_CURRENCIES;
+    let prices: Vec<(VariantId, Currency, UnitPrice)> = read.all(sql::EXPORT_PRICES, (after, last, most))?;
+    for (variant_id, currency, price) in prices {
+        if let Ok(place) = variants.binary_search_by_key(&variant_id, |(v, _)| v.variant_id) {
+            variants[place].0.prices.push(Price { currency, price });
+        }
+    }
+    Ok(Some((variants.into_iter().flat_map(|(variant, product)| ImportRow::of(&variant, product)).collect(), last)))
 }
 
 /// Where these SKUs are; those that do not exist are missing. Errors: `catalog.batch_too_large` above [`MAX_LOOKUP`].
@@ -185,6 +252,18 @@ pub(crate) fn audit_orphans(read: &mut Read<'_>) -> Result<AuditOutcome> {
 pub(crate) fn audit_skus(read: &mut Read<'_>) -> Result<AuditOutcome> {
     let (variants, distinct): (i64, i64) = read.one(sql::AUDIT_SKUS, ())?;
     Ok(AuditOutcome { ok: variants == distinct, detail: format!("{variants} variants, {distinct} different SKUs") })
+}
+
+/// Audit: whatever stands in a category is there, and so is the category.
+pub(crate) fn audit_places(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    let (places, wrong): (i64, i64) = read.one(sql::AUDIT_PLACES, ())?;
+    Ok(AuditOutcome { ok: wrong == 0, detail: format!("{places} places in categories, {wrong} of what is not there") })
+}
+
+/// Audit: each category is at the root or below one that is there.
+pub(crate) fn audit_tree(read: &mut Read<'_>) -> Result<AuditOutcome> {
+    let (categories, wrong): (i64, i64) = read.one(sql::AUDIT_TREE, ())?;
+    Ok(AuditOutcome { ok: wrong == 0, detail: format!("{categories} categories, {wrong} below none that is there") })
 }
 
 /// Audit: products count their variants right.

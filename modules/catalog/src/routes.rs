@@ -1,7 +1,8 @@
 //! The HTTP API.
 
 use crate::cache::Products;
-use crate::commands::{self, AddVariant, SetPrice, UpdateProduct, UpdateVariant, UpsertBatch};
+use crate::commands::{self, AddVariant, CreateProduct, SetPrice, UpdateProduct, UpdateVariant, UpsertBatch};
+use crate::history::By;
 use crate::import::{Format, ImportReport, MAX_BYTES, Rows};
 use crate::model::{
     NewProduct, NewVariant, PriceObservation, Product, ProductChange, ProductDetail, ProductId, ProductStatus, Variant, VariantChange,
@@ -23,6 +24,11 @@ use web::{
 
 const READ: Access = Access::Tenant("catalog.read");
 const WRITE: Access = Access::Tenant("catalog.write");
+
+/// Who asks, for the history.
+fn by(caller: &Caller) -> By {
+    By { actor: caller.actor, request_id: Some(caller.request_id.clone()) }
+}
 
 /// Every route.
 pub(crate) fn routes() -> Vec<Route> {
@@ -62,6 +68,7 @@ struct ProductSummary {
     external_id: Option<String>,
     title: String,
     status: ProductStatus,
+    tax_class: Option<String>,
     /// How many variants it has.
     variant_count: i64,
     version: i64,
@@ -71,8 +78,9 @@ struct ProductSummary {
 
 impl From<Product> for ProductSummary {
     fn from(p: Product) -> Self {
-        let Product { product_id, external_id, title, description: _, status, variant_count, version, created_at, updated_at } = p;
-        ProductSummary { product_id, external_id, title, status, variant_count, version, created_at, updated_at }
+        let Product { product_id, external_id, title, description: _, status, tax_class, variant_count, version, created_at, updated_at } =
+            p;
+        ProductSummary { product_id, external_id, title, status, tax_class, variant_count, version, created_at, updated_at }
     }
 }
 
@@ -97,7 +105,7 @@ async fn list_products(
 #[utoipa::path(post, path = "/api/v1/products", tag = "catalog", request_body = NewProduct,
     responses((status = 201, body = ProductDetail), (status = 409, description = "`catalog.sku_taken`, `catalog.external_id_taken`")))]
 async fn create_product(State(app): State<App>, caller: Caller, new: Keyed<NewProduct>) -> Result<impl IntoResponse> {
-    let product = app.submit(&caller, new.key, commands::create_product, new.body).await?.value;
+    let product = app.submit(&caller, new.key, commands::create_product, CreateProduct { by: by(&caller), new: new.body }).await?.value;
     let location = format!("/api/v1/products/{}", product.product.product_id);
     Ok((ETag(product.product.version), Created(location, product)))
 }
@@ -126,7 +134,8 @@ async fn update_product(
     if_match: IfMatch,
     Body(change): Body<ProductChange>,
 ) -> Result<Versioned<ProductDetail>> {
-    let product = app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change }).await?.value;
+    let product =
+        app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change, by: by(&caller) }).await?.value;
     Ok(Versioned(product.product.version, product))
 }
 
@@ -140,7 +149,8 @@ async fn archive_product(
     if_match: IfMatch,
 ) -> Result<Versioned<ProductDetail>> {
     let change = ProductChange { status: Some(ProductStatus::Archived), ..ProductChange::default() };
-    let product = app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change }).await?.value;
+    let product =
+        app.submit(&caller, None, commands::update_product, UpdateProduct { product_id, if_match, change, by: by(&caller) }).await?.value;
     Ok(Versioned(product.product.version, product))
 }
 
@@ -153,7 +163,8 @@ async fn add_variant(
     Params(product_id): Params<ProductId>,
     new: Keyed<NewVariant>,
 ) -> Result<impl IntoResponse> {
-    let variant = app.submit(&caller, new.key, commands::add_variant, AddVariant { product_id, variant: new.body }).await?.value;
+    let variant =
+        app.submit(&caller, new.key, commands::add_variant, AddVariant { product_id, variant: new.body, by: by(&caller) }).await?.value;
     let location = format!("/api/v1/variants/{}", variant.variant_id);
     Ok((ETag(variant.version), Created(location, variant)))
 }
@@ -191,7 +202,8 @@ async fn update_variant(
     if_match: IfMatch,
     Body(change): Body<VariantChange>,
 ) -> Result<Versioned<Variant>> {
-    let variant = app.submit(&caller, None, commands::update_variant, UpdateVariant { variant_id, if_match, change }).await?.value;
+    let variant =
+        app.submit(&caller, None, commands::update_variant, UpdateVariant { variant_id, if_match, change, by: by(&caller) }).await?.value;
     Ok(Versioned(variant.version, variant))
 }
 
@@ -214,7 +226,8 @@ async fn set_price(
     if_match: IfMatch,
     Body(PriceAmount { price }): Body<PriceAmount>,
 ) -> Result<Versioned<Variant>> {
-    let variant = app.submit(&caller, None, commands::set_price, SetPrice { variant_id, if_match, currency, price }).await?.value;
+    let variant =
+        app.submit(&caller, None, commands::set_price, SetPrice { variant_id, if_match, currency, price, by: by(&caller) }).await?.value;
     Ok(Versioned(variant.version, variant))
 }
 
@@ -233,8 +246,8 @@ async fn list_price_observations(
     Ok(Json(paging.page(list, rows, |o| (o.currency.code().to_owned(), o.price.micros()))?))
 }
 
-/// Makes and changes variants by a file: CSV with the columns `sku`, `product`, `title`, `barcode`, `currency`, `price`, `option1_name`,
-/// `option1_value` to `option5_value` (only `sku` is needed), or NDJSON. An empty cell leaves what is stored. A row that is wrong is
+/// Makes and changes variants by a file: CSV with the columns `sku`, `product`, `title`, `barcode`, `currency`, `price`, `tax_class`,
+/// `weight_g`, `length_mm`, `width_mm`, `height_mm`, `option1_name`, `option1_value` to `option5_value` (only `sku` is needed), or NDJSON. An empty cell leaves what is stored. A row that is wrong is
 /// reported and leaves the others standing. The same file again changes nothing, so it needs no idempotency key: after an error, send it again.
 #[utoipa::path(post, path = "/api/v1/catalog/import", tag = "catalog",
     request_body(description = "At most 10,000 rows and 8 MiB", content((String = "text/csv"), (crate::import::ImportRow = "application/x-ndjson"))),
@@ -246,9 +259,11 @@ async fn import(State(app): State<App>, caller: Caller, file: RawBody) -> Result
     }
     let mut rows = Rows::open(format, &file.bytes)?;
     let mut report = ImportReport::default();
-    while let Some((lines, batch)) = rows.next_batch(&mut report) {
-        let outcomes =
-            app.store().write(caller.call()?.deadline_ms(30_000), commands::upsert_variants, UpsertBatch { rows: batch }).await?;
+    while let Some((lines, batch)) = rows.next_batch(&mut report)? {
+        let outcomes = app
+            .store()
+            .write(caller.call()?.deadline_ms(30_000), commands::upsert_variants, UpsertBatch { rows: batch, by: by(&caller) })
+            .await?;
         report.add(&lines, outcomes);
     }
     Ok(Json(report.finish()))

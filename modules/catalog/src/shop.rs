@@ -1,9 +1,13 @@
 //! What a shop shows of the catalog: products that are for sale, with their variants that are, and nothing else of them.
 
+use crate::attributes::AttributeValues;
 use crate::cache::Products;
-use crate::model::{Price, ProductDetail, ProductId, ProductStatus, VariantId, VariantOption, VariantStatus};
+use crate::categories;
+use crate::collections::{self, Listed};
+use crate::facets::{self, Media};
+use crate::model::{Price, ProductDetail, ProductId, VariantId, VariantOption, VariantStatus};
 use crate::{queries, sql};
-use kernel::{Currency, Result, UnitPrice};
+use kernel::{Currency, Result, Timestamp, UnitPrice};
 use store::Read;
 use web::{App, Caller};
 
@@ -19,6 +23,10 @@ pub struct ShopProduct {
     pub title: String,
     /// What it is, for a person.
     pub description: String,
+    /// Values by the codes of their attributes.
+    pub attributes: AttributeValues,
+    /// Pictures and other files, in the order in which they are shown.
+    pub media: Vec<Media>,
     /// Its variants that are for sale, in the order in which they were added; perhaps none.
     pub variants: Vec<ShopVariant>,
 }
@@ -34,6 +42,8 @@ pub struct ShopVariant {
     pub title: String,
     /// What tells it from its siblings.
     pub options: Vec<VariantOption>,
+    /// Values of its own, by the codes of their attributes.
+    pub attributes: AttributeValues,
     /// One list price a currency, by currency.
     pub prices: Vec<Price>,
 }
@@ -45,9 +55,9 @@ impl ShopVariant {
     }
 }
 
-/// What a shop shows of a product; nothing of a draft or of what was archived.
-fn shown(detail: &ProductDetail) -> Option<ShopProduct> {
-    if detail.product.status != ProductStatus::Active {
+/// What a shop shows of a product at a moment; nothing of a draft, of what was archived, or outside its schedule.
+pub(crate) fn shown(detail: &ProductDetail, now: Timestamp) -> Option<ShopProduct> {
+    if !facets::for_sale(detail.product.status, detail.facets.publish_at, detail.facets.unpublish_at, now) {
         return None;
     }
     let for_sale = detail.variants.iter().filter(|variant| variant.status == VariantStatus::Active);
@@ -56,12 +66,15 @@ fn shown(detail: &ProductDetail) -> Option<ShopProduct> {
         sku: v.sku.clone(),
         title: v.title.clone(),
         options: v.options.clone(),
+        attributes: v.attributes.clone(),
         prices: v.prices.clone(),
     };
     Some(ShopProduct {
         product_id: detail.product.product_id,
         title: detail.product.title.clone(),
         description: detail.product.description.clone(),
+        attributes: detail.facets.attributes.clone(),
+        media: detail.facets.media.clone(),
         variants: for_sale.map(variant).collect(),
     })
 }
@@ -70,15 +83,43 @@ fn shown(detail: &ProductDetail) -> Option<ShopProduct> {
 pub async fn shop_product(app: &App, caller: &Caller, id: ProductId) -> Result<Option<ShopProduct>> {
     let key = (caller.tenant()?, id);
     let found = app.cached(caller, &app.part::<Products>().0, key, move |read| queries::product(read, id)).await?;
-    Ok(found.and_then(|detail| shown(&detail)))
+    Ok(found.and_then(|detail| shown(&detail, app.clock().now())))
 }
 
 /// The ids of products that are for sale, the newest first, up to `limit`: those before `before`, and with `text` somewhere in their
 /// title, if it is not empty. Of letters beyond ASCII it tells small from capital ones, on SQLite.
 pub fn shop_products(read: &mut Read<'_>, text: &str, before: Option<ProductId>, limit: u32) -> Result<Vec<ProductId>> {
     let before = before.unwrap_or(ProductId::from_i64(i64::MAX));
-    let rows: Vec<(ProductId,)> = read.all(sql::SHOP_PRODUCTS, (before, like(text), limit))?;
+    let rows: Vec<(ProductId,)> = read.all(sql::SHOP_PRODUCTS, (before, like(text), read.now(), limit))?;
     Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Where a shop's page looks for products.
+#[derive(Clone, Debug)]
+pub enum Shelf {
+    /// In the category with this slug, or below it.
+    Category(String),
+    /// In the collection with this slug.
+    Collection(String),
+}
+
+/// Products of a shelf after a position, up to `limit`, whether they are for sale or not, and where the next page goes on; none when there is
+/// no such shelf. A page may have fewer than `limit`, even none, and go on.
+pub fn shelf_products(read: &mut Read<'_>, shelf: &Shelf, after: Option<i64>, limit: u32) -> Result<Option<Listed>> {
+    match shelf {
+        Shelf::Category(slug) => {
+            let before = ProductId::from_i64(after.unwrap_or(i64::MAX));
+            let Some(mut ids) = categories::products_below(read, slug, before, limit + 1)? else { return Ok(None) };
+            let more = ids.len() > limit as usize;
+            ids.truncate(limit as usize);
+            let next = ids.last().filter(|_| more).map(|id| id.as_i64());
+            Ok(Some((ids, next)))
+        }
+        Shelf::Collection(slug) => match collections::by_slug(read, slug)? {
+            Some(collection) => Ok(Some(collections::products(read, &collection, after, limit)?)),
+            None => Ok(None),
+        },
+    }
 }
 
 /// A pattern that finds `text` anywhere; its own wildcards mean themselves.

@@ -1,15 +1,18 @@
 //! Bulk upsert by SKU, for files and importers: reads what there is in at most three statements, decides in memory, and writes in at
 //! most five, however many rows. A tenant's commands run one after another, so what was read still holds when it is written.
 
+use crate::attributes::AttributeValues;
+use crate::commands;
 use crate::events;
+use crate::history::{self, By, FieldChange};
 use crate::model::{
-    Faults, MAX_EXTERNAL_ID, MAX_PRICES, MAX_TITLE, MAX_VARIANTS, Price, Product, ProductId, ProductStatus, Variant, VariantId,
-    VariantOption, check_barcode, check_code, check_line, check_options, check_price, check_sku,
+    Dimensions, Faults, MAX_EXTERNAL_ID, MAX_PRICES, MAX_TITLE, MAX_VARIANTS, Price, Product, ProductId, ProductStatus, Variant, VariantId,
+    VariantOption, check_barcode, check_code, check_goods, check_line, check_options, check_price, check_sku,
 };
 use crate::sql;
 use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
-use std::collections::HashMap;
-use store::{FromRow, Row, Tx};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use store::{Engine, FromRow, Row, Tx};
 
 /// The most rows of one batch.
 pub const MAX_BATCH: usize = 1_000;
@@ -30,6 +33,12 @@ pub struct UpsertRow {
     pub barcode: Option<String>,
     /// Replaces all options; empty leaves them.
     pub options: Vec<VariantOption>,
+    /// What the variant is taxed as.
+    pub tax_class: Option<String>,
+    /// What one unit weighs, in grams.
+    pub weight_g: Option<i64>,
+    /// What one unit measures.
+    pub dimensions: Option<Dimensions>,
     /// List prices to set, at most one a currency.
     pub prices: Vec<Price>,
 }
@@ -49,6 +58,7 @@ impl UpsertRow {
             faults.check("barcode", check_barcode(barcode));
         }
         check_options("options", &self.options, &mut faults);
+        check_goods("", self.tax_class.as_deref(), self.weight_g, self.dimensions, &mut faults);
         if self.prices.len() > MAX_PRICES {
             faults.check("prices", Err(("too_many", format!("at most {MAX_PRICES} prices"))));
         } else {
@@ -59,10 +69,12 @@ impl UpsertRow {
 }
 
 /// Rows for [`upsert_variants`], at most [`MAX_BATCH`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct UpsertBatch {
     /// Valid by themselves ([`UpsertRow::faults`] is empty). Rows of one SKU count as one: what a later one says wins.
     pub rows: Vec<UpsertRow>,
+    /// Who brings them in.
+    pub by: By,
 }
 
 /// Where a SKU is in the catalog.
@@ -89,12 +101,16 @@ pub enum Change {
 pub type RowOutcome = Result<(VariantRef, Change), FieldError>;
 
 /// Rows of one SKU as one.
+#[derive(Default)]
 struct Merged<'a> {
     sku: &'a str,
     product: Option<&'a str>,
     title: Option<&'a str>,
     barcode: Option<&'a str>,
     options: &'a [VariantOption],
+    tax_class: Option<&'a str>,
+    weight_g: Option<i64>,
+    dimensions: Option<Dimensions>,
     prices: Vec<Price>,
 }
 
@@ -106,7 +122,7 @@ fn merge(rows: &[UpsertRow]) -> (Vec<Merged<'_>>, Vec<usize>) {
     for row in rows {
         let place = *by_sku.entry(&row.sku).or_insert(merged.len());
         if place == merged.len() {
-            merged.push(Merged { sku: &row.sku, product: None, title: None, barcode: None, options: &[], prices: Vec::new() });
+            merged.push(Merged { sku: &row.sku, ..Merged::default() });
         }
         let into = &mut merged[place];
         into.product = row.product.as_deref().or(into.product);
@@ -115,6 +131,9 @@ fn merge(rows: &[UpsertRow]) -> (Vec<Merged<'_>>, Vec<usize>) {
         if !row.options.is_empty() {
             into.options = &row.options;
         }
+        into.tax_class = row.tax_class.as_deref().or(into.tax_class);
+        into.weight_g = row.weight_g.or(into.weight_g);
+        into.dimensions = row.dimensions.or(into.dimensions);
         for price in &row.prices {
             match into.prices.iter_mut().find(|p| p.currency == price.currency) {
                 Some(earlier) => *earlier = *price,
@@ -144,21 +163,8 @@ struct Found {
 
 impl FromRow for Found {
     fn from_row(row: &dyn Row) -> Result<Self> {
-        let product_id = row.get(7)?;
-        let variant = Variant {
-            sku: row.get(0)?,
-            variant_id: row.get(1)?,
-            product_id,
-            title: row.get(2)?,
-            options: sql::options_from_json(&row.get::<String>(3)?)?,
-            barcode: row.get(4)?,
-            status: row.get(5)?,
-            prices: Vec::new(),
-            version: row.get(6)?,
-            created_at: Timestamp::default(),
-            updated_at: Timestamp::default(),
-        };
-        let product = bare_product(product_id, row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?);
+        let variant = Variant::from_row(row)?;
+        let product = bare_product(variant.product_id, row.get(16)?, row.get(17)?, row.get(18)?, row.get(19)?, row.get(20)?);
         Ok(Found { variant, product })
     }
 }
@@ -179,6 +185,7 @@ fn bare_product(
         title,
         description: String::new(),
         status,
+        tax_class: None,
         variant_count,
         version,
         created_at: never,
@@ -195,6 +202,8 @@ struct State {
     created: Vec<Variant>,
     updated: Vec<(Variant, Vec<&'static str>)>,
     prices: Vec<(i64, Currency, i64)>,
+    /// Prices of variants that were there before.
+    repriced: Vec<(ProductId, Currency)>,
     /// In the order of the rows.
     price_events: Vec<store::NewEvent>,
 }
@@ -274,6 +283,10 @@ impl State {
             options: row.options.to_vec(),
             barcode: row.barcode.map(str::to_owned),
             status: crate::model::VariantStatus::Active,
+            tax_class: row.tax_class.map(str::to_owned),
+            weight_g: row.weight_g,
+            dimensions: row.dimensions,
+            attributes: AttributeValues::new(),
             prices: row.prices.clone(),
             version: 1,
             created_at: tx.now(),
@@ -290,7 +303,9 @@ impl State {
     fn update(&mut self, row: &Merged<'_>, mut variant: Variant) -> RowOutcome {
         let place = VariantRef { variant_id: variant.variant_id, product_id: variant.product_id };
         let state = self.products.get_mut(&variant.product_id).expect("a variant was read together with its product");
-        if row.product.is_some() && row.product != state.product.external_id.as_deref() {
+        // A product without a name of its own goes by its id, as files that were exported have it.
+        let own = |name: &str| state.product.external_id.as_deref().map_or_else(|| name == place.product_id.to_string(), |own| own == name);
+        if row.product.is_some_and(|name| !own(name)) {
             return Err(refusal("product", "other_product", format!("the SKU belongs to product {} already", place.product_id)));
         }
         let mut changed = Vec::new();
@@ -313,6 +328,18 @@ impl State {
             variant.barcode = row.barcode.map(str::to_owned);
             changed.push("barcode");
         }
+        if row.tax_class.is_some() && row.tax_class != variant.tax_class.as_deref() {
+            variant.tax_class = row.tax_class.map(str::to_owned);
+            changed.push("tax_class");
+        }
+        if row.weight_g.is_some() && row.weight_g != variant.weight_g {
+            variant.weight_g = row.weight_g;
+            changed.push("weight_g");
+        }
+        if row.dimensions.is_some() && row.dimensions != variant.dimensions {
+            variant.dimensions = row.dimensions;
+            changed.push("dimensions");
+        }
         let stored = |price: &Price| variant.prices.iter().find(|p| p.currency == price.currency).map(|p| p.price);
         let repriced: Vec<(Price, Option<UnitPrice>)> =
             row.prices.iter().map(|price| (*price, stored(price))).filter(|(price, previous)| *previous != Some(price.price)).collect();
@@ -322,10 +349,31 @@ impl State {
         state.touched = true;
         variant.version += 1;
         for (price, previous) in repriced {
+            self.repriced.push((variant.product_id, price.currency));
             self.set_price(&variant, price, previous);
         }
         self.updated.push((variant, changed));
         Ok((place, Change::Updated))
+    }
+
+    /// Of each product that the batch changes, the JSON of the names of what is different.
+    fn changes(&self) -> Vec<(ProductId, String)> {
+        let mut fields: BTreeMap<ProductId, BTreeSet<String>> =
+            self.products.values().filter(|state| state.touched).map(|state| (state.product.product_id, BTreeSet::new())).collect();
+        let mut note = |id: &ProductId, field: String| {
+            fields.entry(*id).or_default().insert(field);
+        };
+        for (variant, changed) in &self.updated {
+            changed.iter().for_each(|field| note(&variant.product_id, (*field).to_owned()));
+        }
+        for (product_id, currency) in &self.repriced {
+            note(product_id, format!("prices.{currency}"));
+        }
+        let json = |fields: BTreeSet<String>| {
+            let named = |field: String| FieldChange { field, from: serde_json::Value::Null, to: serde_json::Value::Null };
+            sql::to_json(&fields.into_iter().map(named).collect::<Vec<_>>())
+        };
+        fields.into_iter().map(|(id, fields)| (id, json(fields))).collect()
     }
 
     fn set_price(&mut self, variant: &Variant, price: Price, previous: Option<UnitPrice>) {
@@ -333,39 +381,52 @@ impl State {
         self.price_events.push(events::price_changed(variant, price, previous));
     }
 
-    fn write(mut self, tx: &mut Tx<'_>) -> Result<()> {
+    fn write(self, tx: &mut Tx<'_>, by: &By) -> Result<()> {
         let now = tx.now();
-        let mut products: Vec<&mut ProductState> = self.products.values_mut().filter(|p| p.touched).collect();
+        let changes = self.changes();
+        let mut products: Vec<&ProductState> = self.products.values().filter(|p| p.touched).collect();
         products.sort_unstable_by_key(|p| p.product.product_id);
-        let (mut new, mut old) = (Vec::new(), Vec::new());
+        let mut new = Vec::new();
         for state in products {
-            let product = &mut state.product;
+            let product = &state.product;
+            let (id, title, variants) = (product.product_id.as_i64(), product.title.as_str(), product.variant_count);
             if state.is_new {
-                new.push((product.product_id.as_i64(), product.external_id.as_deref(), product.title.as_str(), product.variant_count));
+                new.push((id, product.external_id.as_deref(), title, variants));
                 tx.emit(events::product_created(product));
-            } else {
-                product.version += 1;
-                old.push((product.product_id.as_i64(), product.title.as_str(), product.variant_count, product.version));
-                if state.retitled {
-                    tx.emit(events::product_updated(product, &["title"]));
-                }
+                continue;
+            }
+            tx.exec(sql::UPSERT_PRODUCT, (id, title, variants, product.version + 1, now))?;
+            if state.retitled {
+                tx.emit(events::product_updated(product, &["title"]));
             }
         }
-        let created: Vec<_> = self
-            .created
-            .iter()
-            .map(|v| (v.variant_id.as_i64(), v.product_id.as_i64(), &v.sku, &v.title, sql::options_to_json(&v.options), &v.barcode))
-            .collect();
-        let updated: Vec<_> = self
-            .updated
-            .iter()
-            .map(|(v, _)| (v.variant_id.as_i64(), &v.title, sql::options_to_json(&v.options), &v.barcode, v.version))
-            .collect();
-        write_rows(tx, sql::INSERT_PRODUCTS, &new, now)?;
-        write_rows(tx, sql::UPDATE_PRODUCTS, &old, now)?;
-        write_rows(tx, sql::INSERT_VARIANTS, &created, now)?;
-        write_rows(tx, sql::UPDATE_VARIANTS, &updated, now)?;
-        write_rows(tx, sql::SET_PRICES, &self.prices, now)?;
+        for (variant, _) in &self.updated {
+            commands::write_variant_row(tx, variant, now)?;
+        }
+        // What is new is the many: on SQLite a loop is faster than a set, everywhere else each row would be a message.
+        if tx.engine() == Engine::Sqlite {
+            for (id, external_id, title, variants) in new {
+                tx.exec(sql::INSERT_PRODUCT, (id, external_id, title, "", ProductStatus::Active, variants, now, None::<&str>))?;
+            }
+            for variant in &self.created {
+                commands::write_new_variant(tx, variant)?;
+            }
+            for (variant_id, currency, price_micros) in &self.prices {
+                tx.exec(sql::SET_PRICE, (variant_id, currency, price_micros, now))?;
+            }
+        } else {
+            let row = |v: &Variant| {
+                let [length_mm, width_mm, height_mm] = sql::sides(v.dimensions);
+                let (ids, options) = ((v.variant_id.as_i64(), v.product_id.as_i64()), sql::options_to_json(&v.options));
+                let texts = (v.sku.clone(), v.title.clone(), v.barcode.clone(), v.tax_class.clone());
+                (ids.0, ids.1, texts.0, texts.1, options, texts.2, texts.3, v.weight_g, length_mm, width_mm, height_mm)
+            };
+            let created: Vec<_> = self.created.iter().map(row).collect();
+            write_rows(tx, sql::INSERT_PRODUCTS, &new, now)?;
+            write_rows(tx, sql::INSERT_VARIANTS, &created, now)?;
+            write_rows(tx, sql::SET_PRICES, &self.prices, now)?;
+        }
+        history::record_imported(tx, by, &changes)?;
         self.created.iter().for_each(|variant| tx.emit(events::variant_created(variant)));
         self.updated
             .iter()
@@ -395,10 +456,10 @@ fn write_rows<T: serde::Serialize>(tx: &mut Tx<'_>, sql: store::Sql, rows: &[T],
 /// row leaves the others standing. What is as it should be already is not written, and no event tells of it.
 /// Errors: `catalog.batch_too_large`; those of the store.
 pub fn upsert_variants(tx: &mut Tx<'_>, batch: &UpsertBatch) -> Result<Vec<RowOutcome>> {
-    upsert(tx, &batch.rows)
+    upsert(tx, &batch.rows, &batch.by)
 }
 
-fn upsert(tx: &mut Tx<'_>, rows: &[UpsertRow]) -> Result<Vec<RowOutcome>> {
+fn upsert(tx: &mut Tx<'_>, rows: &[UpsertRow], by: &By) -> Result<Vec<RowOutcome>> {
     if rows.len() > MAX_BATCH {
         return Err(Error::invalid("catalog.batch_too_large", format!("at most {MAX_BATCH} rows a batch")));
     }
@@ -408,7 +469,7 @@ fn upsert(tx: &mut Tx<'_>, rows: &[UpsertRow]) -> Result<Vec<RowOutcome>> {
     let (merged, places) = merge(rows);
     let mut state = State::read(tx, &merged)?;
     let outcomes: Vec<RowOutcome> = merged.iter().map(|row| state.apply(tx, row)).collect();
-    state.write(tx)?;
+    state.write(tx, by)?;
     Ok(places.into_iter().map(|place| outcomes[place].clone()).collect())
 }
 
@@ -419,7 +480,7 @@ pub fn upsert_by_sku(tx: &mut Tx<'_>, rows: &[UpsertRow]) -> Result<Vec<VariantR
     let faults = rows.iter().enumerate().flat_map(|(i, row)| row.faults().into_iter().map(move |fault| at(i, fault)));
     Error::fields(faults.take(100).collect())?;
     let mut places = Vec::with_capacity(rows.len());
-    for (i, outcome) in upsert(tx, rows)?.into_iter().enumerate() {
+    for (i, outcome) in upsert(tx, rows, &By::SYSTEM)?.into_iter().enumerate() {
         match outcome {
             Ok((place, _)) => places.push(place),
             Err(fault) => return Error::fields(vec![at(i, fault)]).map(|()| places),

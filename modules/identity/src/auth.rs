@@ -8,6 +8,9 @@
 //! - On PostgreSQL other nodes make changes too. Each request therefore waits for a read of the epochs that began after it came in; the
 //!   requests that come in during one such read share the next, so it is one small read a round trip and not one a request.
 //!
+//! **While the database is away** nobody can learn whether an entry still holds. It is then given as remembered, as it was when the epochs
+//! were last read, for [`AWAY_AGE_MS`] after it was loaded: good for what the edge lets remembered callers do, and for nothing else.
+//!
 //! A change on a tenant's shard and its epoch on the home shard are two transactions. A crash between them leaves a change that was never
 //! acknowledged; it shows when it is asked for again, and at the latest when the entry is [`ENTRY_AGE_MS`] old.
 
@@ -17,12 +20,13 @@ use crate::password::Passwords;
 use crate::queries;
 use crate::sql;
 use crate::token::{self, Claims, Hash, Signer};
-use kernel::{Actor, ActorKind, Clock, Error, Result, Rng, Scope, TenantId, Timestamp};
+use kernel::{Actor, ActorKind, Clock, Error, ErrorKind, Result, Rng, Scope, TenantId, Timestamp};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use store::{Engine, Store};
 use web::{Authenticator, Credential, Identity, PermissionSet};
 
@@ -30,6 +34,12 @@ use web::{Authenticator, Credential, Identity, PermissionSet};
 pub const SQLITE_EPOCH_AGE_MS: i64 = 1000;
 /// How old an entry may be, whatever the epochs say, in milliseconds.
 pub const ENTRY_AGE_MS: i64 = 600_000;
+/// While the database is away: how old an entry may be, in milliseconds.
+pub const AWAY_AGE_MS: i64 = 3_600_000;
+/// How long a request that could do with a remembered identity waits for the database.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// While the database is away, one request tries it again after so long, in milliseconds, and nobody else waits for it.
+const TRY_AGAIN_MS: u64 = 500;
 /// A key's last use is noted when the last note is older than this, in milliseconds.
 const USE_NOTED_MS: i64 = 3_600_000;
 /// Credentials kept in memory.
@@ -195,12 +205,18 @@ impl Auth {
         }
         let key = token::hash(text);
         let inner = self.inner();
+        let now = self.now();
         if let Some(entry) = inner.identities.get(&key) {
-            let now = self.now();
-            inner.epochs.freshen(store, now).await?;
-            if entry.holds(now, &inner.epochs) {
-                return Ok(entry.identity.clone());
+            match inner.epochs.freshen_or_away(store, now).await {
+                Ok(()) if entry.holds(now, &inner.epochs, ENTRY_AGE_MS) => return Ok(entry.identity.clone()),
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Unavailable && entry.holds(now, &inner.epochs, AWAY_AGE_MS) => {
+                    return Ok(Identity { remembered: true, ..entry.identity.clone() });
+                }
+                Err(error) => return Err(error),
             }
+        } else if inner.epochs.known_away(now) {
+            return Err(away());
         }
         let named = token::parse_api_key(text).or_else(|| token::parse_publishable_key(text));
         let entry = match named {
@@ -239,7 +255,15 @@ impl Auth {
         };
         let actor = Actor { kind: ActorKind::User, id: access.user.as_i64() };
         let plan = access.plan.map(|plan| plan.word());
-        let identity = Identity { actor, tenant: access.tenant, permissions, platform: access.tenant.is_none(), plan, publishable: None };
+        let identity = Identity {
+            actor,
+            tenant: access.tenant,
+            permissions,
+            platform: access.tenant.is_none(),
+            plan,
+            publishable: None,
+            remembered: false,
+        };
         Ok(Entry { identity, stamps, loaded_at: now, ends_at })
     }
 
@@ -254,7 +278,7 @@ impl Auth {
         }
         let ends_at = access.expires_at.unwrap_or(Timestamp::from_micros(i64::MAX));
         if access.revoked_at.is_some() || ends_at <= now {
-            return Err(Error::unauthenticated("identity.api_key_ended", "the API key was revoked or has expired"));
+            return Err(api_key_ended());
         }
         must_be_active(Some(home.status))?;
         if access.last_used_at.is_none_or(|at| now.ms_since(at) >= USE_NOTED_MS) {
@@ -271,11 +295,40 @@ impl Auth {
             if publishable.is_some() { [web::STOREFRONT].into_iter().collect() } else { access.permissions.into_iter().collect() };
         let (permissions, plan) = (Arc::new(permissions), Some(home.plan.word()));
         Ok(Entry {
-            identity: Identity { actor, tenant: Some(tenant), permissions, platform: false, plan, publishable },
+            identity: Identity { actor, tenant: Some(tenant), permissions, platform: false, plan, publishable, remembered: false },
             stamps,
             loaded_at: now,
             ends_at,
         })
+    }
+
+    /// What a user or an API key may do in a tenant now: what its credential would be worth, if it still has one.
+    async fn allowed_now(&self, store: &Store, actor: Actor, tenant: TenantId) -> Result<Identity> {
+        let home = store.peek(Scope::Platform, move |read| queries::tenant(read, tenant)).await?.ok_or_else(invalid_token)?;
+        must_be_active(Some(home.status))?;
+        let known = self.inner().known.clone();
+        let permissions: Vec<&'static str> = match actor.kind {
+            ActorKind::ApiKey => {
+                let (id, now) = (crate::model::ApiKeyId::from_i64(actor.id), self.now());
+                let access = store.peek(tenant, move |read| queries::api_key_access(read, id, &known)).await?;
+                let stands = |access: &queries::ApiKeyAccess| access.revoked_at.is_none() && access.expires_at.is_none_or(|at| at > now);
+                let access = access.filter(stands).ok_or_else(api_key_ended)?;
+                if access.publishable.is_some() { vec![web::STOREFRONT] } else { access.permissions }
+            }
+            ActorKind::User => {
+                let id = crate::model::UserId::from_i64(actor.id);
+                let user = store.peek(Scope::Platform, move |read| queries::user(read, id)).await?;
+                if user.is_none_or(|user| user.status != UserStatus::Active) {
+                    return Err(session_ended());
+                }
+                let member = store.peek(tenant, move |read| queries::member_access(read, id, &known)).await?;
+                member.ok_or_else(session_ended)?.permissions
+            }
+            ActorKind::System => return Err(Error::internal("the system asks for nothing over HTTP")),
+        };
+        let permissions = Arc::new(permissions.into_iter().collect());
+        let plan = Some(home.plan.word());
+        Ok(Identity { actor, tenant: Some(tenant), permissions, platform: false, plan, publishable: None, remembered: false })
     }
 
     async fn stamps(&self, store: &Store, now: Timestamp, first: i64, tenant: Option<TenantId>) -> Result<Stamps> {
@@ -320,6 +373,15 @@ impl Authenticator for Auth {
         Box::pin(self.identify(store, text))
     }
 
+    fn actor_now<'a>(
+        &'a self,
+        store: &'a Store,
+        actor: Actor,
+        tenant: TenantId,
+    ) -> Pin<Box<dyn Future<Output = Result<Identity>> + Send + 'a>> {
+        Box::pin(self.allowed_now(store, actor, tenant))
+    }
+
     fn tenant_by_name<'a>(
         &'a self,
         store: &'a Store,
@@ -330,12 +392,15 @@ impl Authenticator for Auth {
 }
 
 impl Entry {
-    fn holds(&self, now: Timestamp, epochs: &Epochs) -> bool {
+    fn holds(&self, now: Timestamp, epochs: &Epochs, age_ms: i64) -> bool {
         // Of either sign: a clock that was set back must not keep an entry.
-        let young = now.ms_since(self.loaded_at).unsigned_abs() < ENTRY_AGE_MS as u64;
+        let young = now.ms_since(self.loaded_at).unsigned_abs() < age_ms as u64;
         young && now < self.ends_at && self.stamps.iter().all(|(bucket, epoch)| epochs.of(*bucket) == *epoch)
     }
 }
+
+/// A moment that has not been.
+const NEVER: i64 = i64::MIN;
 
 /// This process's copy of `identity_epochs`.
 struct Epochs {
@@ -344,6 +409,8 @@ struct Epochs {
     buckets: [AtomicI64; BUCKETS],
     /// When the last read that succeeded began, in microseconds.
     read_at: AtomicI64,
+    /// When reading failed and was not tried again since, in microseconds; [`NEVER`] while it succeeds.
+    failed_at: AtomicI64,
     /// Reads begun so far.
     begun: AtomicU64,
     /// The number of the last read that succeeded. Held while reading: reads come one after another.
@@ -355,7 +422,8 @@ impl Epochs {
         Epochs {
             max_age_ms,
             buckets: [const { AtomicI64::new(0) }; BUCKETS],
-            read_at: AtomicI64::new(i64::MIN),
+            read_at: AtomicI64::new(NEVER),
+            failed_at: AtomicI64::new(NEVER),
             begun: AtomicU64::new(0),
             done: tokio::sync::Mutex::new(0),
         }
@@ -367,10 +435,35 @@ impl Epochs {
 
     async fn freshen(&self, store: &Store, now: Timestamp) -> Result<()> {
         let read_at = self.read_at.load(SeqCst);
-        if read_at != i64::MIN && now.ms_since(Timestamp::from_micros(read_at)).unsigned_abs() < self.max_age_ms as u64 {
+        if read_at != NEVER && now.ms_since(Timestamp::from_micros(read_at)).unsigned_abs() < self.max_age_ms as u64 {
             return Ok(());
         }
         self.read(store, now).await
+    }
+
+    /// Whether the database was away a moment ago.
+    fn known_away(&self, now: Timestamp) -> bool {
+        let failed_at = self.failed_at.load(SeqCst);
+        failed_at != NEVER && now.ms_since(Timestamp::from_micros(failed_at)).unsigned_abs() < TRY_AGAIN_MS
+    }
+
+    /// The same for who can do with less when the database is away: waits for it no longer than [`PATIENCE`], and while it is known to be
+    /// away not at all, but for one request now and then that finds out whether it is back. Errors: `store.unavailable`.
+    async fn freshen_or_away(&self, store: &Store, now: Timestamp) -> Result<()> {
+        if self.known_away(now) {
+            return Err(away());
+        }
+        if self.failed_at.load(SeqCst) != NEVER {
+            // Those who come meanwhile do without.
+            self.failed_at.store(now.micros(), SeqCst);
+        }
+        let freshened = tokio::time::timeout(PATIENCE, self.freshen(store, now)).await.unwrap_or_else(|_| Err(away()));
+        match &freshened {
+            Ok(()) => self.failed_at.store(NEVER, SeqCst),
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.failed_at.store(now.micros(), SeqCst),
+            Err(_) => {}
+        }
+        freshened
     }
 
     /// Returns after a read that began after this was called; the callers that come during one share the next.
@@ -393,6 +486,10 @@ impl Epochs {
     }
 }
 
+fn away() -> Error {
+    Error::unavailable("store.unavailable", "the database is away; nothing was done").retry_after_ms(1_000)
+}
+
 async fn secret(store: &Store, rng: &dyn Rng, name: &'static str, given: &Option<Vec<u8>>) -> Result<Vec<u8>> {
     match given {
         Some(secret) if secret.len() < 32 => {
@@ -412,6 +509,10 @@ fn must_be_active(status: Option<TenantStatus>) -> Result<()> {
         Some(TenantStatus::Active) => Ok(()),
         _ => Err(Error::forbidden("identity.tenant_suspended", "this tenant is suspended or closed; ask the platform's administrator")),
     }
+}
+
+fn api_key_ended() -> Error {
+    Error::unauthenticated("identity.api_key_ended", "the API key was revoked or has expired")
 }
 
 pub(crate) fn invalid_token() -> Error {

@@ -8,8 +8,8 @@
 //! 5. What is backordered is waited for where the rest of the item comes from; else, with `fewest_parcels`, where anything else comes from;
 //!    else at the best ranked location that keeps the item; else at the best ranked of all.
 
-use crate::model::{Coordinates, Faults, ItemId, LocationId, LocationKind, Policy};
-use kernel::{Error, Result, Timestamp};
+use crate::model::{Coordinates, ItemId, LocationId, LocationKind, Policy};
+use kernel::{Error, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -10,12 +10,15 @@
 //! What each costs, besides what an event costs (R: waits for an answer on PostgreSQL, w: does not):
 //! `reserve` R + w for each level + w; `confirm` R; `release` R + w for each level; `ship` R + 2w for each level + w.
 
-use crate::{fulfil, items, levels, reserve};
-use kernel::{Result, TenantId};
+use crate::{amend, book, fulfil, items, levels, reserve};
+use kernel::Result;
+use std::collections::BTreeMap;
 use store::{Call, Read, Store, Tx};
 use web::IfMatch;
 
 pub use crate::allocate::{Portion, Ranking, Rules, Shortage, Site, Stock, StockAt, allocate};
+pub use crate::amend::{AmendedLine, Amendment};
+pub use crate::book::{Booking, Keep, MAX_BOOKED, Moved};
 pub use crate::fulfil::{Parts, Return, Shipment};
 pub use crate::levels::{Change, Changes, Deltas, ManualKind};
 pub use crate::model::{
@@ -35,12 +38,6 @@ pub fn reserve(tx: &mut Tx<'_>, demand: &Demand) -> Result<Reserved> {
     outcome.unwrap_or_else(|| Err(kernel::Error::internal("a demand was not decided")))
 }
 
-/// Reserves for several demands, each by itself, in their order: an answer for each. One look-up for all, and one write for each level.
-/// Nothing was written for what is refused. Errors: `request.invalid` above [`MAX_BATCH`].
-pub fn reserve_all(tx: &mut Tx<'_>, demands: &[&Demand]) -> Result<Vec<Result<Reserved>>> {
-    reserve::reserve_all(tx, demands)
-}
-
 /// Reserves in a transaction of its own. Demands that come at once are decided and written together: the fastest way for a hot item.
 /// Errors: as [`reserve`], and those of [`Store::write_set`].
 pub async fn submit(store: &Store, call: impl Into<Call>, demand: Demand) -> Result<Reserved> {
@@ -58,6 +55,15 @@ pub fn release(tx: &mut Tx<'_>, reference: &str) -> Result<Release> {
     reserve::release(tx, reference)
 }
 
+/// Changes what a reservation holds, when what it is for is changed: lines that it has no more are free, what is more is held, all of it or
+/// nothing. Not less than what has gone out. A confirmed one stays so, and takes lines when all that it held has gone out, too.
+/// Errors: `inventory.reservation_not_found`, `inventory.reservation_ended`, `inventory.over_shipped`, `inventory.components_changed` when
+/// more is wanted of a line whose variant is made of other items now, `inventory.insufficient` naming `lines[i].quantity`,
+/// `request.invalid`.
+pub fn amend(tx: &mut Tx<'_>, amendment: &Amendment) -> Result<Reserved> {
+    amend::amend(tx, amendment)
+}
+
 /// Goods of a reservation go out. Errors: `inventory.reservation_not_found`, `inventory.reservation_ended`, `inventory.over_shipped`,
 /// `inventory.not_on_hand`, `request.invalid`.
 pub fn ship(tx: &mut Tx<'_>, shipment: &Shipment) -> Result<Reserved> {
@@ -69,33 +75,35 @@ pub fn restock(tx: &mut Tx<'_>, back: &Return) -> Result<Reserved> {
     fulfil::take_back(tx, back)
 }
 
-/// Changes levels by hand: what came in, was lost, damaged, counted anew. All or none.
-/// Errors: `request.invalid`, `inventory.expected_differs`, `inventory.below_zero`, `inventory.level_too_large`.
-pub fn change(tx: &mut Tx<'_>, changes: &Changes) -> Result<Vec<Movement>> {
-    levels::change(tx, changes)
+/// Books what many documents did to the levels of these items, all or none, in their order: the same rules and the same entries of the
+/// ledger as changes by hand, each at its document's time, and one event for all of them. What they did may follow from what is on hand at a
+/// location. How many entries it were. Errors: `request.invalid`, also above [`MAX_BOOKED`] lines, `inventory.expected_differs`,
+/// `inventory.below_zero`, `inventory.level_too_large`.
+pub fn book(
+    tx: &mut Tx<'_>,
+    location_id: LocationId,
+    items: &[ItemId],
+    follow: impl FnOnce(&BTreeMap<ItemId, i64>) -> Vec<Booking>,
+) -> Result<usize> {
+    book::book(tx, location_id, items, follow)
 }
 
-fn change_one(
-    tx: &mut Tx<'_>,
-    item_id: ItemId,
-    location_id: LocationId,
-    kind: MovementKind,
-    quantity: i64,
-    reference: &str,
-) -> Result<Movement> {
-    let line = Change { item_id, location_id, kind, quantity, expected: None };
+/// The items that keep these SKUs' stock, in their order. One that is not there is made, and its variant is made of one of it unless that is
+/// made of something already. Errors: `request.invalid`, also above [`MAX_BOOKED`].
+pub fn ensure_items(tx: &mut Tx<'_>, keep: &[Keep]) -> Result<Vec<ItemId>> {
+    book::ensure_items(tx, keep)
+}
+
+/// What the movements of a location come to. Reads all of them: for tools, not for requests.
+pub fn moved(read: &mut Read<'_>, location_id: LocationId) -> Result<Moved> {
+    book::moved(read, location_id)
+}
+
+/// Goods come in: on hand is more, and what was announced of them is incoming no more. Errors: `request.invalid`, `inventory.level_too_large`.
+pub fn receive(tx: &mut Tx<'_>, item_id: ItemId, location_id: LocationId, quantity: i64, reference: &str) -> Result<Movement> {
+    let line = Change { item_id, location_id, kind: MovementKind::Received, quantity, expected: None };
     let changes = Changes { reference: reference.to_owned(), note: String::new(), lines: vec![line] };
     levels::change_named(tx, &changes, |_| String::new())?.pop().ok_or_else(|| kernel::Error::internal("a change has no movement"))
-}
-
-/// Goods come in: on hand is more, and what was announced of them is incoming no more. Errors: those of [`change`].
-pub fn receive(tx: &mut Tx<'_>, item_id: ItemId, location_id: LocationId, quantity: i64, reference: &str) -> Result<Movement> {
-    change_one(tx, item_id, location_id, MovementKind::Received, quantity, reference)
-}
-
-/// Goods on hand are lost. Errors: those of [`change`].
-pub fn write_off(tx: &mut Tx<'_>, item_id: ItemId, location_id: LocationId, quantity: i64, reference: &str) -> Result<Movement> {
-    change_one(tx, item_id, location_id, MovementKind::WrittenOff, quantity, reference)
 }
 
 /// How much of each variant can be had, in their order; it decides nothing. Errors: `request.invalid` above [`MAX_LINES`].
@@ -113,24 +121,9 @@ pub fn level(read: &mut Read<'_>, item_id: ItemId, location_id: LocationId) -> R
     levels::level(read, item_id, location_id)
 }
 
-/// Releases up to `limit` reservations whose time is over, as the module does by itself; how many it were.
-pub fn expire_due(tx: &mut Tx<'_>, limit: u32) -> Result<u32> {
-    reserve::expire_due(tx, limit)
-}
-
-/// Up to `limit` tenants after `after` (0 for the first) that have reservations whose time is over, on the platform's scope of a shard.
-pub fn tenants_with_due(read: &mut Read<'_>, after: i64, limit: u32) -> Result<Vec<TenantId>> {
-    reserve::tenants_with_due(read, after, limit)
-}
-
 /// Makes an item. Errors: `request.invalid`, `inventory.sku_taken`.
 pub fn create_item(tx: &mut Tx<'_>, new: &NewItem) -> Result<Item> {
     items::create_item(tx, new)
-}
-
-/// The item with this SKU, if there is one.
-pub fn item_by_sku(read: &mut Read<'_>, sku: &str) -> Result<Option<Item>> {
-    items::item_by_sku(read, sku)
 }
 
 /// Makes a location. Errors: `request.invalid`, `inventory.too_many_locations`.
@@ -141,9 +134,4 @@ pub fn create_location(tx: &mut Tx<'_>, new: &NewLocation) -> Result<Location> {
 /// Sets what a variant is made of. Errors: `request.invalid`.
 pub fn set_components(tx: &mut Tx<'_>, variant_id: VariantId, components: Vec<Component>) -> Result<Components> {
     items::set_components(tx, &items::SetComponents { variant_id, if_match: IfMatch(None), components })
-}
-
-/// What a variant is made of.
-pub fn components(read: &mut Read<'_>, variant_id: VariantId) -> Result<Components> {
-    items::components(read, variant_id)
 }

@@ -66,9 +66,10 @@ fn reserved(read: &mut Read<'_>) -> Result<AuditOutcome> {
     })
 }
 
-/// A transfer is under way exactly as long as something of it is.
+/// A transfer is under way exactly as long as something of it is, and levels know what is.
 fn transfers(read: &mut Read<'_>) -> Result<AuditOutcome> {
     let (mut looked_at, mut fault) = (0_i64, None);
+    let mut in_transit: BTreeMap<(ItemId, LocationId), i64> = BTreeMap::new();
     read.each(sql::AUDIT_TRANSFERS, (), |row| {
         looked_at += 1;
         let (transfer_id, state): (TransferId, TransferState) = (row.get(0)?, row.get(1)?);
@@ -77,8 +78,17 @@ fn transfers(read: &mut Read<'_>) -> Result<AuditOutcome> {
         if lines.iter().any(|line| line.under_way() < 0) || (under_way > 0) != (state == TransferState::InTransit) {
             fault = Some(format!("{transfer_id} is {} with {under_way} under way", state.as_str()));
         }
+        let to: LocationId = row.get(3)?;
+        lines.iter().for_each(|line| *in_transit.entry((line.item_id, to)).or_default() += line.under_way());
         Ok::<(), Error>(())
     })?;
+    read.each(sql::AUDIT_IN_TRANSIT, (), |row| {
+        *in_transit.entry((row.get(0)?, row.get(1)?)).or_default() -= row.get::<i64>(2)?;
+        Ok(())
+    })?;
+    if let Some(((item_id, location_id), by)) = in_transit.iter().find(|(_, by)| **by != 0) {
+        fault = Some(format!("{item_id}: transfers have {by} more on their way to {location_id} than its level"));
+    }
     Ok(match fault {
         Some(detail) => AuditOutcome { ok: false, detail },
         None => AuditOutcome { ok: true, detail: format!("{looked_at} transfers") },

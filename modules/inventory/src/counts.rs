@@ -1,10 +1,11 @@
 //! Stock takes: what was counted at a location, against what the books had at that moment. The difference is booked, not the count, so
-//! that what is sold between counting and booking is not undone.
+//! that what is sold between counting and booking is not undone; less what another stock take or a correction has booked meanwhile, so
+//! that a difference that two people have found is booked once.
 
 use crate::levels::{self, Change, Changes};
 use crate::model::*;
 use crate::{error, sql};
-use kernel::{Error, Result, Timestamp};
+use kernel::{Error, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{FromRow, NewEvent, Read, Row, Tx};
 use utoipa::ToSchema;
@@ -16,12 +17,16 @@ use web::IfMatch;
 pub struct CountLine {
     /// The item.
     pub item_id: ItemId,
-    /// How many the books had on hand when the count was told.
+    /// How many the books had on hand when the count was told; what another stock take or a correction changed of it before this one
+    /// was applied is in it.
     pub expected: i64,
     /// How many there were.
     pub counted: i64,
     /// `counted` less `expected`.
     pub difference: i64,
+    /// What stock takes and corrections had changed at this level so far when `expected` was read.
+    #[serde(skip)]
+    pub(crate) recounted: i64,
 }
 
 /// A stock take, with its report.
@@ -48,19 +53,27 @@ pub struct Count {
     pub updated_at: Timestamp,
 }
 
-type StoredLine = (i64, i64, i64);
+/// A line as it is stored: the item, expected, counted, recounted. Lines of before the last one was known have it from 0, as levels have.
+#[derive(Serialize, Deserialize)]
+struct StoredLine(i64, i64, i64, #[serde(default)] i64);
 
 fn lines_text(lines: &[CountLine]) -> Result<String> {
-    stored(&lines.iter().map(|line| (line.item_id.as_i64(), line.expected, line.counted)).collect::<Vec<StoredLine>>())
+    stored(
+        &lines
+            .iter()
+            .map(|line| StoredLine(line.item_id.as_i64(), line.expected, line.counted, line.recounted))
+            .collect::<Vec<StoredLine>>(),
+    )
 }
 
 fn lines_of(text: &str) -> Result<Vec<CountLine>> {
     let rows: Vec<StoredLine> = restored(text)?;
-    let line = |(item, expected, counted): StoredLine| CountLine {
+    let line = |StoredLine(item, expected, counted, recounted): StoredLine| CountLine {
         item_id: ItemId::from_i64(item),
         expected,
         counted,
         difference: counted - expected,
+        recounted,
     };
     Ok(rows.into_iter().map(line).collect())
 }
@@ -165,7 +178,7 @@ pub(crate) fn note(tx: &mut Tx<'_>, asked: &Note) -> Result<Count> {
     let mut faults = Faults::default();
     faults.count("lines", asked.lines.len(), 1, MAX_ITEMS);
     for (at, line) in asked.lines.iter().enumerate().take(MAX_ITEMS) {
-        faults.range(format!("lines[{at}].counted"), line.counted, 0, MAX_QUANTITY);
+        faults.number(format!("lines[{at}].counted"), line.counted, 0, MAX_QUANTITY);
         if asked.lines[..at].iter().any(|other| other.item_id == line.item_id) {
             faults.add(format!("lines[{at}].item_id"), "repeated", "each item once");
         }
@@ -173,9 +186,15 @@ pub(crate) fn note(tx: &mut Tx<'_>, asked: &Note) -> Result<Count> {
     faults.finish()?;
     let there = levels::at_location(tx, count.location_id, asked.lines.iter().map(|line| line.item_id))?;
     for (at, line) in asked.lines.iter().enumerate() {
-        let expected =
-            *there.get(&line.item_id).ok_or_else(|| Error::field(format!("lines[{at}].item_id"), "unknown", "there is no such item"))?;
-        let noted = CountLine { item_id: line.item_id, expected, counted: line.counted, difference: line.counted - expected };
+        let there = there.get(&line.item_id);
+        let books = there.ok_or_else(|| Error::field(format!("lines[{at}].item_id"), "unknown", "there is no such item"))?;
+        let noted = CountLine {
+            item_id: line.item_id,
+            expected: books.on_hand,
+            counted: line.counted,
+            difference: line.counted - books.on_hand,
+            recounted: books.recounted,
+        };
         match count.lines.iter_mut().find(|own| own.item_id == line.item_id) {
             Some(own) => *own = noted,
             None => count.lines.push(noted),
@@ -195,10 +214,16 @@ pub(crate) struct Step {
     pub if_match: IfMatch,
 }
 
-/// Books the differences. Errors: `inventory.count_not_found`, `inventory.not_open`, `request.precondition_failed`,
+/// Books the differences, less what was booked of them meanwhile. Errors: `inventory.count_not_found`, `inventory.not_open`, `request.precondition_failed`,
 /// `inventory.below_zero` when more has gone out since than was found.
 pub(crate) fn apply(tx: &mut Tx<'_>, step: &Step) -> Result<Count> {
     let mut count = open(tx, step.count_id, step.if_match)?;
+    let there = levels::at_location(tx, count.location_id, count.lines.iter().map(|line| line.item_id))?;
+    for line in &mut count.lines {
+        let books = there.get(&line.item_id).copied().unwrap_or_default();
+        line.expected += books.recounted - line.recounted;
+        (line.recounted, line.difference) = (books.recounted, line.counted - line.expected);
+    }
     let differing: Vec<(usize, CountLine)> = count.lines.iter().copied().enumerate().filter(|(_, line)| line.difference != 0).collect();
     let line = |(_, line): &(usize, CountLine)| Change {
         item_id: line.item_id,

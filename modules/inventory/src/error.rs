@@ -1,7 +1,8 @@
 //! What is refused, and under which code. Each has its entry in `docs/problems.md`.
 
 use crate::allocate::Shortage;
-use crate::model::{Demand, ItemId, LocationId, ReservationState};
+use crate::model::{ItemId, LocationId, ReservationState, VariantId};
+use crate::reserve::Wanted;
 use kernel::Error;
 use std::collections::HashMap;
 
@@ -33,12 +34,12 @@ pub(crate) fn too_many_locations(max: usize) -> Error {
     Error::failed_precondition("inventory.too_many_locations", format!("a tenant has at most {max} locations"))
 }
 
-/// Names each line that has a part in a shortage. `components`: what the lines' variants are made of.
-pub(crate) fn insufficient(demand: &Demand, shortages: &[Shortage], per_line: &HashMap<usize, Vec<(ItemId, i64)>>) -> Error {
+/// Names each line that has a part in a shortage. `components`: what variants are made of.
+pub(crate) fn insufficient(lines: &[Wanted], shortages: &[Shortage], components: &HashMap<VariantId, Vec<(ItemId, i64)>>) -> Error {
     let mut error = Error::failed_precondition("inventory.insufficient", "there is not enough stock for what is wanted");
     let mut named = 0;
-    for (at, (_, quantity)) in demand.lines.iter().enumerate() {
-        let of_line = per_line.get(&at).map_or(&[][..], Vec::as_slice);
+    for Wanted { at, variant_id, quantity, .. } in lines {
+        let of_line = components.get(variant_id).map_or(&[][..], Vec::as_slice);
         let mine = |short: &&Shortage| of_line.iter().any(|(item_id, _)| *item_id == short.item_id);
         let each = |item: ItemId| of_line.iter().find(|(item_id, _)| *item_id == item).map_or(1, |(_, each)| (*each).max(1));
         let worst = shortages.iter().filter(mine).min_by_key(|short| short.available / each(short.item_id));
@@ -63,6 +64,11 @@ pub(crate) fn reference_reused() -> Error {
 pub(crate) fn reservation_ended(state: ReservationState) -> Error {
     let detail = format!("the reservation of this reference is {} and holds nothing any more", state.as_str());
     Error::failed_precondition("inventory.reservation_ended", detail)
+}
+
+pub(crate) fn components_changed(field: String) -> Error {
+    let detail = "the variant is made of other items now than when it was reserved: add a line of its own for more of it";
+    Error::failed_precondition("inventory.components_changed", detail).with_field(field, "components_changed", detail)
 }
 
 /// Somebody wrote beside the lane.

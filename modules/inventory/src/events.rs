@@ -35,6 +35,7 @@ pub(crate) const EVENTS: &[EventInfo] = &[
     event("stock.counted", "A stock take changed a level."),
     event("stock.low", "An item has come down to its low-stock mark: once for each crossing."),
     event("stock.oversold", "A location has less than is reserved there of an item that may not be oversold: once for each crossing."),
+    event("stock.booked", "Movements of many documents were booked at once; the ledger of stock has each of them."),
     event("stock.reservation_expired", "Nobody confirmed a reservation in time; what it held is free."),
 ];
 
@@ -91,6 +92,19 @@ pub(crate) fn moved(movement: &Movement) -> NewEvent {
         reference: &m.reference,
     };
     NewEvent::new(m.kind.event(), 1, m.item_id, &payload)
+}
+
+/// Many documents' movements were booked at once.
+pub(crate) fn booked(movements: &[Movement]) -> Option<NewEvent> {
+    #[derive(Serialize)]
+    struct Payload {
+        first_movement_id: MovementId,
+        last_movement_id: MovementId,
+        movements: usize,
+    }
+    let (first, last) = (movements.first()?.movement_id, movements.last()?.movement_id);
+    let payload = Payload { first_movement_id: first, last_movement_id: last, movements: movements.len() };
+    Some(NewEvent::new("stock.booked", 1, first, &payload))
 }
 
 /// An item has come down to its mark.

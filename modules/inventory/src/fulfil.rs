@@ -3,7 +3,7 @@
 use crate::levels::{self, Change, Changes};
 use crate::model::*;
 use crate::{error, reserve, sql};
-use kernel::{Error, Result};
+use kernel::{Error, Faults, Result};
 use std::collections::BTreeMap;
 use store::Tx;
 
@@ -14,7 +14,7 @@ pub enum Parts {
     Rest,
     /// Everything that is still reserved at one location: a parcel.
     At(LocationId),
-    /// So many of these lines, by their index, with all their components, from wherever they are reserved. Each line once.
+    /// So many of these lines, by their numbers, with all their components, from wherever they are reserved. Each line once.
     Lines(Vec<(u32, i64)>),
 }
 
@@ -38,20 +38,10 @@ pub struct Return {
     pub note: String,
     /// Where they come to.
     pub location_id: LocationId,
-    /// So many of these lines, by their index, with all their components. Each line once.
+    /// So many of these lines, by their numbers, with all their components. Each line once.
     pub lines: Vec<(u32, i64)>,
     /// Whether they can't be sold again.
     pub damaged: bool,
-}
-
-/// How many of an item are in one of a line, by the reservation: the catalog of today may say otherwise.
-fn each_of_line(reservation: &Reserved, line: u32) -> BTreeMap<ItemId, i64> {
-    let quantity = reservation.lines.get(line as usize).map_or(1, |line| line.quantity.max(1));
-    let mut sums: BTreeMap<ItemId, i64> = BTreeMap::new();
-    for allocation in reservation.allocations.iter().filter(|allocation| allocation.line == line) {
-        *sums.entry(allocation.item_id).or_default() += allocation.quantity;
-    }
-    sums.into_iter().map(|(item_id, sum)| (item_id, sum / quantity)).collect()
 }
 
 fn check_note(note: &str) -> Result<()> {
@@ -64,17 +54,13 @@ fn check_lines(reservation: &Reserved, lines: &[(u32, i64)]) -> Result<()> {
     let mut faults = Faults::default();
     faults.count("lines", lines.len(), 1, MAX_LINES);
     for (at, (line, quantity)) in lines.iter().enumerate().take(MAX_LINES) {
-        if *line as usize >= reservation.lines.len() {
-            faults.add(
-                format!("lines[{at}].line"),
-                "unknown",
-                format!("{line}; the reservation has {} lines, from 0", reservation.lines.len()),
-            );
+        if !reservation.lines.iter().any(|own| own.line == *line) {
+            faults.add(format!("lines[{at}].line"), "unknown", format!("the reservation has no line {line}; the first one is 0"));
         }
         if lines[..at].iter().any(|(other, _)| other == line) {
             faults.add(format!("lines[{at}].line"), "repeated", "each line once");
         }
-        faults.range(format!("lines[{at}].quantity"), *quantity, 1, MAX_QUANTITY);
+        faults.number(format!("lines[{at}].quantity"), *quantity, 1, MAX_QUANTITY);
     }
     faults.finish()
 }
@@ -92,7 +78,7 @@ fn to_ship(reservation: &Reserved, parts: &Parts) -> Result<Vec<i64>> {
     check_lines(reservation, lines)?;
     let mut shipped = vec![0; reservation.allocations.len()];
     for (at, (line, quantity)) in lines.iter().enumerate() {
-        for (item_id, each) in each_of_line(reservation, *line) {
+        for (item_id, each) in reservation.each_of(*line) {
             let mut left = each * quantity;
             let of_item = |a: &Allocation| a.line == *line && a.item_id == item_id;
             for (allocation, out) in reservation.allocations.iter().zip(&mut shipped).filter(|(a, _)| of_item(a)) {
@@ -169,7 +155,7 @@ pub(crate) fn take_back(tx: &mut Tx<'_>, back: &Return) -> Result<Reserved> {
     }
     let mut goods: BTreeMap<ItemId, i64> = BTreeMap::new();
     for (at, (line, quantity)) in back.lines.iter().enumerate() {
-        for (item_id, each) in each_of_line(&reservation, *line) {
+        for (item_id, each) in reservation.each_of(*line) {
             let mut left = each * quantity;
             *goods.entry(item_id).or_default() += left;
             let of_item = |a: &&mut Allocation| a.line == *line && a.item_id == item_id;

@@ -3,7 +3,7 @@
 use crate::allocate::Rules;
 use crate::model::*;
 use crate::{error, events, sql};
-use kernel::{Error, Result};
+use kernel::{Error, Faults, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use store::{NewEvent, Read, Tx};
@@ -222,7 +222,7 @@ pub(crate) fn set_components(tx: &mut Tx<'_>, asked: &SetComponents) -> Result<C
     faults.count("components", asked.components.len(), 0, MAX_COMPONENTS);
     let mut seen = HashSet::new();
     for (at, component) in asked.components.iter().enumerate().take(MAX_COMPONENTS) {
-        faults.range(format!("components[{at}].quantity"), component.quantity, 1, MAX_COMPONENT_QUANTITY);
+        faults.number(format!("components[{at}].quantity"), component.quantity, 1, MAX_COMPONENT_QUANTITY);
         if !seen.insert(component.item_id) {
             faults.add(format!("components[{at}].item_id"), "repeated", "each item once");
         }
@@ -244,6 +244,14 @@ pub(crate) fn set_components(tx: &mut Tx<'_>, asked: &SetComponents) -> Result<C
     let set = Components { variant_id: asked.variant_id, components: list, version };
     tx.emit(events::components_set(&set));
     Ok(set)
+}
+
+/// Makes a variant that is known to be made of nothing one of an item that is known to be there.
+pub(crate) fn track(tx: &mut Tx<'_>, variant_id: VariantId, item_id: ItemId) -> Result<()> {
+    let version = tx.now().micros();
+    tx.exec(sql::INSERT_COMPONENT, (variant_id, item_id, 1_i64, version))?;
+    tx.emit(events::components_set(&Components { variant_id, components: vec![Component { item_id, quantity: 1 }], version }));
+    Ok(())
 }
 
 /// What a variant is made of: nothing for one that nobody has told of.

@@ -7,8 +7,10 @@
 //! Must never know: products, prices, orders, payments, and the tables of any other module. Of a variant it knows only the id.
 
 mod allocate;
+mod amend;
 pub mod api;
 mod audits;
+mod book;
 mod counts;
 mod error;
 mod events;
@@ -29,7 +31,10 @@ use web::{Module, PermissionInfo};
 pub use model::{CountId, ItemId, LocationId, MovementId, TransferId, VariantId};
 pub use workflows::EXPIRE;
 
-const MIGRATIONS: &[store::Migration] = &[store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") }];
+const MIGRATIONS: &[store::Migration] = &[
+    store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
+    store::Migration { number: 2, name: "under_way", sql: include_str!("../migrations/0002_under_way.sql") },
+];
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo {

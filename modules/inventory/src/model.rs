@@ -1,7 +1,8 @@
 //! What stock is: items, places, levels, movements, reservations, and the bounds of each.
 
-use kernel::{Entity, Error, FieldError, Id, Result, Timestamp};
+use kernel::{Entity, Error, Faults, Id, Result, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use store::{FromRow, FromValue, Row, ToValue, Value, ValueRef};
 use utoipa::ToSchema;
 
@@ -272,66 +273,17 @@ impl Coordinates {
     }
 
     pub(crate) fn check(self, path: &str, faults: &mut Faults) {
-        faults.range_real(format!("{path}.latitude"), self.latitude, 90.0);
-        faults.range_real(format!("{path}.longitude"), self.longitude, 180.0);
+        faults.number(format!("{path}.latitude"), self.latitude, -90.0, 90.0);
+        faults.number(format!("{path}.longitude"), self.longitude, -180.0, 180.0);
     }
 }
 
-/// Gathers what is wrong with an input, so that one answer names every field; stops at 20.
-#[derive(Default)]
-pub(crate) struct Faults(Vec<FieldError>);
-
-impl Faults {
-    pub(crate) fn add(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
-        if self.0.len() < 20 {
-            self.0.push(FieldError { field: field.into(), code, detail: detail.into() });
-        }
-    }
-
-    pub(crate) fn range(&mut self, field: impl Into<String>, value: i64, min: i64, max: i64) {
-        if value < min || value > max {
-            self.add(field, "out_of_range", format!("{value}; between {min} and {max}"));
-        }
-    }
-
-    fn range_real(&mut self, field: String, value: f64, max: f64) {
-        // Not a number is in no range.
-        if !(-max..=max).contains(&value) {
-            self.add(field, "out_of_range", format!("between -{max} and {max} degrees"));
-        }
-    }
-
-    /// How many things there are.
-    pub(crate) fn count(&mut self, field: &str, count: usize, min: usize, max: usize) {
-        if count < min || count > max {
-            self.add(field, "wrong_count", format!("{count}; between {min} and {max}"));
-        }
-    }
-
-    /// A text of `min..=max` characters without control characters.
-    pub(crate) fn text(&mut self, field: impl Into<String>, value: &str, min: usize, max: usize) {
-        // Bytes bound characters from above, so that most texts are not counted.
-        let length = if value.len() <= max { value.len() } else { value.chars().count() };
-        if length < min || value.trim().is_empty() && min > 0 {
-            self.add(field, "too_short", format!("at least {min} characters that are not blank"));
-        } else if length > max {
-            self.add(field, "too_long", format!("{length} characters; at most {max}"));
-        } else if value.chars().any(char::is_control) {
-            self.add(field, "control_character", "control characters are not allowed");
-        }
-    }
-
-    /// What a reservation is known by: it stands in paths as it is.
-    pub(crate) fn reference(&mut self, field: &str, value: &str, min: usize) {
-        if value.len() < min || value.len() > MAX_REFERENCE {
-            self.add(field, "wrong_length", format!("{} bytes; between {min} and {MAX_REFERENCE}", value.len()));
-        } else if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~".contains(&byte)) {
-            self.add(field, "invalid", "only letters, digits, and - _ . : ~");
-        }
-    }
-
-    pub(crate) fn finish(self) -> Result<()> {
-        Error::fields(self.0)
+/// Checks what a reservation is known by: it stands in paths as it is.
+pub(crate) fn check_reference(faults: &mut Faults, field: &str, value: &str) {
+    if value.is_empty() || value.len() > MAX_REFERENCE {
+        faults.add(field, "wrong_length", format!("{} bytes; between 1 and {MAX_REFERENCE}", value.len()));
+    } else if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:~".contains(&byte)) {
+        faults.add(field, "invalid", "only letters, digits, and - _ . : ~");
     }
 }
 
@@ -386,11 +338,11 @@ impl FromRow for Item {
 impl Item {
     pub(crate) fn check(&self) -> Result<()> {
         let mut faults = Faults::default();
-        faults.text("sku", &self.sku, 1, 64);
+        faults.name("sku", &self.sku, 64);
         faults.text("name", &self.name, 0, 200);
-        faults.range("oversell_limit", self.oversell_limit, 0, MAX_QUANTITY);
+        faults.number("oversell_limit", self.oversell_limit, 0, MAX_QUANTITY);
         if let Some(low) = self.low_stock_at {
-            faults.range("low_stock_at", low, 0, MAX_QUANTITY);
+            faults.number("low_stock_at", low, 0, MAX_QUANTITY);
         }
         faults.finish()
     }
@@ -543,14 +495,14 @@ pub(crate) fn coordinates(latitude: Option<f64>, longitude: Option<f64>) -> Opti
 impl Location {
     pub(crate) fn check(&self) -> Result<()> {
         let mut faults = Faults::default();
-        faults.text("name", &self.name, 1, 200);
+        faults.name("name", &self.name, 200);
         let a = &self.address;
         for (field, value) in [("line1", &a.line1), ("line2", &a.line2), ("city", &a.city), ("region", &a.region)] {
             faults.text(format!("address.{field}"), value, 0, 200);
         }
         faults.text("address.postal_code", &a.postal_code, 0, 32);
         faults.text("address.country", &a.country, 0, 64);
-        faults.range("priority", self.priority, -1_000_000, 1_000_000);
+        faults.number("priority", self.priority, -1_000_000, 1_000_000);
         if let Some(coordinates) = self.coordinates {
             coordinates.check("coordinates", &mut faults);
         }
@@ -653,6 +605,8 @@ pub struct Level {
     pub reserved: i64,
     /// Announced, and not there yet.
     pub incoming: i64,
+    /// How many of the incoming ones are on their way from another location.
+    pub in_transit: i64,
     /// There, and not fit for sale.
     pub damaged: i64,
     /// Never sold.
@@ -664,7 +618,7 @@ pub struct Level {
 impl Level {
     /// Nothing of an item at a location.
     pub(crate) fn nothing(item_id: ItemId, location_id: LocationId) -> Level {
-        Level { item_id, location_id, on_hand: 0, reserved: 0, incoming: 0, damaged: 0, safety: 0, available: 0 }
+        Level { item_id, location_id, on_hand: 0, reserved: 0, incoming: 0, in_transit: 0, damaged: 0, safety: 0, available: 0 }
     }
 }
 
@@ -677,6 +631,7 @@ impl FromRow for Level {
             on_hand,
             reserved,
             incoming: row.get(4)?,
+            in_transit: row.get(7)?,
             damaged: row.get(5)?,
             safety,
             available: on_hand - reserved - safety,
@@ -747,11 +702,11 @@ impl Demand {
     /// Errors: `request.invalid`, naming `lines[i].quantity` and the like.
     pub(crate) fn check(&self, now: Timestamp) -> Result<()> {
         let mut faults = Faults::default();
-        faults.reference("reference", &self.reference, 1);
+        check_reference(&mut faults, "reference", &self.reference);
         faults.count("lines", self.lines.len(), 1, MAX_LINES);
         for (at, (_, quantity)) in self.lines.iter().take(MAX_LINES).enumerate() {
             if *quantity < 1 || *quantity > MAX_QUANTITY {
-                faults.range(format!("lines[{at}].quantity"), *quantity, 1, MAX_QUANTITY);
+                faults.number(format!("lines[{at}].quantity"), *quantity, 1, MAX_QUANTITY);
             }
         }
         if self.expires_at.is_some_and(|at| at <= now || at > now.plus_ms(7_306 * 86_400_000)) {
@@ -768,6 +723,8 @@ impl Demand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = StockReservationLine)]
 pub struct ReservedLine {
+    /// Its number: from 0, in the order in which it was asked for; what was added later has a number of its own.
+    pub line: u32,
     /// The variant.
     pub variant_id: VariantId,
     /// How many.
@@ -836,14 +793,38 @@ impl Reserved {
         locations.dedup();
         locations
     }
+
+    /// How many of an item are in one of a line, by the reservation: the catalog of today may say otherwise. Nothing for a line that is not
+    /// tracked.
+    pub(crate) fn each_of(&self, line: u32) -> BTreeMap<ItemId, i64> {
+        let quantity = self.lines.iter().find(|own| own.line == line).map_or(1, |own| own.quantity.max(1));
+        let mut sums: BTreeMap<ItemId, i64> = BTreeMap::new();
+        for allocation in self.allocations.iter().filter(|allocation| allocation.line == line) {
+            *sums.entry(allocation.item_id).or_default() += allocation.quantity;
+        }
+        sums.into_iter().map(|(item_id, sum)| (item_id, sum / quantity)).collect()
+    }
+
+    /// How many of a line have gone out, and how many have still to go; none where it is not tracked.
+    pub fn gone_and_open(&self, line: u32) -> Option<(i64, i64)> {
+        let of_item = |item_id: ItemId, each: i64| {
+            let own = self.allocations.iter().filter(move |part| part.line == line && part.item_id == item_id);
+            let (shipped, open) = own.fold((0, 0), |sum, part| (sum.0 + part.shipped, sum.1 + part.open()));
+            (shipped / each.max(1), open / each.max(1))
+        };
+        self.each_of(line).into_iter().map(|(item_id, each)| of_item(item_id, each)).reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)))
+    }
 }
 
-type StoredLine = (i64, i64);
+/// A line as it is stored: variant, quantity, number. Without a number it is the line's place.
+#[derive(Serialize, Deserialize)]
+struct StoredLine(i64, i64, #[serde(default)] Option<u32>);
 type StoredAllocation = (u32, i64, i64, i64, i64, i64, i64);
 
 /// Lines as they are stored.
 pub(crate) fn lines_text(lines: &[ReservedLine]) -> Result<String> {
-    let rows: Vec<StoredLine> = lines.iter().map(|line| (line.variant_id.as_i64(), line.quantity)).collect();
+    let row = |line: &ReservedLine| StoredLine(line.variant_id.as_i64(), line.quantity, Some(line.line));
+    let rows: Vec<StoredLine> = lines.iter().map(row).collect();
     stored(&rows)
 }
 
@@ -863,7 +844,12 @@ pub(crate) fn restored<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> 
 
 pub(crate) fn lines_of(text: &str) -> Result<Vec<ReservedLine>> {
     let rows: Vec<StoredLine> = restored(text)?;
-    Ok(rows.into_iter().map(|(variant, quantity)| ReservedLine { variant_id: VariantId::from_i64(variant), quantity }).collect())
+    let line = |(place, StoredLine(variant, quantity, number)): (u32, StoredLine)| ReservedLine {
+        line: number.unwrap_or(place),
+        variant_id: VariantId::from_i64(variant),
+        quantity,
+    };
+    Ok((0..).zip(rows).map(line).collect())
 }
 
 pub(crate) fn allocations_of(text: &str) -> Result<Vec<Allocation>> {

@@ -11,6 +11,19 @@ use kernel::{Error, Result, TenantId, Timestamp};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use store::{Engine, Member, Read, Row, Tx, Value};
 
+/// A line that stock is held for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Its place among those of the request, for refusals.
+    pub at: usize,
+    /// Its number in the reservation.
+    pub line: u32,
+    /// The variant.
+    pub variant_id: VariantId,
+    /// How many.
+    pub quantity: i64,
+}
+
 /// What demands are decided on.
 #[derive(Default)]
 pub(crate) struct Books {
@@ -111,14 +124,41 @@ impl Books {
                 (true, state) => Err(error::reservation_ended(state)),
             };
         }
+        let lines = (0..).zip(&demand.lines);
+        let wanted: Vec<Wanted> = lines
+            .map(|(line, (variant_id, quantity))| Wanted { at: line as usize, line, variant_id: *variant_id, quantity: *quantity })
+            .collect();
+        let (allocations, promised_at) = self.hold(read, demand.destination, &wanted)?;
+        let reserved = Reserved {
+            reference: demand.reference.clone(),
+            state: if demand.expires_at.is_some() { ReservationState::Held } else { ReservationState::Confirmed },
+            expires_at: demand.expires_at,
+            promised_at,
+            lines: wanted.iter().map(|of| ReservedLine { line: of.line, variant_id: of.variant_id, quantity: of.quantity }).collect(),
+            allocations,
+            created_at: now,
+            updated_at: now,
+        };
+        self.known.insert(demand.reference.clone(), reserved.clone());
+        Ok((reserved, true))
+    }
+
+    /// Takes what lines want out of the stock, all of it or nothing: what is held for each, and when what is not there will be.
+    /// Errors: `inventory.insufficient`, `request.invalid`.
+    pub(crate) fn hold(
+        &mut self,
+        read: &mut Read<'_>,
+        destination: Option<Coordinates>,
+        lines: &[Wanted],
+    ) -> Result<(Vec<Allocation>, Option<Timestamp>)> {
         // What each line has of each item, and all of them together.
-        let mut needs: Vec<(u32, ItemId, i64)> = Vec::with_capacity(demand.lines.len());
+        let mut needs: Vec<(u32, ItemId, i64)> = Vec::with_capacity(lines.len());
         let mut wanted: BTreeMap<ItemId, i64> = BTreeMap::new();
-        for (line, (variant_id, quantity)) in demand.lines.iter().enumerate() {
-            for (item_id, each) in self.components.get(variant_id).into_iter().flatten() {
+        for line in lines {
+            for (item_id, each) in self.components.get(&line.variant_id).into_iter().flatten() {
                 // At most 10^15 a line, of at most 500.
-                let need = quantity * each;
-                needs.push((line as u32, *item_id, need));
+                let need = line.quantity * each;
+                needs.push((line.line, *item_id, need));
                 *wanted.entry(*item_id).or_default() += need;
             }
         }
@@ -132,33 +172,14 @@ impl Books {
             }
             Ok(sites.clone().unwrap_or_default())
         };
-        let portions = match allocate(&self.rules, demand.destination, &wanted, &self.stock, elsewhere)? {
+        let portions = match allocate(&self.rules, destination, &wanted, &self.stock, elsewhere)? {
             Ok(portions) => portions,
-            Err(shortages) => {
-                let parts =
-                    |(at, (variant_id, _)): (usize, &(VariantId, i64))| (at, self.components.get(variant_id).cloned().unwrap_or_default());
-                return Err(error::insufficient(demand, &shortages, &demand.lines.iter().enumerate().map(parts).collect()));
-            }
+            Err(shortages) => return Err(error::insufficient(lines, &shortages, &self.components)),
         };
         let late = portions.iter().filter(|portion| portion.backordered > 0);
         let promised_at = late.filter_map(|portion| self.stock.get(&portion.item_id)?.promised_at).max();
         self.take(&portions)?;
-        let reserved = Reserved {
-            reference: demand.reference.clone(),
-            state: if demand.expires_at.is_some() { ReservationState::Held } else { ReservationState::Confirmed },
-            expires_at: demand.expires_at,
-            promised_at,
-            lines: demand
-                .lines
-                .iter()
-                .map(|(variant_id, quantity)| ReservedLine { variant_id: *variant_id, quantity: *quantity })
-                .collect(),
-            allocations: to_lines(&needs, &portions),
-            created_at: now,
-            updated_at: now,
-        };
-        self.known.insert(demand.reference.clone(), reserved.clone());
-        Ok((reserved, true))
+        Ok((to_lines(&needs, &portions), promised_at))
     }
 
     /// Takes portions out of the stock.
@@ -194,7 +215,7 @@ impl Books {
     }
 
     /// Writes what was decided: each level once.
-    fn write_levels(&self, tx: &mut Tx<'_>) -> Result<()> {
+    pub(crate) fn write_levels(&self, tx: &mut Tx<'_>) -> Result<()> {
         for ((item_id, location_id), (quantity, seen)) in &self.taken {
             match seen {
                 Some(seen) => tx.must(sql::RESERVE, (item_id, location_id, quantity, seen), error::contended)?,

@@ -12,7 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
-use kernel::{Error, Page, Timestamp};
+use kernel::{Error, Faults, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -449,7 +449,7 @@ async fn list_reservations(State(app): State<App>, caller: Caller, paging: Pagin
 
 fn checked(reference: String) -> kernel::Result<String> {
     let mut faults = Faults::default();
-    faults.reference("reservation_ref", &reference, 1);
+    check_reference(&mut faults, "reservation_ref", &reference);
     faults.finish()?;
     Ok(reference)
 }

@@ -125,18 +125,25 @@ SELECT tenant_id FROM tenants t WHERE tenant_id IS NOT NULL
   AND EXISTS (SELECT 1 FROM inventory_reservations d WHERE d.tenant_id = t.tenant_id AND d.expires_at <= $1)
 ORDER BY tenant_id LIMIT $3";
 
+/// Other lines. `$3` the state, `$4` when what is not there will be, `$5` the lines, `$6` the allocations, `$7` now.
+pub(crate) const AMEND_RESERVATION: &str = "
+UPDATE inventory_reservations SET state = $3, promised_at = $4, lines = $5, allocations = $6, updated_at = $7
+WHERE tenant_id = $1 AND reference = $2";
+
 // Levels and the ledger of stock.
 
 /// Items with their levels, for a change of them.
 pub(crate) const ITEM_LEVELS: Sql = Sql::per_engine(
     "
-SELECT i.item_id, i.policy, i.low_stock_at, l.location_id, l.on_hand, l.reserved, l.incoming, l.damaged, l.safety, o.active
+SELECT i.item_id, i.policy, i.low_stock_at, l.location_id, l.on_hand, l.reserved, l.incoming, l.damaged, l.safety, o.active,
+  l.in_transit, l.recounted
 FROM inventory_items i
 LEFT JOIN inventory_levels l ON l.tenant_id = $1 AND l.item_id = i.item_id
 LEFT JOIN inventory_locations o ON o.tenant_id = $1 AND o.location_id = l.location_id
 WHERE i.tenant_id = $1 AND i.item_id IN (SELECT value FROM json_each($2))",
     "
-SELECT i.item_id, i.policy, i.low_stock_at, l.location_id, l.on_hand, l.reserved, l.incoming, l.damaged, l.safety, o.active
+SELECT i.item_id, i.policy, i.low_stock_at, l.location_id, l.on_hand, l.reserved, l.incoming, l.damaged, l.safety, o.active,
+  l.in_transit, l.recounted
 FROM inventory_items i
 LEFT JOIN inventory_levels l ON l.tenant_id = $1 AND l.item_id = i.item_id
 LEFT JOIN inventory_locations o ON o.tenant_id = $1 AND o.location_id = l.location_id
@@ -145,22 +152,48 @@ WHERE i.tenant_id = $1 AND i.item_id = ANY($2::bigint[])",
 
 /// Adds to a level.
 pub(crate) const CHANGE_LEVEL: &str = "
-INSERT INTO inventory_levels (tenant_id, item_id, location_id, on_hand, reserved, incoming, damaged, safety)
-VALUES ($1, $2, $3, $4, 0, $5, $6, $7)
+INSERT INTO inventory_levels (tenant_id, item_id, location_id, on_hand, reserved, incoming, damaged, safety, in_transit, recounted)
+VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9)
 ON CONFLICT (tenant_id, item_id, location_id) DO UPDATE SET on_hand = inventory_levels.on_hand + excluded.on_hand,
   incoming = inventory_levels.incoming + excluded.incoming, damaged = inventory_levels.damaged + excluded.damaged,
-  safety = inventory_levels.safety + excluded.safety";
+  safety = inventory_levels.safety + excluded.safety, in_transit = inventory_levels.in_transit + excluded.in_transit,
+  recounted = inventory_levels.recounted + excluded.recounted";
 
 pub(crate) const INSERT_MOVEMENT: &str = "
 INSERT INTO inventory_movements (tenant_id, movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
+/// Several levels.
+pub(crate) const CHANGE_LEVEL_SET: Sql = Sql::per_engine(
+    CHANGE_LEVEL,
+    "
+INSERT INTO inventory_levels (tenant_id, item_id, location_id, on_hand, reserved, incoming, damaged, safety, in_transit, recounted)
+SELECT CAST($1 AS BIGINT), item_id, location_id, on_hand, 0, incoming, damaged, safety, in_transit, recounted
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
+  AS t(item_id, location_id, on_hand, incoming, damaged, safety, in_transit, recounted)
+ON CONFLICT (tenant_id, item_id, location_id) DO UPDATE SET on_hand = inventory_levels.on_hand + excluded.on_hand,
+  incoming = inventory_levels.incoming + excluded.incoming, damaged = inventory_levels.damaged + excluded.damaged,
+  safety = inventory_levels.safety + excluded.safety, in_transit = inventory_levels.in_transit + excluded.in_transit,
+  recounted = inventory_levels.recounted + excluded.recounted",
+);
+
+/// Several movements.
+pub(crate) const INSERT_MOVEMENT_SET: Sql = Sql::per_engine(
+    INSERT_MOVEMENT,
+    "
+INSERT INTO inventory_movements (tenant_id, movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at)
+SELECT CAST($1 AS BIGINT), movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[],
+  $11::text[], $12::bigint[])
+  AS t(movement_id, item_id, location_id, kind, on_hand, incoming, damaged, safety, reference, note, moved_at)",
+);
+
 pub(crate) const LEVELS: &str = "
-SELECT item_id, location_id, on_hand, reserved, incoming, damaged, safety
+SELECT item_id, location_id, on_hand, reserved, incoming, damaged, safety, in_transit
 FROM inventory_levels WHERE tenant_id = $1 AND item_id = $2 ORDER BY location_id LIMIT 1000";
 
 pub(crate) const LEVEL: &str = "
-SELECT item_id, location_id, on_hand, reserved, incoming, damaged, safety
+SELECT item_id, location_id, on_hand, reserved, incoming, damaged, safety, in_transit
 FROM inventory_levels WHERE tenant_id = $1 AND item_id = $2 AND location_id = $3";
 
 pub(crate) const MOVEMENTS_PAGE: &str = "
@@ -189,6 +222,26 @@ FROM inventory_items WHERE tenant_id = $1 AND sku = $2";
 pub(crate) const ITEMS_PAGE: &str = "
 SELECT item_id, sku, name, policy, oversell_limit, promised_at, low_stock_at, version, created_at, updated_at
 FROM inventory_items WHERE tenant_id = $1 AND item_id < $2 ORDER BY item_id DESC LIMIT $3";
+
+/// The items of these SKUs.
+pub(crate) const ITEMS_BY_SKUS: Sql = Sql::per_engine(
+    "SELECT sku, item_id FROM inventory_items WHERE tenant_id = $1 AND sku IN (SELECT value FROM json_each($2))",
+    "SELECT sku, item_id FROM inventory_items WHERE tenant_id = $1 AND sku = ANY($2::text[])",
+);
+
+/// Those of the variants that are made of something.
+pub(crate) const TRACKED_VARIANTS: Sql = Sql::per_engine(
+    "SELECT DISTINCT variant_id FROM inventory_components WHERE tenant_id = $1 AND variant_id IN (SELECT value FROM json_each($2))",
+    "SELECT DISTINCT variant_id FROM inventory_components WHERE tenant_id = $1 AND variant_id = ANY($2::bigint[])",
+);
+
+/// What each kind of movement comes to at a location: how many movements, and what they did to what is on hand.
+pub(crate) const MOVED_AT: &str = "
+SELECT kind, COUNT(*), CAST(SUM(on_hand) AS BIGINT) FROM inventory_movements WHERE tenant_id = $1 AND location_id = $2 GROUP BY kind ORDER BY kind";
+
+/// How many levels a location has, and what is on hand in all of them.
+pub(crate) const ON_HAND_AT: &str = "
+SELECT COUNT(*), CAST(COALESCE(SUM(on_hand), 0) AS BIGINT) FROM inventory_levels WHERE tenant_id = $1 AND location_id = $2";
 
 /// Those of the items that are there.
 pub(crate) const KNOWN_ITEMS: Sql = Sql::per_engine(
@@ -293,7 +346,10 @@ SELECT reference, state, allocations, expires_at FROM inventory_reservations WHE
 
 /// What is under way between locations.
 pub(crate) const AUDIT_TRANSFERS: &str = "
-SELECT transfer_id, state, lines FROM inventory_transfers WHERE tenant_id = $1";
+SELECT transfer_id, state, lines, to_location_id FROM inventory_transfers WHERE tenant_id = $1";
+
+pub(crate) const AUDIT_IN_TRANSIT: &str = "
+SELECT item_id, location_id, in_transit FROM inventory_levels WHERE tenant_id = $1 AND in_transit <> 0";
 
 /// Every statement, for tests that prepare each on both engines.
 pub(crate) fn statements() -> Vec<Statement> {
@@ -302,6 +358,10 @@ pub(crate) fn statements() -> Vec<Statement> {
     let per_engine = [
         ("DEMAND", DEMAND),
         ("INSERT_RESERVATION_SET", INSERT_RESERVATION_SET),
+        ("CHANGE_LEVEL_SET", CHANGE_LEVEL_SET),
+        ("INSERT_MOVEMENT_SET", INSERT_MOVEMENT_SET),
+        ("ITEMS_BY_SKUS", ITEMS_BY_SKUS),
+        ("TRACKED_VARIANTS", TRACKED_VARIANTS),
         ("ITEM_LEVELS", ITEM_LEVELS),
         ("KNOWN_ITEMS", KNOWN_ITEMS),
     ];
@@ -319,8 +379,11 @@ pub(crate) fn statements() -> Vec<Statement> {
         ("DUE", DUE),
         ("EXPIRE", EXPIRE),
         ("SAVE_RESERVATION", SAVE_RESERVATION),
+        ("AMEND_RESERVATION", AMEND_RESERVATION),
         ("CHANGE_LEVEL", CHANGE_LEVEL),
         ("INSERT_MOVEMENT", INSERT_MOVEMENT),
+        ("MOVED_AT", MOVED_AT),
+        ("ON_HAND_AT", ON_HAND_AT),
         ("LEVELS", LEVELS),
         ("LEVEL", LEVEL),
         ("MOVEMENTS_PAGE", MOVEMENTS_PAGE),
@@ -352,6 +415,7 @@ pub(crate) fn statements() -> Vec<Statement> {
         ("AUDIT_RESERVED", AUDIT_RESERVED),
         ("AUDIT_OPEN", AUDIT_OPEN),
         ("AUDIT_TRANSFERS", AUDIT_TRANSFERS),
+        ("AUDIT_IN_TRANSIT", AUDIT_IN_TRANSIT),
     ];
     let mut all: Vec<Statement> = per_engine.into_iter().map(tenant).chain(plain.into_iter().map(both)).collect();
     all.push(Statement::new("TENANTS_WITH_DUE", TENANTS_WITH_DUE, InScope::Platform));

@@ -3,7 +3,7 @@
 use crate::levels::{self, Change, Changes};
 use crate::model::*;
 use crate::{error, sql};
-use kernel::{Error, Result, Timestamp};
+use kernel::{Error, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{FromRow, NewEvent, Read, Row, Tx};
 use utoipa::ToSchema;
@@ -130,7 +130,7 @@ pub(crate) fn send(tx: &mut Tx<'_>, new: &NewTransfer) -> Result<Transfer> {
         faults.add("to_location_id", "same", "it is where the goods are");
     }
     for (at, line) in new.lines.iter().enumerate().take(MAX_ITEMS) {
-        faults.range(format!("lines[{at}].quantity"), line.quantity, 1, MAX_QUANTITY);
+        faults.number(format!("lines[{at}].quantity"), line.quantity, 1, MAX_QUANTITY);
         if new.lines[..at].iter().any(|other| other.item_id == line.item_id) {
             faults.add(format!("lines[{at}].item_id"), "repeated", "each item once");
         }
@@ -227,8 +227,8 @@ pub(crate) fn receive(tx: &mut Tx<'_>, asked: &Receive) -> Result<Transfer> {
     let mut faults = Faults::default();
     faults.count("lines", told.len(), usize::from(!asked.receipt.rest_is_short), MAX_ITEMS);
     for (at, line) in told.iter().enumerate().take(MAX_ITEMS) {
-        faults.range(format!("lines[{at}].received"), line.received, 0, MAX_QUANTITY);
-        faults.range(format!("lines[{at}].damaged"), line.damaged, 0, MAX_QUANTITY);
+        faults.number(format!("lines[{at}].received"), line.received, 0, MAX_QUANTITY);
+        faults.number(format!("lines[{at}].damaged"), line.damaged, 0, MAX_QUANTITY);
         if line.received == 0 && line.damaged == 0 {
             faults.add(format!("lines[{at}].received"), "empty", "nothing is told of this item");
         }

@@ -30,6 +30,11 @@ pub fn post_all(tx: &mut Tx<'_>, requests: &[Request]) -> Result<Vec<Result<Rece
     commands::post_some(tx, requests)
 }
 
+/// The same with one event for all of them, as for a bulk. Errors: `ledger.batch_too_large` for none and above [`MAX_BATCH`].
+pub fn post_bulk(tx: &mut Tx<'_>, requests: &[Request]) -> Result<Vec<Result<Receipt>>> {
+    commands::post_bulk(tx, requests)
+}
+
 /// Does all of them or none: links them with each other. Errors: the outcome of the guard that refused, as for that request alone.
 pub fn post_linked(tx: &mut Tx<'_>, mut requests: Vec<Request>) -> Result<Vec<Receipt>> {
     let last = requests.len().saturating_sub(1);

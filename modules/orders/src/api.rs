@@ -1,17 +1,19 @@
 //! For flows, importers and the command line: an order in the transaction of what it comes from, many documents in one transaction, and
 //! counts of what is stored.
 
-use crate::commands::{self, CreateOrder, Step, emit_customer, emit_note, emit_order};
+use crate::care::commands as care;
+use crate::commands::{self, CreateOrder, Fulfil, Step, emit_customer, emit_note, emit_order};
 use crate::model::*;
 use crate::sql;
 use crate::write::{self, Registered};
-use kernel::{Currency, Error, Result, Timestamp};
+use kernel::{Currency, Error, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use store::{Read, Tx};
 
-pub use crate::aftersales::*;
-pub use crate::model::{CustomerId, DocumentKind, NewLine, OrderHead, OrderId, State, VariantId};
+pub use crate::care::model::{Hold, Progress};
+pub use crate::commands::Outside;
+pub use crate::model::{CustomerId, DocumentKind, Line, LineKind, NewLine, OrderHead, OrderId, State, VariantId};
 pub use crate::write::By;
 
 /// The most documents of one batch.
@@ -38,17 +40,17 @@ pub struct NewOrder {
 
 /// Checks and prices lines as those of an order. Errors: `request.invalid` with every field that is wrong.
 pub fn check_lines(currency: Currency, lines: &[NewLine]) -> Result<()> {
-    let mut refusals = Refusals::default();
-    price_lines(DocumentKind::Order, currency, lines, 0, &mut refusals);
-    refusals.finish()
+    let mut faults = Faults::default();
+    price_lines(DocumentKind::Order, currency, lines, 0, &mut faults);
+    faults.finish()
 }
 
 /// Places an order in the transaction of what it comes from. Errors: `request.invalid`.
 pub fn place(tx: &mut Tx<'_>, new: &NewOrder) -> Result<OrderHead> {
-    let mut refusals = Refusals::default();
-    refusals.text("country", &new.country, 1, 64);
-    let lines = price_lines(DocumentKind::Order, new.currency, &new.lines, 0, &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.text("country", &new.country, 1, 64);
+    let lines = price_lines(DocumentKind::Order, new.currency, &new.lines, 0, &mut faults);
+    faults.finish()?;
     let create = CreateOrder {
         draft: false,
         external_ref: None,
@@ -63,7 +65,39 @@ pub fn place(tx: &mut Tx<'_>, new: &NewOrder) -> Result<OrderHead> {
 
 /// Calls an order off. Errors: `orders.order_not_found`, `orders.not_allowed`, `orders.has_credit_notes`.
 pub fn cancel(tx: &mut Tx<'_>, order_id: OrderId, reason: &str, by: &By) -> Result<OrderHead> {
-    commands::cancel_order(tx, &Step { order_id, if_match: web::IfMatch(None), reason: reason.to_owned(), by: by.clone() })
+    commands::cancel_order(tx, &step(order_id, reason, by))
+}
+
+fn step(order_id: OrderId, reason: &str, by: &By) -> Step {
+    Step { order_id, if_match: web::IfMatch(None), reason: reason.to_owned(), by: by.clone() }
+}
+
+/// Records that goods went out: line number to quantity, each above zero; none for everything that remains.
+/// Errors: `orders.order_not_found`, `orders.not_allowed`, `orders.over_fulfilment`, `orders.on_hold`.
+pub fn fulfil(tx: &mut Tx<'_>, order_id: OrderId, quantities: Option<BTreeMap<u32, i64>>, reason: &str, by: &By) -> Result<OrderHead> {
+    commands::fulfil_order(tx, &Fulfil { step: step(order_id, reason, by), quantities })
+}
+
+/// Records that goods arrived: line number to quantity, each above zero; none for everything that is under way.
+/// Errors: `orders.order_not_found`, `orders.over_delivery`, `orders.nothing_under_way`.
+pub fn deliver(tx: &mut Tx<'_>, order_id: OrderId, quantities: Option<BTreeMap<u32, i64>>, reason: &str, by: &By) -> Result<OrderHead> {
+    care::deliver(tx, &care::Deliver { step: step(order_id, reason, by), quantities })
+}
+
+/// Why an order is on hold, if it is. Errors: `orders.order_not_found`.
+pub fn on_hold(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<Hold>> {
+    crate::care::queries::hold(read, order_id)
+}
+
+/// What became of each line of an order. Errors: `orders.order_not_found`.
+pub fn progress(read: &mut Read<'_>, order_id: OrderId) -> Result<Vec<Progress>> {
+    crate::care::queries::progress(read, order_id)
+}
+
+/// What exchanges have carried over to an order of what came back of others, less what they have carried from it to others; in minor units.
+pub fn carried(read: &mut Read<'_>, order_id: OrderId) -> Result<i64> {
+    let (carried_minor,) = read.one(crate::returns::sql::CARRIED, (order_id,))?;
+    Ok(carried_minor)
 }
 
 /// A customer of another system.
@@ -139,6 +173,20 @@ pub struct ImportOutcome {
     pub already_there: u64,
     /// Documents and customers that were not taken; the others of the batch were.
     pub rejected: Vec<Rejected>,
+    /// The new documents, in their order.
+    #[serde(skip)]
+    pub taken: Vec<Taken>,
+}
+
+/// A document that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// What the other system calls it.
+    pub external_ref: String,
+    /// What it is called here: `ord_...`, or as credit notes and adjustments are.
+    pub document: String,
+    /// What it comes to, in minor units: below zero for what is given back.
+    pub total_minor: i64,
 }
 
 /// An accepted document on its way into the store.
@@ -148,6 +196,14 @@ enum Accepted {
 }
 
 impl Accepted {
+    fn taken(&self, external_ref: &str) -> Taken {
+        let (document, total_minor) = match self {
+            Accepted::Order(head, _) => (head.order_id.to_string(), head.total_minor),
+            Accepted::Note(head, _) => (head.id.clone(), head.total_minor),
+        };
+        Taken { external_ref: external_ref.to_owned(), document, total_minor }
+    }
+
     fn id_and_lines(&self) -> (i64, &[Line]) {
         match self {
             Accepted::Order(head, lines) => (head.order_id.as_i64(), lines),
@@ -206,7 +262,9 @@ pub fn import_documents(tx: &mut Tx<'_>, batch: &ImportBatch) -> Result<ImportOu
             DocumentKind::Adjustment => &mut outcome.adjustments,
         };
         *counted += 1;
-        accepted.push((accept(tx, document, customer_id, number, lines), sales));
+        let document_taken = accept(tx, document, customer_id, number, lines);
+        outcome.taken.push(document_taken.taken(&document.external_ref));
+        accepted.push((document_taken, sales));
     }
     store_all(tx, set, &accepted, &batch.by)?;
     Ok(outcome)
@@ -218,31 +276,31 @@ fn checked(
     document: &ImportDocument,
     customers: &HashMap<&str, CustomerId>,
 ) -> Result<(Option<CustomerId>, Vec<Line>, Vec<Sales>)> {
-    let mut refusals = Refusals::default();
-    refusals.text("external_ref", &document.external_ref, 1, 128);
-    refusals.text("country", &document.country, 1, 64);
+    let mut faults = Faults::default();
+    faults.text("external_ref", &document.external_ref, 1, 128);
+    faults.text("country", &document.country, 1, 64);
     if document.at.micros() < 0 || document.at > now.plus_ms(AHEAD_MS) {
-        refusals.add("at", "out_of_range", "before 1970 or in the future");
+        faults.add("at", "out_of_range", "before 1970 or in the future");
     }
     if document.kind == DocumentKind::Order {
         if !matches!(document.state, State::Placed | State::Fulfilled | State::Closed) {
-            refusals.add("state", "not_importable", "an imported order is placed, fulfilled or closed");
+            faults.add("state", "not_importable", "an imported order is placed, fulfilled or closed");
         }
     } else {
-        refusals.text("reason", &document.reason, 1, 500);
+        faults.text("reason", &document.reason, 1, 500);
     }
     let customer_id = match &document.customer_ref {
         None => None,
         Some(reference) => {
             let found = customers.get(reference.as_str()).copied();
             if found.is_none() {
-                refusals.add("customer_ref", "unknown", "the customer is neither stored nor in the batch");
+                faults.add("customer_ref", "unknown", "the customer is neither stored nor in the batch");
             }
             found
         }
     };
-    let lines = price_lines(document.kind, document.currency, &document.lines, 0, &mut refusals);
-    refusals.finish()?;
+    let lines = price_lines(document.kind, document.currency, &document.lines, 0, &mut faults);
+    faults.finish()?;
     let sales = sales_difference(document.at, document.currency, None, Some((&document.country, &lines)));
     fits_event(&sales)?;
     Ok((customer_id, lines, sales))
@@ -381,12 +439,14 @@ fn import_customers<'a>(
 }
 
 fn check_customer(customer: &ImportCustomer) -> Result<()> {
-    let mut refusals = Refusals::default();
-    refusals.text("external_ref", &customer.external_ref, 1, 128);
-    refusals.text("name", &customer.name, 1, 200);
-    refusals.email("email", customer.email.as_deref());
-    refusals.text("country", &customer.country, 0, 64);
-    refusals.finish()
+    let mut faults = Faults::default();
+    faults.text("external_ref", &customer.external_ref, 1, 128);
+    faults.text("name", &customer.name, 1, 200);
+    if let Some(email) = &customer.email {
+        faults.email("email", email);
+    }
+    faults.text("country", &customer.country, 0, 64);
+    faults.finish()
 }
 
 /// What a kind of document comes to.
@@ -487,4 +547,34 @@ pub fn head(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<OrderHead>>
 pub fn heads(read: &mut Read<'_>, order_ids: &[OrderId]) -> Result<Vec<OrderHead>> {
     let ids: Vec<i64> = order_ids.iter().map(|order_id| order_id.as_i64()).collect();
     read.all(sql::ORDERS_BY_ID, (ids,))
+}
+
+/// What a document comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentTotal {
+    /// Of the amount.
+    pub currency: Currency,
+    /// In minor units; below zero for what is given back.
+    pub total_minor: i64,
+    /// Whether it stands as it was placed or issued.
+    pub unchanged: bool,
+}
+
+/// What those of the documents come to that there are: orders, credit notes and adjustments by their ids. At most some thousands at once.
+pub fn totals(read: &mut Read<'_>, documents: &[String]) -> Result<HashMap<String, DocumentTotal>> {
+    let order_ids: Vec<OrderId> = documents.iter().filter_map(|id| id.parse().ok()).collect();
+    let mut totals = HashMap::with_capacity(documents.len());
+    for head in heads(read, &order_ids)? {
+        let total = DocumentTotal { currency: head.currency, total_minor: head.total_minor, unchanged: head.version == 1 };
+        totals.insert(head.order_id.to_string(), total);
+    }
+    let credit_notes = documents.iter().filter_map(|id| id.parse().ok()).map(CreditNoteId::as_i64).collect();
+    let adjustments = documents.iter().filter_map(|id| id.parse().ok()).map(AdjustmentId::as_i64).collect();
+    let kinds: [(DocumentKind, Vec<i64>); 2] = [(DocumentKind::CreditNote, credit_notes), (DocumentKind::Adjustment, adjustments)];
+    for (kind, ids) in kinds.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+        for (note_id, currency, total_minor) in read.all::<(i64, Currency, i64)>(sql::NOTE_TOTALS, (kind, ids))? {
+            totals.insert(NoteHead::wire_id(kind, note_id), DocumentTotal { currency, total_minor, unchanged: true });
+        }
+    }
+    Ok(totals)
 }

@@ -3,7 +3,7 @@
 use crate::model::*;
 use crate::write::{self, By, Registered};
 use crate::{error, queries, sql};
-use kernel::{Currency, Error, Result, Timestamp};
+use kernel::{Currency, Error, Faults, Result, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use store::{Member, NewEvent, Tx};
@@ -24,14 +24,20 @@ struct OrderEvent<'a> {
     placed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fulfilled: Option<&'a BTreeMap<u32, i64>>,
+    /// Why, of what was fulfilled: a shipment's id, or what a person says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     sales: &'a [Sales],
 }
 
-pub(crate) fn emit_order(tx: &mut Tx<'_>, kind: &'static str, head: &OrderHead, sales: &[Sales], fulfilled: Option<&BTreeMap<u32, i64>>) {
-    tx.emit(order_event(kind, head, sales, fulfilled));
+/// What went out, and why.
+type Went<'a> = (&'a BTreeMap<u32, i64>, &'a str);
+
+pub(crate) fn emit_order(tx: &mut Tx<'_>, kind: &'static str, head: &OrderHead, sales: &[Sales], went: Option<Went<'_>>) {
+    tx.emit(order_event(kind, head, sales, went));
 }
 
-fn order_event(kind: &'static str, head: &OrderHead, sales: &[Sales], fulfilled: Option<&BTreeMap<u32, i64>>) -> NewEvent {
+fn order_event(kind: &'static str, head: &OrderHead, sales: &[Sales], went: Option<Went<'_>>) -> NewEvent {
     let payload = OrderEvent {
         order_id: head.order_id,
         number: head.number,
@@ -43,7 +49,8 @@ fn order_event(kind: &'static str, head: &OrderHead, sales: &[Sales], fulfilled:
         currency: head.currency,
         total_minor: head.total_minor,
         placed_at: head.placed_at,
-        fulfilled,
+        fulfilled: went.map(|(quantities, _)| quantities),
+        reason: went.map(|(_, reason)| reason),
         sales,
     };
     NewEvent::new(kind, 1, head.order_id, &payload)
@@ -311,7 +318,7 @@ pub(crate) fn fulfil_order(tx: &mut Tx<'_>, fulfil: &Fulfil) -> Result<OrderHead
     }
     let what = serde_json::json!({ "quantities": sent }).to_string();
     write::save(tx, &mut head, "fulfilled", &step.by, &step.reason, &what)?;
-    emit_order(tx, "order.fulfilled", &head, &[], Some(&sent));
+    emit_order(tx, "order.fulfilled", &head, &[], Some((&sent, &step.reason)));
     Ok(head)
 }
 
@@ -323,6 +330,17 @@ pub(crate) struct Edit {
     pub lines: Option<Vec<NewLine>>,
     pub country: Option<String>,
     pub customer_id: Option<Option<CustomerId>>,
+    pub outside: Option<Outside>,
+}
+
+/// What the application has to say in this module's transactions, because it concerns what this module does not know; a part of the
+/// application.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside {
+    /// An order has these lines now. What is refused is not edited.
+    pub edited: fn(&mut Tx<'_>, OrderId, &[Line]) -> Result<()>,
+    /// What is still to be paid for an order, in minor units; below zero when more was paid than it costs.
+    pub due_minor: fn(&mut Tx<'_>, &OrderHead) -> Result<i64>,
 }
 
 /// What an edit did, as it is recorded. Lines before and after it are both kept, so their numbers suffice.
@@ -343,7 +361,7 @@ struct Edited<'a> {
 }
 
 /// Changes an order; the lines before stay under their version. Errors: `orders.order_not_found`, `orders.not_allowed`,
-/// `orders.below_fulfilled`, `orders.credit_exceeds_order`, `request.invalid`, `request.precondition_failed`.
+/// `orders.below_fulfilled`, `orders.credit_exceeds_order`, `request.invalid`, `request.precondition_failed`, and those from outside.
 pub(crate) fn edit_order(tx: &mut Tx<'_>, edit: &Edit) -> Result<OrderHead> {
     let step = &edit.step;
     let old = load(tx, step.order_id, step.if_match)?;
@@ -357,10 +375,10 @@ pub(crate) fn edit_order(tx: &mut Tx<'_>, edit: &Edit) -> Result<OrderHead> {
     let lines = match &edit.lines {
         None => old_lines.clone(),
         Some(given) => {
-            let mut refusals = Refusals::default();
+            let mut faults = Faults::default();
             let last_line = old_lines.iter().map(|l| l.line).max().unwrap_or(0);
-            let lines = price_lines(DocumentKind::Order, old.currency, given, last_line, &mut refusals);
-            refusals.finish()?;
+            let lines = price_lines(DocumentKind::Order, old.currency, given, last_line, &mut faults);
+            faults.finish()?;
             keeps_fulfilled(&old_lines, &lines, &fulfilled)?;
             lines
         }
@@ -393,6 +411,9 @@ pub(crate) fn edit_order(tx: &mut Tx<'_>, edit: &Edit) -> Result<OrderHead> {
         write::lines(tx, head.order_id.as_i64(), head.lines_version, &lines)?;
     }
     write::save(tx, &mut head, "edited", &step.by, &step.reason, &what)?;
+    if let Some(outside) = edit.outside.filter(|_| lines != old_lines) {
+        (outside.edited)(tx, head.order_id, &lines)?;
+    }
     emit_order(tx, "order.changed", &head, &sales, None);
     Ok(head)
 }

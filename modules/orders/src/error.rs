@@ -129,6 +129,11 @@ pub(crate) fn not_an_exchange() -> Error {
     )
 }
 
+/// Another return was exchanged for the order.
+pub(crate) fn already_exchanged() -> Error {
+    Error::failed_precondition("orders.already_exchanged", "the other order has taken the place of another return")
+}
+
 /// The order must not go before somebody has looked at it.
 pub(crate) fn on_hold(reason: &str) -> Error {
     Error::failed_precondition("orders.on_hold", format!("the order is on hold: {reason}"))

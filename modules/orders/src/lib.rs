@@ -7,9 +7,9 @@
 //! adds up to the line, to the minor unit, whatever its parts; what is on hold does not go.
 //! Must never know: stock, payment, tax rules, and the tables of the catalog.
 
-mod aftersales;
 pub mod api;
 mod audits;
+mod cache;
 mod care;
 mod commands;
 mod consumers;
@@ -31,6 +31,7 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
     store::Migration { number: 2, name: "included_tax", sql: include_str!("../migrations/0002_included_tax.sql") },
     store::Migration { number: 3, name: "returns", sql: include_str!("../migrations/0003_returns.sql") },
+    store::Migration { number: 4, name: "exchanges", sql: include_str!("../migrations/0004_exchanges.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[
@@ -80,6 +81,7 @@ pub fn module() -> Module {
         events: EVENTS,
         statements: statements(),
         audits: audits::audits(),
+        caches: Some(cache::CACHES),
         ..Module::new("orders", MIGRATIONS)
     }
 }

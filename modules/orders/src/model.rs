@@ -1,7 +1,7 @@
 //! Types and pure decisions: what a document is, what its lines come to, and which command an order's state allows.
 
 use crate::error;
-use kernel::{Currency, Error, FieldError, Id, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Faults, Id, Result, Timestamp, UnitPrice};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use utoipa::ToSchema;
@@ -322,59 +322,11 @@ impl Totals {
     }
 }
 
-/// Collects what is wrong with an input, so that one answer names every field. Stops collecting at 20.
-#[derive(Default)]
-pub struct Refusals(Vec<FieldError>);
-
-impl Refusals {
-    /// Adds an offending field.
-    pub fn add(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
-        if self.0.len() < 20 {
-            self.0.push(FieldError { field: field.into(), code, detail: detail.into() });
-        }
-    }
-
-    /// A text of `min..=max` characters without control characters.
-    pub fn text(&mut self, field: impl Into<String>, value: &str, min: usize, max: usize) {
-        // Bytes bound characters from above, so that most texts are not counted.
-        let length = if value.len() <= max { value.len() } else { value.chars().count() };
-        if length < min {
-            self.add(field, "too_short", format!("at least {min} characters"));
-        } else if length > max {
-            self.add(field, "too_long", format!("{length} characters; at most {max}"));
-        } else if value.chars().any(char::is_control) {
-            self.add(field, "control_character", "control characters are not allowed");
-        }
-    }
-
-    /// An optional text, not empty when it is there.
-    pub fn optional_text(&mut self, field: impl Into<String>, value: Option<&str>, max: usize) {
-        if let Some(value) = value {
-            self.text(field, value, 1, max);
-        }
-    }
-
-    /// An e-mail address, as far as its shape tells.
-    pub fn email(&mut self, field: &str, value: Option<&str>) {
-        let Some(value) = value else { return };
-        self.text(field, value, 3, 254);
-        let shaped = value.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
-        if !shaped || value.contains(char::is_whitespace) {
-            self.add(field, "not_an_email", "not an e-mail address such as name@example.com");
-        }
-    }
-
-    /// `Ok` when nothing was wrong. Errors: `request.invalid` with the fields.
-    pub fn finish(self) -> Result<()> {
-        Error::fields(self.0)
-    }
-}
-
 /// Checks and prices the lines of a document of `kind`. Lines without a number get the next free one above `last_line`.
-/// The order of the result is that of the numbers. Whatever is wrong goes to `refusals`, named `lines[i].field`.
-pub fn price_lines(kind: DocumentKind, currency: Currency, given: &[NewLine], last_line: u32, refusals: &mut Refusals) -> Vec<Line> {
+/// The order of the result is that of the numbers. Whatever is wrong goes to `faults`, named `lines[i].field`.
+pub fn price_lines(kind: DocumentKind, currency: Currency, given: &[NewLine], last_line: u32, faults: &mut Faults) -> Vec<Line> {
     if given.is_empty() || given.len() > MAX_LINES {
-        refusals.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", given.len()));
+        faults.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", given.len()));
         return Vec::new();
     }
     let mut next_line = given.iter().filter_map(|l| l.line).max().unwrap_or(0).max(last_line);
@@ -385,9 +337,9 @@ pub fn price_lines(kind: DocumentKind, currency: Currency, given: &[NewLine], la
         let number = match new.line {
             Some(number) => {
                 if number == 0 || number > MAX_LINE_NUMBER {
-                    refusals.add(at("line"), "out_of_range", format!("between 1 and {MAX_LINE_NUMBER}"));
+                    faults.add(at("line"), "out_of_range", format!("between 1 and {MAX_LINE_NUMBER}"));
                 } else if !numbers.insert(number) {
-                    refusals.add(at("line"), "repeated", "another line has this number");
+                    faults.add(at("line"), "repeated", "another line has this number");
                 }
                 number
             }
@@ -396,69 +348,69 @@ pub fn price_lines(kind: DocumentKind, currency: Currency, given: &[NewLine], la
                 next_line
             }
         };
-        check_line(kind, new, &at, refusals);
+        check_line(kind, new, &at, faults);
         match price_line(kind, currency, number, new) {
             Ok(line) => {
                 let rounded = line.total_minor - line.tax_minor + line.discount_minor;
                 if line.discount_minor.abs_diff(0) > rounded.abs_diff(0) {
-                    refusals.add(at("discount_minor"), "too_large", "more than quantity times unit_price");
+                    faults.add(at("discount_minor"), "too_large", "more than quantity times unit_price");
                 }
                 if line.included_tax_minor.abs_diff(0) > (rounded - line.discount_minor).abs_diff(0) {
-                    refusals.add(at("included_tax_minor"), "too_large", "more than the line comes to without added tax");
+                    faults.add(at("included_tax_minor"), "too_large", "more than the line comes to without added tax");
                 }
                 lines.push(line);
             }
-            Err(_) => refusals.add(at("quantity"), "too_large", "quantity times unit_price is larger than can be represented"),
+            Err(_) => faults.add(at("quantity"), "too_large", "quantity times unit_price is larger than can be represented"),
         }
     }
     // Parts of different signs may cancel out, so their sizes are bounded.
     let sum: i128 = lines.iter().map(|l| i128::from(l.extended.micros()).abs()).sum();
     if sum > i128::from(MAX_EXTENDED_MICROS) {
-        refusals.add("lines", "too_large", "the lines add up to more than ten thousand million of the currency's major unit");
+        faults.add("lines", "too_large", "the lines add up to more than ten thousand million of the currency's major unit");
         return Vec::new();
     }
     lines.sort_by_key(|l| l.line);
     lines
 }
 
-fn check_line(kind: DocumentKind, new: &NewLine, at: &impl Fn(&str) -> String, refusals: &mut Refusals) {
+fn check_line(kind: DocumentKind, new: &NewLine, at: &impl Fn(&str) -> String, faults: &mut Faults) {
     // The names of fields are only made for what is wrong: an import has hundreds of thousands of lines.
     let plain = |text: &str, max: usize| text.len() <= max && !text.bytes().any(|b| b.is_ascii_control());
     if new.sku.is_empty() || !plain(&new.sku, 64) || !new.sku.is_ascii() {
-        refusals.text(at("sku"), &new.sku, 1, 64);
+        faults.text(at("sku"), &new.sku, 1, 64);
     }
     if !plain(&new.description, 500) || !new.description.is_ascii() {
-        refusals.text(at("description"), &new.description, 0, 500);
+        faults.text(at("description"), &new.description, 0, 500);
     }
     if new.quantity == 0 {
-        refusals.add(at("quantity"), "zero", "not zero");
+        faults.add(at("quantity"), "zero", "not zero");
     } else if new.quantity.abs_diff(0) > MAX_QUANTITY.unsigned_abs() {
-        refusals.add(at("quantity"), "out_of_range", format!("between -{MAX_QUANTITY} and {MAX_QUANTITY}"));
+        faults.add(at("quantity"), "out_of_range", format!("between -{MAX_QUANTITY} and {MAX_QUANTITY}"));
     } else if kind == DocumentKind::CreditNote && new.quantity > 0 {
-        refusals.add(at("quantity"), "out_of_range", "a credit note takes back: below zero");
+        faults.add(at("quantity"), "out_of_range", "a credit note takes back: below zero");
     }
     if new.unit_price.micros().abs_diff(0) > MAX_PRICE_MICROS.unsigned_abs() {
-        refusals.add(at("unit_price"), "out_of_range", "at most a thousand million of the currency's major unit");
+        faults.add(at("unit_price"), "out_of_range", "at most a thousand million of the currency's major unit");
     } else if kind != DocumentKind::Adjustment && new.unit_price.micros() < 0 {
-        refusals.add(at("unit_price"), "out_of_range", "not below zero; record an adjustment instead");
+        faults.add(at("unit_price"), "out_of_range", "not below zero; record an adjustment instead");
     }
     let amounts = [("discount_minor", new.discount_minor), ("tax_minor", new.tax_minor), ("included_tax_minor", new.included_tax_minor)];
     for (field, amount) in amounts {
         if amount.abs_diff(0) > MAX_AMOUNT_MINOR.unsigned_abs() {
-            refusals.add(at(field), "out_of_range", format!("between -{MAX_AMOUNT_MINOR} and {MAX_AMOUNT_MINOR}"));
+            faults.add(at(field), "out_of_range", format!("between -{MAX_AMOUNT_MINOR} and {MAX_AMOUNT_MINOR}"));
         }
     }
     let sign = new.quantity.signum() * new.unit_price.micros().signum();
     if new.discount_minor != 0 && new.discount_minor.signum() != sign {
-        refusals.add(at("discount_minor"), "wrong_sign", "a discount has the sign of quantity times unit_price");
+        faults.add(at("discount_minor"), "wrong_sign", "a discount has the sign of quantity times unit_price");
     }
     for (field, tax) in &amounts[1..] {
         if kind != DocumentKind::Adjustment && *tax != 0 && tax.signum() != new.quantity.signum() {
-            refusals.add(at(field), "wrong_sign", "a tax has the sign of the quantity");
+            faults.add(at(field), "wrong_sign", "a tax has the sign of the quantity");
         }
     }
     if new.charge && (kind != DocumentKind::Order || new.quantity < 0) {
-        refusals.add(at("charge"), "not_allowed", "only a line of an order, of a quantity above zero, is a charge");
+        faults.add(at("charge"), "not_allowed", "only a line of an order, of a quantity above zero, is a charge");
     }
 }
 
@@ -846,7 +798,7 @@ pub struct NewAddress {
 
 impl NewAddress {
     /// Names every field that is wrong, with `path` before it.
-    pub fn check(&self, path: &str, refusals: &mut Refusals) {
+    pub fn check(&self, path: &str, faults: &mut Faults) {
         let texts = [
             ("label", &self.label, 0, 64),
             ("recipient", &self.recipient, 1, 200),
@@ -859,7 +811,7 @@ impl NewAddress {
             ("phone", &self.phone, 0, 32),
         ];
         for (field, value, min, max) in texts {
-            refusals.text(format!("{path}{field}"), value, min, max);
+            faults.text(format!("{path}{field}"), value, min, max);
         }
     }
 }

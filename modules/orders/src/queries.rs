@@ -26,6 +26,9 @@ pub struct Order {
     pub head: OrderHead,
     /// Its lines by number.
     pub lines: Vec<OrderLine>,
+    /// How old this is, in milliseconds, if it is what was remembered because the database is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
 }
 
 /// A credit note or an adjustment with its lines.
@@ -74,7 +77,7 @@ pub(crate) fn order(read: &mut Read<'_>, order_id: OrderId) -> Result<Order> {
     let fulfilled = fulfilled(read, &head, &lines)?;
     let of = |line: &Line| fulfilled.get(&line.line).copied().unwrap_or(0);
     let lines = lines.into_iter().map(|line| OrderLine { fulfilled_quantity: of(&line), line }).collect();
-    Ok(Order { head, lines })
+    Ok(Order { head, lines, age_ms: None })
 }
 
 /// Which orders a list is about.

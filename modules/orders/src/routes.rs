@@ -1,5 +1,6 @@
 //! The HTTP routes: parse, check, and hand over to a command or a query.
 
+use crate::cache::Orders;
 use crate::commands::{self, ChangeCustomer, CreateCustomer, CreateOrder, Edit, Fulfil, IssueNote, PutAddress, Step};
 use crate::error;
 use crate::model::*;
@@ -7,14 +8,15 @@ use crate::queries::{self, CustomerWithAddresses, DailySales, GroupBy, Note, Ord
 use crate::write::By;
 use axum::Json;
 use axum::extract::State as AppState;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use kernel::{Currency, Error, Page};
+use kernel::{Currency, Error, Faults, Page};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use traffic::cache::Sourced;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, aged};
 
 /// 2,000 lines with long texts.
 const ORDER_BODY: usize = 2 * 1024 * 1024;
@@ -26,7 +28,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let (orders, customers) = (Access::Tenant("orders.write"), Access::Tenant("customers.write"));
     let (see_orders, see_customers) = (Access::Tenant("orders.read"), Access::Tenant("customers.read"));
     vec![
-        Route::new(orders, routes!(create_order)).body_limit(ORDER_BODY).keyed(),
+        Route::new(orders, routes!(create_order)).body_limit(ORDER_BODY).keyed().taken_in(),
         Route::new(see_orders, routes!(list_orders)),
         Route::new(see_orders, routes!(get_order)),
         Route::new(orders, routes!(edit_order)).body_limit(ORDER_BODY),
@@ -92,11 +94,11 @@ struct NewOrder {
     (status = 201, description = "The order, without its lines.", body = OrderHead),
     (status = 409, description = "The external_ref is taken, or the idempotency key was used for another request.")))]
 async fn create_order(AppState(app): AppState<App>, caller: Caller, Keyed { key, body }: Keyed<NewOrder>) -> Result<impl IntoResponse> {
-    let mut refusals = Refusals::default();
-    refusals.optional_text("external_ref", body.external_ref.as_deref(), 128);
-    refusals.text("country", &body.country, 1, 64);
-    let lines = price_lines(DocumentKind::Order, body.currency, &body.lines, 0, &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.optional_text("external_ref", body.external_ref.as_deref(), 128);
+    faults.text("country", &body.country, 1, 64);
+    let lines = price_lines(DocumentKind::Order, body.currency, &body.lines, 0, &mut faults);
+    faults.finish()?;
     let NewOrder { draft, external_ref, customer_id, country, currency, .. } = body;
     let new = CreateOrder { draft, external_ref, customer_id, country, currency, lines, by: by(&caller) };
     let head = app.submit_set(&caller, key, commands::create_orders, new).await?.value;
@@ -138,11 +140,20 @@ async fn list_orders(
     Ok(Json(paging.page(LIST, rows, |head| head.order_id.as_i64())?))
 }
 
-/// Reads an order with its current lines.
+/// Reads an order with its current lines. While the database is away: as it was last read, with `Age` and `Warning`.
 #[utoipa::path(get, path = "/api/v1/orders/{order_id}", tag = "orders", params(("order_id" = OrderId, Path)), responses((status = 200, body = Order)))]
-async fn get_order(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> Result<Versioned<Order>> {
-    let order = app.peek(&caller, move |read| queries::order(read, order_id)).await?;
-    Ok(Versioned(order.head.version, order))
+async fn get_order(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> Result<impl IntoResponse> {
+    let key = (caller.tenant()?, order_id);
+    let cache = &app.part::<Orders>().0;
+    let read = move |read: &mut store::Read<'_>| queries::order(read, order_id);
+    let (headers, order) = match app.or_remembered(&caller, cache, key, read, |order| Some(order.clone())).await? {
+        Sourced::Now(order) => (HeaderMap::new(), order),
+        Sourced::Then(found) => {
+            let age_ms = Some(found.age().as_millis() as u64);
+            (aged(&found), Order { age_ms, ..Order::clone(&found) })
+        }
+    };
+    Ok((headers, Versioned(order.head.version, order)))
 }
 
 /// A change of an order. What is left out stays.
@@ -170,7 +181,7 @@ struct OrderEdit {
 /// Edits an order that is a draft, placed or partly fulfilled. The lines before are kept under their version.
 #[utoipa::path(patch, path = "/api/v1/orders/{order_id}", tag = "orders", params(("order_id" = OrderId, Path), ("If-Match" = Option<String>, Header)),
     request_body = OrderEdit, responses((status = 200, body = OrderHead),
-    (status = 409, description = "Its state, what was fulfilled or what was credited does not allow it."),
+    (status = 409, description = "Its state, what was fulfilled or what was credited does not allow it, or there is not enough stock for what is added."),
     (status = 412, description = "It has another version than If-Match says.")))]
 async fn edit_order(
     AppState(app): AppState<App>,
@@ -179,15 +190,16 @@ async fn edit_order(
     if_match: IfMatch,
     Body(body): Body<OrderEdit>,
 ) -> Result<Versioned<OrderHead>> {
-    let mut refusals = Refusals::default();
-    refusals.text("reason", &body.reason, 0, 500);
-    refusals.optional_text("country", body.country.as_deref(), 64);
+    let mut faults = Faults::default();
+    faults.text("reason", &body.reason, 0, 500);
+    faults.optional_text("country", body.country.as_deref(), 64);
     if body.country.is_none() && body.customer_id.is_none() && body.lines.is_none() {
-        refusals.add("body", "empty", "nothing is to be changed: give country, customer_id or lines");
+        faults.add("body", "empty", "nothing is to be changed: give country, customer_id or lines");
     }
-    refusals.finish()?;
+    faults.finish()?;
     let OrderEdit { reason, country, customer_id, lines } = body;
-    let edit = Edit { step: Step { order_id, if_match, reason, by: by(&caller) }, lines, country, customer_id };
+    let outside = app.part_if_any::<commands::Outside>().copied();
+    let edit = Edit { step: Step { order_id, if_match, reason, by: by(&caller) }, lines, country, customer_id, outside };
     let head = app.submit(&caller, None, commands::edit_order, edit).await?.value;
     Ok(Versioned(head.version, head))
 }
@@ -204,9 +216,9 @@ pub(crate) struct Reason {
 
 pub(crate) fn step(caller: &Caller, order_id: OrderId, if_match: IfMatch, reason: Option<Reason>) -> kernel::Result<Step> {
     let reason = reason.unwrap_or_default().reason;
-    let mut refusals = Refusals::default();
-    refusals.text("reason", &reason, 0, 500);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.text("reason", &reason, 0, 500);
+    faults.finish()?;
     Ok(Step { order_id, if_match, reason, by: by(caller) })
 }
 
@@ -303,23 +315,23 @@ async fn fulfil_order(
 }
 
 pub(crate) fn quantities(lines: &[FulfilledLine]) -> kernel::Result<BTreeMap<u32, i64>> {
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     if lines.is_empty() || lines.len() > MAX_LINES {
-        refusals.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", lines.len()));
+        faults.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", lines.len()));
     }
     let mut quantities = BTreeMap::new();
     for (i, line) in lines.iter().take(MAX_LINES).enumerate() {
         if line.line == 0 || line.line > MAX_LINE_NUMBER {
-            refusals.add(format!("lines[{i}].line"), "out_of_range", format!("between 1 and {MAX_LINE_NUMBER}"));
+            faults.add(format!("lines[{i}].line"), "out_of_range", format!("between 1 and {MAX_LINE_NUMBER}"));
         }
         if line.quantity < 1 || line.quantity > MAX_QUANTITY {
-            refusals.add(format!("lines[{i}].quantity"), "out_of_range", format!("between 1 and {MAX_QUANTITY}"));
+            faults.add(format!("lines[{i}].quantity"), "out_of_range", format!("between 1 and {MAX_QUANTITY}"));
         }
         if quantities.insert(line.line, line.quantity).is_some() {
-            refusals.add(format!("lines[{i}].line"), "repeated", "this line is given twice");
+            faults.add(format!("lines[{i}].line"), "repeated", "this line is given twice");
         }
     }
-    refusals.finish()?;
+    faults.finish()?;
     Ok(quantities)
 }
 
@@ -397,12 +409,12 @@ async fn issue_credit_note(
     caller: Caller,
     Keyed { key, body }: Keyed<NewCreditNote>,
 ) -> Result<impl IntoResponse> {
-    let mut refusals = Refusals::default();
-    refusals.optional_text("external_ref", body.external_ref.as_deref(), 128);
-    refusals.optional_text("country", body.country.as_deref(), 64);
-    refusals.text("reason", &body.reason, 1, 500);
-    let lines = price_lines(DocumentKind::CreditNote, body.currency, &body.lines, 0, &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.optional_text("external_ref", body.external_ref.as_deref(), 128);
+    faults.optional_text("country", body.country.as_deref(), 64);
+    faults.text("reason", &body.reason, 1, 500);
+    let lines = price_lines(DocumentKind::CreditNote, body.currency, &body.lines, 0, &mut faults);
+    faults.finish()?;
     let NewCreditNote { external_ref, order_id, customer_id, country, currency, reason, .. } = body;
     let new = IssueNote {
         kind: DocumentKind::CreditNote,
@@ -452,12 +464,12 @@ async fn record_adjustment(
     caller: Caller,
     Keyed { key, body }: Keyed<NewAdjustment>,
 ) -> Result<impl IntoResponse> {
-    let mut refusals = Refusals::default();
-    refusals.optional_text("external_ref", body.external_ref.as_deref(), 128);
-    refusals.text("country", &body.country, 1, 64);
-    refusals.text("reason", &body.reason, 1, 500);
-    let lines = price_lines(DocumentKind::Adjustment, body.currency, &body.lines, 0, &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.optional_text("external_ref", body.external_ref.as_deref(), 128);
+    faults.text("country", &body.country, 1, 64);
+    faults.text("reason", &body.reason, 1, 500);
+    let lines = price_lines(DocumentKind::Adjustment, body.currency, &body.lines, 0, &mut faults);
+    faults.finish()?;
     let NewAdjustment { external_ref, customer_id, country, currency, reason, .. } = body;
     let (kind, country) = (DocumentKind::Adjustment, Some(country));
     let new = IssueNote { kind, external_ref, order_id: None, customer_id, country, currency, reason, lines, by: by(&caller) };
@@ -555,18 +567,20 @@ async fn create_customer(
     caller: Caller,
     Keyed { key, body }: Keyed<NewCustomer>,
 ) -> Result<impl IntoResponse> {
-    let mut refusals = Refusals::default();
-    refusals.optional_text("external_ref", body.external_ref.as_deref(), 128);
-    refusals.text("name", &body.name, 1, 200);
-    refusals.email("email", body.email.as_deref());
-    refusals.text("country", &body.country, 0, 64);
+    let mut faults = Faults::default();
+    faults.optional_text("external_ref", body.external_ref.as_deref(), 128);
+    faults.text("name", &body.name, 1, 200);
+    if let Some(email) = &body.email {
+        faults.email("email", email);
+    }
+    faults.text("country", &body.country, 0, 64);
     if body.addresses.len() > MAX_ADDRESSES {
-        refusals.add("addresses", "too_many", format!("{} addresses; at most {MAX_ADDRESSES}", body.addresses.len()));
+        faults.add("addresses", "too_many", format!("{} addresses; at most {MAX_ADDRESSES}", body.addresses.len()));
     }
     for (i, address) in body.addresses.iter().take(MAX_ADDRESSES).enumerate() {
-        address.check(&format!("addresses[{i}]."), &mut refusals);
+        address.check(&format!("addresses[{i}]."), &mut faults);
     }
-    refusals.finish()?;
+    faults.finish()?;
     let NewCustomer { external_ref, name, email, country, addresses } = body;
     let new = CreateCustomer { external_ref, name, email, country, addresses };
     let made = app.submit(&caller, key, commands::create_customer, new).await?.value;
@@ -643,12 +657,14 @@ async fn change_customer(
     if_match: IfMatch,
     Body(body): Body<CustomerEdit>,
 ) -> Result<Versioned<CustomerWithAddresses>> {
-    let mut refusals = Refusals::default();
-    refusals.optional_text("external_ref", body.external_ref.as_ref().and_then(|r| r.as_deref()), 128);
-    refusals.optional_text("name", body.name.as_deref(), 200);
-    refusals.email("email", body.email.as_ref().and_then(|e| e.as_deref()));
-    refusals.text("country", body.country.as_deref().unwrap_or_default(), 0, 64);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.optional_text("external_ref", body.external_ref.as_ref().and_then(|r| r.as_deref()), 128);
+    faults.optional_text("name", body.name.as_deref(), 200);
+    if let Some(Some(email)) = &body.email {
+        faults.email("email", email);
+    }
+    faults.text("country", body.country.as_deref().unwrap_or_default(), 0, 64);
+    faults.finish()?;
     let CustomerEdit { external_ref, name, email, country } = body;
     let change = ChangeCustomer { customer_id, if_match, external_ref, name, email, country };
     let changed = app.submit(&caller, None, commands::change_customer, change).await?.value;
@@ -656,9 +672,9 @@ async fn change_customer(
 }
 
 fn checked_address(address: NewAddress) -> kernel::Result<NewAddress> {
-    let mut refusals = Refusals::default();
-    address.check("", &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    address.check("", &mut faults);
+    faults.finish()?;
     Ok(address)
 }
 

@@ -147,6 +147,12 @@ SELECT kind, note_id, number, external_ref, order_id, customer_id, country, curr
   discount_minor, tax_minor, total_minor, issued_at, created_at
 FROM orders_notes WHERE tenant_id = $1 AND kind = $2 AND note_id = $3";
 
+/// Of those notes of a kind that there are.
+pub(crate) const NOTE_TOTALS: Sql = Sql::per_engine(
+    "SELECT note_id, currency, total_minor FROM orders_notes WHERE tenant_id = $1 AND kind = $2 AND note_id IN (SELECT value FROM json_each($3))",
+    "SELECT note_id, currency, total_minor FROM orders_notes WHERE tenant_id = $1 AND kind = $2 AND note_id = ANY($3::bigint[])",
+);
+
 pub(crate) const NOTES_PAGE: &str = "
 SELECT kind, note_id, number, external_ref, order_id, customer_id, country, currency, reason, line_count, extended_micros,
   discount_minor, tax_minor, total_minor, issued_at, created_at
@@ -396,6 +402,7 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("DOCUMENT_BY_NUMBER", Sql::per_engine(DOCUMENT_BY_NUMBER, DOCUMENT_BY_NUMBER)),
     ("DOCUMENT_BY_REF", Sql::per_engine(DOCUMENT_BY_REF, DOCUMENT_BY_REF)),
     ("NOTE", Sql::per_engine(NOTE, NOTE)),
+    ("NOTE_TOTALS", NOTE_TOTALS),
     ("NOTES_PAGE", Sql::per_engine(NOTES_PAGE, NOTES_PAGE)),
     ("NOTES_OF_ORDER_PAGE", Sql::per_engine(NOTES_OF_ORDER_PAGE, NOTES_OF_ORDER_PAGE)),
     ("HAS_CREDIT_NOTES", Sql::per_engine(HAS_CREDIT_NOTES, HAS_CREDIT_NOTES)),

@@ -3,7 +3,7 @@
 
 use crate::commands::{self, NewIntent, Operate, PayWith};
 use crate::model::{self, MethodId, MethodKind, OperationKind, ProviderId};
-use crate::{card, queries, sql};
+use crate::{card, queries, records, sql};
 use kernel::{Currency, Error, Result};
 use ledger::AccountId;
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use store::{FromRow, Read, Row, Tx};
 
 pub use crate::model::{CaptureMode, IntentId, State, Status};
 pub use crate::queries::IntentView;
+pub use crate::records::{MAX_RECORD_MINOR, MAX_RECORDS, NewRecord, RecordId, RecordKind, RecordSum, RecordView};
 pub use crate::routes::Clean;
 
 /// The most payments of one order that are looked at.
@@ -64,21 +65,61 @@ pub struct PaidForOrder {
 
 /// Sums of all payments for an order in a currency, however many there are.
 pub fn paid_for_order(read: &mut Read<'_>, order_id: &str, currency: Currency) -> Result<PaidForOrder> {
-    let (captured_minor, refunded_minor, open, disputed) = read.one(sql::PAID_FOR_ORDER, (order_id, currency))?;
-    Ok(PaidForOrder { captured_minor, refunded_minor, open, disputed })
+    let (captured_minor, refunded_minor, open, disputed): (i64, i64, i64, i64) = read.one(sql::PAID_FOR_ORDER, (order_id, currency))?;
+    let (in_minor, out_minor): (i64, i64) = read.one(sql::RECORDED_FOR_DOCUMENT, (order_id, currency))?;
+    Ok(PaidForOrder { captured_minor: captured_minor + in_minor, refunded_minor: refunded_minor + out_minor, open, disputed })
+}
+
+/// Writes down and books money that moved outside: taken at another system's provider, over the counter or by bank, or given back there.
+/// All or none; whoever records sees to it that nothing is recorded twice, as by the transaction of the document that it is for.
+/// Errors: `request.invalid`, also above [`MAX_RECORDS`]; `payments.card_number`.
+pub fn record(tx: &mut Tx<'_>, records: &[NewRecord]) -> Result<()> {
+    records::record(tx, records)
+}
+
+/// The latest [`MAX_OF_ORDER`] records for a document, the latest first.
+pub fn records_of(read: &mut Read<'_>, document: &str) -> Result<Vec<RecordView>> {
+    records::of_document(read, document, MAX_OF_ORDER)
+}
+
+/// Up to `limit` records after this one, by document and id: all of them, page by page.
+pub fn records_after(read: &mut Read<'_>, after: Option<&RecordView>, limit: i64) -> Result<Vec<RecordView>> {
+    records::after(read, after, limit)
+}
+
+/// What the records of a source come to, by currency. Reads all of them: for tools, not for requests.
+pub fn record_sums(read: &mut Read<'_>, source: &str) -> Result<Vec<RecordSum>> {
+    records::sums(read, source)
 }
 
 /// Up to `limit` sums of orders' payments, by the orders' names after `after`. An order in two currencies has two; the last one of a full
 /// page may have another on the next, so a reader drops the last name of a full page and goes on before it.
 pub fn paid_by_order(read: &mut Read<'_>, after: &str, limit: i64) -> Result<Vec<PaidOrder>> {
-    read.all(sql::PAID_BY_ORDER, (after, limit))
+    let mut sums: BTreeMap<(String, String), PaidOrder> = BTreeMap::new();
+    for statement in [sql::PAID_BY_ORDER, sql::RECORDED_BY_DOCUMENT] {
+        for paid in read.all::<PaidOrder>(statement, (after, limit))? {
+            let sum = sums.entry((paid.order_id.clone(), paid.currency.to_string())).or_insert(PaidOrder {
+                payments: 0,
+                captured_minor: 0,
+                refunded_minor: 0,
+                ..paid.clone()
+            });
+            sum.payments += paid.payments;
+            sum.captured_minor += paid.captured_minor;
+            sum.refunded_minor += paid.refunded_minor;
+        }
+    }
+    // Texts are in the order of their bytes here and there; each of the two has its own first ones, so the first of both are whole.
+    Ok(sums.into_values().take(limit.max(0) as usize).collect())
 }
 
 /// What customers have paid and not got back, in minor units of each currency: by the payments, and by the ledger's accounts.
 pub fn customers_money(read: &mut Read<'_>) -> Result<BTreeMap<String, (i64, i64)>> {
     let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-    for (currency, minor) in read.all::<(Currency, i64)>(sql::PAID, ())? {
-        sums.entry(currency.to_string()).or_default().0 += minor;
+    for statement in [sql::PAID, sql::RECORDED] {
+        for (currency, minor) in read.all::<(Currency, i64)>(statement, ())? {
+            sums.entry(currency.to_string()).or_default().0 += minor;
+        }
     }
     for (currency, clearing, settled) in read.all::<(Currency, AccountId, i64)>(sql::CLEARING_ACCOUNTS, ())? {
         // What was moved on to merchants was the customers' money, too.
@@ -147,9 +188,9 @@ pub fn check(new: &NewPayment) -> Result<()> {
     Ok(())
 }
 
-/// Makes the payment and begins to ask a provider; its events tell what becomes of it. Errors: as [`check`], `payments.external_ref_taken`,
+/// Makes the payment and begins to ask a provider; its events tell what becomes of it. Answers where it stands. Errors: as [`check`], `payments.external_ref_taken`,
 /// `payments.method_not_found` (also for a stored method of somebody else), `payments.method_removed`.
-pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
+pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<(IntentId, Status)> {
     check(new)?;
     let pay_with = match &new.means {
         Means::Token(token) => PayWith::Token(token.clone(), None),
@@ -177,7 +218,8 @@ pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<IntentId> {
         pay_with: Some(pay_with),
         confirm: true,
     };
-    Ok(commands::create(tx, &intent)?.intent_id)
+    let intent = commands::create(tx, &intent)?;
+    Ok((intent.intent_id, intent.status()))
 }
 
 /// What may still be taken of a payment, and what was.
@@ -218,9 +260,8 @@ pub fn refund(tx: &mut Tx<'_>, intent_id: IntentId, amount_minor: Option<i64>, r
     commands::operate(tx, &operate).map(drop)
 }
 
-/// Lets go of what was authorised and not taken. Quietly nothing when that has happened. Errors: `payments.intent_not_found`,
-/// `payments.not_allowed` when something was taken.
-pub fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
+/// Lets go of what was authorised and not taken. Quietly nothing when that has happened, or is under way.
+fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
     let operate = Operate { intent_id, kind: OperationKind::Void, amount_minor: None, last: true, reason: reason.to_owned() };
     commands::operate(tx, &operate).map(drop)
 }
@@ -233,6 +274,10 @@ pub fn give_back(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<(
     let amounts = intent.amounts();
     if amounts.capturing_minor > 0 || intent.asking && intent.state == State::Initiated {
         return Ok(());
+    }
+    // Two operations, each with its own outcome: what was not taken of it is let go of, what was is refunded.
+    if intent.capture_open && matches!(intent.state, State::PartlyCaptured | State::PartlyRefunded) {
+        void(tx, intent_id, reason)?;
     }
     if intent.state.is_paid() && amounts.refundable() > 0 && intent.state != State::Disputed {
         return refund(tx, intent_id, None, reason);

@@ -4,6 +4,7 @@
 //! liability: what customers have paid, until it is somebody's) and `payments:fees:...` (an expense).
 
 use crate::model::{Intent, ProviderId, refund_exceeds};
+use crate::records::OUTSIDE;
 use crate::sql;
 use kernel::{Currency, Error, ErrorKind, Result, Timestamp};
 use ledger::api::{NewAccount, ensure_account, post};
@@ -27,9 +28,11 @@ pub(crate) fn accounts(tx: &mut Tx<'_>, provider_id: ProviderId, currency: Curre
     if let Some((receivable, clearing, fees)) = known {
         return Ok(Accounts { receivable, clearing, fees });
     }
+    // What moved outside is booked as if a provider of that name had moved it.
+    let whose = if provider_id == OUTSIDE { "outside".to_owned() } else { provider_id.to_string() };
     let mut open = |part: &str, account_type: AccountType, name: &str| -> Result<AccountId> {
         let new = NewAccount {
-            code: format!("payments:{part}:{provider_id}:{currency}"),
+            code: format!("payments:{part}:{whose}:{currency}"),
             name: format!("{name} {currency}"),
             account_type,
             currency,

@@ -333,7 +333,7 @@ pub(crate) fn operate(tx: &mut Tx<'_>, operate: &Operate) -> Result<Intent> {
                 hear(tx, &mut intent, Report::Voided, Cause::Request)?;
                 return Ok(intent);
             }
-            check_void(intent.state, &intent.amounts())?;
+            check_void(intent.state, intent.capture_open, &intent.amounts())?;
             void(tx, &mut intent, Cause::Request, &operate.reason)?;
         }
         OperationKind::Refund => {
@@ -416,6 +416,8 @@ pub(crate) fn operation_done(tx: &mut Tx<'_>, intent: &mut Intent, operation: &O
                 intent.failure = Some(short(code));
             }
             match charge.status {
+                _ if intent.captured_minor > 0 && intent.is_all_back() => Report::RefundedAll,
+                _ if intent.captured_minor > 0 => Report::Voided,
                 ChargeStatus::Declined => Report::Declined,
                 ChargeStatus::Expired => Report::Expired,
                 _ if operation.cause == Cause::Expiry => Report::Expired,

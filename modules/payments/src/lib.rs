@@ -18,6 +18,7 @@ mod model;
 mod queries;
 mod rates;
 pub mod reconcile;
+mod records;
 mod routes;
 mod routing;
 mod service;
@@ -42,6 +43,7 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 6, name: "callbacks", sql: include_str!("../migrations/0006_callbacks.sql") },
     store::Migration { number: 7, name: "settlement", sql: include_str!("../migrations/0007_settlement.sql") },
     store::Migration { number: 8, name: "methods", sql: include_str!("../migrations/0008_methods.sql") },
+    store::Migration { number: 9, name: "records", sql: include_str!("../migrations/0009_records.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[
@@ -67,6 +69,7 @@ const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "payment.expired", version: 1, description: "An authorisation, or the time to confirm, ran out." },
     EventInfo { kind: "payment.disputed", version: 1, description: "The customer contests a payment." },
     EventInfo { kind: "payment.operation_failed", version: 1, description: "A provider refused a capture, void or refund." },
+    EventInfo { kind: "payment.recorded", version: 1, description: "Money that moved outside was written down and booked." },
     EventInfo { kind: "settlement.reconciled", version: 1, description: "A provider's settlement file was compared with the payments." },
     EventInfo { kind: "settlement.batch_made", version: 1, description: "Merchants were settled: fees, reserves and payouts are booked." },
     EventInfo { kind: "settlement.closed", version: 1, description: "What a settlement file pays out was booked, and its day closed." },
@@ -96,7 +99,8 @@ fn statements() -> Vec<Statement> {
         .chain(reconcile::sql::STATEMENTS)
         .chain(merchants::sql::STATEMENTS)
         .map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
-    let by_engine = reconcile::sql::MARK_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
+    let by_engine =
+        reconcile::sql::MARK_STATEMENTS.iter().chain(sql::SET_STATEMENTS).map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
     let platform = sql::PLATFORM_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Platform));
     plain.chain(by_engine).chain(platform).collect()
 }

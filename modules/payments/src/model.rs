@@ -97,6 +97,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     /// Where an intent stands.
     #[schema(as = PaymentState)]
@@ -357,9 +359,10 @@ pub fn check_capture(state: State, open: bool, amounts: &Amounts, amount_minor: 
     Ok(())
 }
 
-/// The guards of a void.
-pub fn check_void(state: State, amounts: &Amounts) -> Result<()> {
-    if !matches!(state, State::RequiresAction | State::Authorized) {
+/// The guards of a void: of an authorisation, or of what is left of one. `open` is whether more can be captured.
+pub fn check_void(state: State, open: bool, amounts: &Amounts) -> Result<()> {
+    let has_rest = open && matches!(state, State::PartlyCaptured | State::PartlyRefunded);
+    if !has_rest && !matches!(state, State::RequiresAction | State::Authorized) {
         return Err(not_allowed(state, "voided"));
     }
     if amounts.capturing_minor > 0 {

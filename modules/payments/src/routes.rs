@@ -432,16 +432,16 @@ async fn capture_intent(
     operated(&app, &caller, (intent_id, OperationKind::Capture), (key, body), |intent| intent.capturing_minor == 0).await
 }
 
-/// Gives an authorisation up. Quietly the same when it was given up.
+/// Gives an authorisation up, or what is left of it once a part was captured. Quietly the same when it was given up.
 #[utoipa::path(post, path = "/api/v1/payments/intents/{intent_id}/void", tag = "payments", params(("intent_id" = IntentId, Path)),
-    request_body = Option<Part>, responses((status = 200, body = IntentView), (status = 409, description = "Something was captured, or is being.")))]
+    request_body = Option<Part>, responses((status = 200, body = IntentView), (status = 409, description = "All of it was captured, or some of it is being.")))]
 async fn void_intent(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(intent_id): Params<IntentId>,
     Clean(Keyed { key, body }): Clean<Keyed<Option<Part>>>,
 ) -> Result<Versioned<IntentView>> {
-    let at_rest = |intent: &Intent| !matches!(intent.state, State::Authorized | State::RequiresAction);
+    let at_rest = |intent: &Intent| !intent.capture_open && intent.state != State::RequiresAction;
     operated(&app, &caller, (intent_id, OperationKind::Void), (key, body), at_rest).await
 }
 

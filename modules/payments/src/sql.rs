@@ -1,5 +1,7 @@
 //! Every statement of this module. `$1` is the tenant.
 
+use store::Sql;
+
 pub(crate) const INTENT: &str = "
 SELECT intent_id, version, state, asking, capture_open, amount_minor, currency, captured_minor, capturing_minor, refunded_minor, refunding_minor,
   fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider, provider_id, provider_charge, attempt, action_url,
@@ -217,7 +219,55 @@ ORDER BY i.intent_id LIMIT 1";
 /// What each provider owes by our payments: taken less given back less kept; and what it kept.
 pub(crate) const OWED: &str = "
 SELECT provider_id, currency, CAST(SUM(captured_minor - refunded_minor - refunding_minor - fee_minor) AS BIGINT), CAST(SUM(fee_minor) AS BIGINT)
-FROM payments_intents WHERE tenant_id = $1 AND provider_id IS NOT NULL GROUP BY provider_id, currency ORDER BY provider_id, currency";
+FROM payments_intents WHERE tenant_id = $1 AND provider_id IS NOT NULL GROUP BY provider_id, currency
+UNION ALL
+SELECT CAST(0 AS BIGINT), currency, CAST(SUM(amount_minor) AS BIGINT), CAST(0 AS BIGINT)
+FROM payments_records WHERE tenant_id = $1 GROUP BY currency";
+
+// Records of what moved outside.
+
+pub(crate) const INSERT_RECORD: &str = "
+INSERT INTO payments_records (tenant_id, document, record_id, kind, amount_minor, currency, source, transaction_id, happened_at, recorded_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+pub(crate) const INSERT_RECORD_SET: Sql = Sql::per_engine(
+    INSERT_RECORD,
+    "
+INSERT INTO payments_records (tenant_id, document, record_id, kind, amount_minor, currency, source, transaction_id, happened_at, recorded_at)
+SELECT CAST($1 AS BIGINT), document, record_id, kind, amount_minor, currency, source, transaction_id, happened_at, CAST($10 AS BIGINT)
+FROM unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])
+  AS t(document, record_id, kind, amount_minor, currency, source, transaction_id, happened_at)",
+);
+
+pub(crate) const RECORDS_OF: &str = "
+SELECT record_id, kind, amount_minor, currency, document, source, happened_at, recorded_at
+FROM payments_records WHERE tenant_id = $1 AND document = $2 ORDER BY record_id DESC LIMIT $3";
+
+/// After `$2` and `$3`.
+pub(crate) const RECORDS_AFTER: &str = "
+SELECT record_id, kind, amount_minor, currency, document, source, happened_at, recorded_at
+FROM payments_records WHERE tenant_id = $1 AND (document, record_id) > ($2, $3) ORDER BY document, record_id LIMIT $4";
+
+pub(crate) const RECORD_SUMS: &str = "
+SELECT currency, COUNT(*), CAST(SUM(CASE WHEN amount_minor > 0 THEN amount_minor ELSE 0 END) AS BIGINT),
+  CAST(SUM(CASE WHEN amount_minor < 0 THEN -amount_minor ELSE 0 END) AS BIGINT)
+FROM payments_records WHERE tenant_id = $1 AND source = $2 GROUP BY currency ORDER BY currency";
+
+/// Sums of documents' records, in the order of the documents' names after `$2`.
+pub(crate) const RECORDED_BY_DOCUMENT: &str = "
+SELECT document, currency, COUNT(*), CAST(SUM(CASE WHEN amount_minor > 0 THEN amount_minor ELSE 0 END) AS BIGINT),
+  CAST(SUM(CASE WHEN amount_minor < 0 THEN -amount_minor ELSE 0 END) AS BIGINT)
+FROM payments_records WHERE tenant_id = $1 AND document > $2 GROUP BY document, currency ORDER BY document, currency LIMIT $3";
+
+/// Sums of one document's records in a currency.
+pub(crate) const RECORDED_FOR_DOCUMENT: &str = "
+SELECT CAST(COALESCE(SUM(CASE WHEN amount_minor > 0 THEN amount_minor ELSE 0 END), 0) AS BIGINT),
+  CAST(COALESCE(SUM(CASE WHEN amount_minor < 0 THEN -amount_minor ELSE 0 END), 0) AS BIGINT)
+FROM payments_records WHERE tenant_id = $1 AND document = $2 AND currency = $3";
+
+/// What was recorded in each currency.
+pub(crate) const RECORDED: &str = "
+SELECT currency, CAST(SUM(amount_minor) AS BIGINT) FROM payments_records WHERE tenant_id = $1 GROUP BY currency ORDER BY currency";
 
 /// Attempts, authorisations whose time is over, and operations that are open for longer than any deadline, and no person was told.
 pub(crate) const STUCK: &str = "
@@ -243,6 +293,9 @@ ON CONFLICT (currency) DO UPDATE SET base = excluded.base, nanos = excluded.nano
 
 /// Those of the platform's scope.
 pub(crate) const PLATFORM_STATEMENTS: &[(&str, &str)] = &[("RATES", RATES), ("FORGET_RATES", FORGET_RATES), ("SET_RATE", SET_RATE)];
+
+/// Those that each engine has its own form of.
+pub(crate) const SET_STATEMENTS: &[(&str, Sql)] = &[("INSERT_RECORD_SET", INSERT_RECORD_SET)];
 
 /// All of them, for tests that prepare each on both engines.
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -298,5 +351,11 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("WRONG_SUMS", WRONG_SUMS),
     ("OWED", OWED),
     ("STUCK", STUCK),
+    ("RECORDS_OF", RECORDS_OF),
+    ("RECORDS_AFTER", RECORDS_AFTER),
+    ("RECORD_SUMS", RECORD_SUMS),
+    ("RECORDED_BY_DOCUMENT", RECORDED_BY_DOCUMENT),
+    ("RECORDED_FOR_DOCUMENT", RECORDED_FOR_DOCUMENT),
+    ("RECORDED", RECORDED),
     ("STUCK_OPERATION", STUCK_OPERATION),
 ];

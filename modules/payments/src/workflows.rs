@@ -199,7 +199,7 @@ pub(crate) fn order(intent: &Intent, operation: &Operation) -> Result<Order> {
     let (reference, amount_minor, currency) = (operation.operation_id.to_string(), operation.amount_minor, intent.currency);
     Ok(match operation.kind {
         OperationKind::Capture => Order::Capture { charge, reference, amount_minor, currency, last: operation.last },
-        OperationKind::Void => Order::Void { charge, reference },
+        OperationKind::Void => Order::Void { charge, reference, rest: intent.captured_minor > 0 },
         OperationKind::Refund => Order::Refund { charge, reference, amount_minor, currency },
     })
 }

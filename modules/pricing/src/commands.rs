@@ -3,11 +3,11 @@
 
 use crate::model::{
     CountryRates, EntryChanges, MAX_BREAKS, MAX_LISTS, MAX_PROMOTIONS, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion,
-    PromotionId, PromotionSpec, RatesFile, Refusals, Status, TaxPeriod, TaxSettings, check_periods,
+    PromotionId, PromotionSpec, RatesFile, Status, TaxPeriod, TaxSettings, check_all_exceptions, check_periods, exceptions,
 };
 use crate::queries::{self, VersionedSettings};
 use crate::{events, sql};
-use kernel::{Error, Result};
+use kernel::{Error, Faults, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use store::{Read, Tx};
@@ -119,15 +119,15 @@ pub(crate) fn change_entries(tx: &mut Tx<'_>, change: &ChangeEntries) -> Result<
             breaks.remove(&entry.min_quantity);
         }
     }
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     for (i, entry) in set.iter().enumerate() {
         let breaks = breaks.entry(entry.sku.clone()).or_default();
         breaks.insert(entry.min_quantity);
         if breaks.len() > MAX_BREAKS {
-            refusals.add(format!("set[{i}].min_quantity"), "too_many", format!("a SKU has at most {MAX_BREAKS} quantity breaks in a list"));
+            faults.add(format!("set[{i}].min_quantity"), "too_many", format!("a SKU has at most {MAX_BREAKS} quantity breaks in a list"));
         }
     }
-    refusals.finish()?;
+    faults.finish()?;
     tx.exec_each(sql::REMOVE_ENTRY, remove.iter().map(|entry| (list.price_list_id, &entry.sku, entry.min_quantity)))?;
     tx.exec_each(sql::SET_ENTRY, set.iter().map(|entry| (list.price_list_id, &entry.sku, entry.min_quantity, entry.price)))?;
     if !set.is_empty() || !remove.is_empty() {
@@ -231,12 +231,19 @@ pub(crate) struct ChangeRates {
 
 /// Sets a country's rates. Errors: `request.invalid`; `request.precondition_failed`.
 pub(crate) fn change_rates(tx: &mut Tx<'_>, change: &ChangeRates) -> Result<CountryRates> {
-    let mut refusals = Refusals::default();
-    refusals.country("country", &change.country);
-    check_periods(&change.periods, "periods", &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.country("country", &change.country);
+    check_periods(&change.periods, "periods", &mut faults);
+    faults.finish()?;
     let there: Option<CountryRates> = tx.opt(sql::COUNTRY, (&change.country,))?;
     change.if_match.check(there.as_ref().map_or(0, |rates| rates.version))?;
+    let own = exceptions(&change.periods);
+    if own > there.as_ref().map_or(0, |rates| exceptions(&rates.periods)) {
+        let all: Vec<CountryRates> = tx.all(sql::COUNTRIES, ("", 1_000_i64))?;
+        let others = all.iter().filter(|rates| rates.country != change.country);
+        let others: usize = others.map(|rates| exceptions(&rates.periods)).sum();
+        check_all_exceptions("periods", others + own)?;
+    }
     let (rates, changed) = set_rates(tx, there, &change.country, &change.periods)?;
     if changed {
         touch(tx)?;
@@ -298,6 +305,9 @@ pub fn import_tax_rates(tx: &mut Tx<'_>, file: &RatesFile) -> Result<RatesImport
     file.check()?;
     let there: Vec<CountryRates> = tx.all(sql::COUNTRIES, ("", 1_000_i64))?;
     let mut there: HashMap<String, CountryRates> = there.into_iter().map(|rates| (rates.country.clone(), rates)).collect();
+    let kept = there.values().filter(|rates| !file.items.contains_key(&rates.country));
+    let all = kept.map(|rates| &rates.periods).chain(file.items.values());
+    check_all_exceptions("items", all.map(|periods| exceptions(periods)).sum())?;
     let mut imported = RatesImported { changed: Vec::new(), unchanged: 0 };
     for (country, periods) in &file.items {
         if set_rates(tx, there.remove(country), country, periods)?.1 {

@@ -2,7 +2,7 @@
 
 use crate::engine::rules::{plain_postcode, postcode_pattern};
 use crate::percent::Percent;
-use kernel::{Currency, Error, FieldError, Id, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Faults, Id, Result, Timestamp, UnitPrice};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -43,68 +43,29 @@ pub const MAX_PERIODS: usize = 50;
 pub const MAX_COUNTRIES: usize = 250;
 const MAX_CLASSES: usize = 20;
 const MAX_EXCEPTIONS: usize = 50;
+/// The most exceptions of all countries and periods of a tenant: each is a pattern that is kept compiled.
+pub const MAX_ALL_EXCEPTIONS: usize = 2_000;
 const MAX_STEPS: usize = 20;
 const MAX_GROUPS: usize = 20;
 const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000;
 const MAX_COUNT: i64 = 1_000_000_000;
 const MAX_PRIORITY: i32 = 1_000;
 
-/// Collects what is wrong, so that one answer names every field. Stops at 20.
-#[derive(Default)]
-pub(crate) struct Refusals(Vec<FieldError>);
-
-impl Refusals {
-    pub fn add(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
-        if self.0.len() < 20 {
-            self.0.push(FieldError { field: field.into(), code, detail: detail.into() });
-        }
+fn check_texts(faults: &mut Faults, field: &str, values: &[String], count: usize, most: usize) {
+    if values.len() > count {
+        faults.add(field, "too_many", format!("{}; at most {count}", values.len()));
+        return;
     }
-
-    /// A text of `least..=most` characters, none of them a control character.
-    pub fn text(&mut self, field: impl Into<String>, value: &str, least: usize, most: usize) {
-        let length = value.chars().count();
-        if length < least {
-            self.add(field, "too_short", format!("{length} characters; at least {least}"));
-        } else if length > most {
-            self.add(field, "too_long", format!("{length} characters; at most {most}"));
-        } else if value.chars().any(char::is_control) {
-            self.add(field, "control_character", "control characters are not allowed");
-        }
+    for (i, value) in values.iter().enumerate() {
+        faults.text(format!("{field}[{i}]"), value, 1, most);
     }
+}
 
-    pub fn number<T: PartialOrd + std::fmt::Display>(&mut self, field: impl Into<String>, value: T, least: T, most: T) {
-        if value < least || value > most {
-            self.add(field, "out_of_range", format!("between {least} and {most}"));
-        }
-    }
-
-    pub fn country(&mut self, field: impl Into<String>, value: &str) {
-        if !is_country(value) {
-            self.add(field, "not_a_country", "two capital letters such as DE (ISO 3166-1)");
-        }
-    }
-
-    fn texts(&mut self, field: &str, values: &[String], count: usize, most: usize) {
-        if values.len() > count {
-            self.add(field, "too_many", format!("{}; at most {count}", values.len()));
-            return;
-        }
-        for (i, value) in values.iter().enumerate() {
-            self.text(format!("{field}[{i}]"), value, 1, most);
-        }
-    }
-
-    fn window(&mut self, starts_at: Option<Timestamp>, ends_at: Option<Timestamp>) {
-        if let (Some(start), Some(end)) = (starts_at, ends_at)
-            && end < start
-        {
-            self.add("ends_at", "out_of_range", "not before starts_at");
-        }
-    }
-
-    /// `Ok` when nothing was wrong. Errors: `request.invalid` with the fields.
-    pub fn finish(self) -> Result<()> {
-        Error::fields(self.0)
+fn check_window(faults: &mut Faults, starts_at: Option<Timestamp>, ends_at: Option<Timestamp>) {
+    if let (Some(start), Some(end)) = (starts_at, ends_at)
+        && end < start
+    {
+        faults.add("ends_at", "out_of_range", "not before starts_at");
     }
 }
 
@@ -185,14 +146,14 @@ pub struct PriceListSpec {
 impl PriceListSpec {
     /// Errors: `request.invalid` naming every field that is wrong.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
-        refusals.text("name", &self.name, 1, 200);
-        refusals.number("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY);
+        let mut faults = Faults::default();
+        faults.text("name", &self.name, 1, 200);
+        faults.number("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY);
         if let Some(group) = &self.customer_group {
-            refusals.text("customer_group", group, 1, 64);
+            faults.text("customer_group", group, 1, 64);
         }
-        refusals.window(self.starts_at, self.ends_at);
-        refusals.finish()
+        check_window(&mut faults, self.starts_at, self.ends_at);
+        faults.finish()
     }
 }
 
@@ -263,27 +224,27 @@ pub struct EntryChanges {
 impl EntryChanges {
     /// Errors: `request.invalid` naming every field that is wrong.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
+        let mut faults = Faults::default();
         if self.set.len() + self.remove.len() > MAX_ENTRIES {
-            refusals.add("set", "too_many", format!("at most {MAX_ENTRIES} entries to set and to remove"));
-            return refusals.finish();
+            faults.add("set", "too_many", format!("at most {MAX_ENTRIES} entries to set and to remove"));
+            return faults.finish();
         }
         let mut seen = HashSet::new();
         for (i, entry) in self.set.iter().enumerate() {
-            refusals.text(format!("set[{i}].sku"), &entry.sku, 1, 64);
-            refusals.number(format!("set[{i}].min_quantity"), entry.min_quantity, 1, MAX_COUNT);
+            faults.text(format!("set[{i}].sku"), &entry.sku, 1, 64);
+            faults.number(format!("set[{i}].min_quantity"), entry.min_quantity, 1, MAX_COUNT);
             if !(0..=crate::engine::MAX_PRICE_MICROS).contains(&entry.price.micros()) {
-                refusals.add(format!("set[{i}].price"), "out_of_range", "not below zero, at most a thousand million");
+                faults.add(format!("set[{i}].price"), "out_of_range", "not below zero, at most a thousand million");
             }
             if !seen.insert((&entry.sku, entry.min_quantity)) {
-                refusals.add(format!("set[{i}]"), "repeated", "another entry has this SKU and quantity");
+                faults.add(format!("set[{i}]"), "repeated", "another entry has this SKU and quantity");
             }
         }
         for (i, entry) in self.remove.iter().enumerate() {
-            refusals.text(format!("remove[{i}].sku"), &entry.sku, 1, 64);
-            refusals.number(format!("remove[{i}].min_quantity"), entry.min_quantity, 1, MAX_COUNT);
+            faults.text(format!("remove[{i}].sku"), &entry.sku, 1, 64);
+            faults.number(format!("remove[{i}].min_quantity"), entry.min_quantity, 1, MAX_COUNT);
         }
-        refusals.finish()
+        faults.finish()
     }
 }
 
@@ -336,11 +297,11 @@ impl Target {
         self.skus.is_empty() && self.labels.is_empty()
     }
 
-    fn check(&self, at: &str, refusals: &mut Refusals) {
-        refusals.texts(&format!("{at}.skus"), &self.skus, MAX_TARGETS, 64);
-        refusals.texts(&format!("{at}.labels"), &self.labels, MAX_TARGETS, 100);
-        refusals.texts(&format!("{at}.except_skus"), &self.except_skus, MAX_TARGETS, 64);
-        refusals.texts(&format!("{at}.except_labels"), &self.except_labels, MAX_TARGETS, 100);
+    fn check(&self, at: &str, faults: &mut Faults) {
+        check_texts(faults, &format!("{at}.skus"), &self.skus, MAX_TARGETS, 64);
+        check_texts(faults, &format!("{at}.labels"), &self.labels, MAX_TARGETS, 100);
+        check_texts(faults, &format!("{at}.except_skus"), &self.except_skus, MAX_TARGETS, 64);
+        check_texts(faults, &format!("{at}.except_labels"), &self.except_labels, MAX_TARGETS, 100);
     }
 
     fn bytes(&self) -> usize {
@@ -524,27 +485,27 @@ pub struct PromotionSpec {
 impl PromotionSpec {
     /// Errors: `request.invalid` naming every field that is wrong.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
-        refusals.text("name", &self.name, 1, 200);
-        refusals.number("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY);
-        refusals.window(self.starts_at, self.ends_at);
-        refusals.texts("customer_groups", &self.customer_groups, MAX_GROUPS, 64);
-        self.target.check("target", &mut refusals);
+        let mut faults = Faults::default();
+        faults.text("name", &self.name, 1, 200);
+        faults.number("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY);
+        check_window(&mut faults, self.starts_at, self.ends_at);
+        check_texts(&mut faults, "customer_groups", &self.customer_groups, MAX_GROUPS, 64);
+        self.target.check("target", &mut faults);
         let mut amounts = false;
         if let Some(minimum) = &self.minimum {
-            refusals.number("minimum.amount_minor", minimum.amount_minor, 0, MAX_AMOUNT_MINOR);
-            refusals.number("minimum.quantity", minimum.quantity, 0, MAX_COUNT);
+            faults.number("minimum.amount_minor", minimum.amount_minor, 0, MAX_AMOUNT_MINOR);
+            faults.number("minimum.quantity", minimum.quantity, 0, MAX_COUNT);
             amounts |= minimum.amount_minor > 0;
         }
         if let Some(most) = self.max_discount_minor {
-            refusals.number("max_discount_minor", most, 1, MAX_AMOUNT_MINOR);
+            faults.number("max_discount_minor", most, 1, MAX_AMOUNT_MINOR);
             amounts = true;
         }
-        amounts |= self.effect.check(&mut refusals);
+        amounts |= self.effect.check(&mut faults);
         if amounts && self.currency.is_none() {
-            refusals.add("currency", "required", "an amount is named: say in which currency");
+            faults.add("currency", "required", "an amount is named: say in which currency");
         }
-        refusals.finish()
+        faults.finish()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -559,53 +520,53 @@ impl PromotionSpec {
 
 impl Effect {
     /// Whether it names amounts.
-    fn check(&self, refusals: &mut Refusals) -> bool {
-        let percent = |refusals: &mut Refusals, field: &str, percent: Percent| {
+    fn check(&self, faults: &mut Faults) -> bool {
+        let percent = |faults: &mut Faults, field: &str, percent: Percent| {
             if percent == Percent::ZERO {
-                refusals.add(field, "out_of_range", "above 0, at most 100");
+                faults.add(field, "out_of_range", "above 0, at most 100");
             }
         };
         match self {
             Effect::Percent { percent: off } => {
-                percent(refusals, "effect.percent", *off);
+                percent(faults, "effect.percent", *off);
                 false
             }
             Effect::Amount { amount_minor } | Effect::AmountEach { amount_minor } => {
-                refusals.number("effect.amount_minor", *amount_minor, 1, MAX_AMOUNT_MINOR);
+                faults.number("effect.amount_minor", *amount_minor, 1, MAX_AMOUNT_MINOR);
                 true
             }
             Effect::BuyGet { buy, get, percent: off, get_target, at_most } => {
-                refusals.number("effect.buy", *buy, 1, 1_000);
-                refusals.number("effect.get", *get, 1, 1_000);
-                percent(refusals, "effect.percent", *off);
+                faults.number("effect.buy", *buy, 1, 1_000);
+                faults.number("effect.get", *get, 1, 1_000);
+                percent(faults, "effect.percent", *off);
                 if let Some(target) = get_target {
-                    target.check("effect.get_target", refusals);
+                    target.check("effect.get_target", faults);
                 }
                 if let Some(times) = at_most {
-                    refusals.number("effect.at_most", *times, 1, 1_000_000);
+                    faults.number("effect.at_most", *times, 1, 1_000_000);
                 }
                 false
             }
             Effect::FreeShipping { at_most_minor } => {
                 if let Some(most) = at_most_minor {
-                    refusals.number("effect.at_most_minor", *most, 1, MAX_AMOUNT_MINOR);
+                    faults.number("effect.at_most_minor", *most, 1, MAX_AMOUNT_MINOR);
                 }
                 at_most_minor.is_some()
             }
             Effect::Tiers { by, steps } => {
                 if steps.is_empty() || steps.len() > MAX_STEPS {
-                    refusals.add("effect.steps", "wrong_count", format!("between 1 and {MAX_STEPS}"));
+                    faults.add("effect.steps", "wrong_count", format!("between 1 and {MAX_STEPS}"));
                 }
                 let mut amounts = *by == TierMeasure::Amount;
                 let mut seen = HashSet::new();
                 for (i, step) in steps.iter().enumerate() {
-                    refusals.number(format!("effect.steps[{i}].at_least"), step.at_least, 1, MAX_AMOUNT_MINOR);
-                    refusals.number(format!("effect.steps[{i}].amount_minor"), step.amount_minor, 0, MAX_AMOUNT_MINOR);
+                    faults.number(format!("effect.steps[{i}].at_least"), step.at_least, 1, MAX_AMOUNT_MINOR);
+                    faults.number(format!("effect.steps[{i}].amount_minor"), step.amount_minor, 0, MAX_AMOUNT_MINOR);
                     if (step.percent == Percent::ZERO) == (step.amount_minor == 0) {
-                        refusals.add(format!("effect.steps[{i}]"), "wrong", "either percent or amount_minor, above zero");
+                        faults.add(format!("effect.steps[{i}]"), "wrong", "either percent or amount_minor, above zero");
                     }
                     if !seen.insert(step.at_least) {
-                        refusals.add(format!("effect.steps[{i}].at_least"), "repeated", "another step begins there");
+                        faults.add(format!("effect.steps[{i}].at_least"), "repeated", "another step begins there");
                     }
                     amounts |= step.amount_minor > 0;
                 }
@@ -657,14 +618,14 @@ pub struct CouponSpec {
 impl CouponSpec {
     /// Errors: `request.invalid` naming every field that is wrong.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
+        let mut faults = Faults::default();
         for (field, limit) in [("max_uses", self.max_uses), ("max_uses_per_customer", self.max_uses_per_customer)] {
             if let Some(limit) = limit {
-                refusals.number(field, limit, 1, MAX_COUNT);
+                faults.number(field, limit, 1, MAX_COUNT);
             }
         }
-        refusals.window(self.starts_at, self.ends_at);
-        refusals.finish()
+        check_window(&mut faults, self.starts_at, self.ends_at);
+        faults.finish()
     }
 }
 
@@ -822,40 +783,40 @@ pub(crate) const EXEMPT: &str = "exempt";
 impl TaxSettings {
     /// Errors: `request.invalid` naming every field that is wrong.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
+        let mut faults = Faults::default();
         if let Some(country) = &self.origin_country {
-            refusals.country("origin_country", country);
+            faults.country("origin_country", country);
         }
         if self.registrations.len() > MAX_COUNTRIES {
-            refusals.add("registrations", "too_many", format!("at most {MAX_COUNTRIES}"));
+            faults.add("registrations", "too_many", format!("at most {MAX_COUNTRIES}"));
         }
         let mut seen = HashSet::new();
         for (i, registration) in self.registrations.iter().enumerate() {
-            refusals.country(format!("registrations[{i}].country"), &registration.country);
+            faults.country(format!("registrations[{i}].country"), &registration.country);
             if !seen.insert(&registration.country) {
-                refusals.add(format!("registrations[{i}].country"), "repeated", "another registration is there");
+                faults.add(format!("registrations[{i}].country"), "repeated", "another registration is there");
             }
             if let Some(number) = &registration.number {
-                refusals.text(format!("registrations[{i}].number"), number, 1, 40);
+                faults.text(format!("registrations[{i}].number"), number, 1, 40);
             }
         }
-        refusals.text("default_class", &self.default_class, 1, 40);
+        faults.text("default_class", &self.default_class, 1, 40);
         if let Some(class) = &self.charge_class {
-            refusals.text("charge_class", class, 1, 40);
+            faults.text("charge_class", class, 1, 40);
         }
         if self.classes.len() > 500 {
-            refusals.add("classes", "too_many", "at most 500");
+            faults.add("classes", "too_many", "at most 500");
         }
         let mut seen = HashSet::new();
         for (i, rule) in self.classes.iter().enumerate() {
-            refusals.text(format!("classes[{i}].tax_class"), &rule.tax_class, 1, 40);
-            refusals.country(format!("classes[{i}].country"), &rule.country);
-            refusals.text(format!("classes[{i}].rate"), &rule.rate, 1, 40);
+            faults.text(format!("classes[{i}].tax_class"), &rule.tax_class, 1, 40);
+            faults.country(format!("classes[{i}].country"), &rule.country);
+            faults.text(format!("classes[{i}].rate"), &rule.rate, 1, 40);
             if !seen.insert((&rule.tax_class, &rule.country)) {
-                refusals.add(format!("classes[{i}]"), "repeated", "another rule is for this class and country");
+                faults.add(format!("classes[{i}]"), "repeated", "another rule is for this class and country");
             }
         }
-        refusals.finish()
+        faults.finish()
     }
 }
 
@@ -889,49 +850,62 @@ pub struct TaxPeriod {
     pub exceptions: Vec<TaxException>,
 }
 
-/// Checks a country's periods. Whatever is wrong goes to `refusals`, named after `at`.
-pub(crate) fn check_periods(periods: &[TaxPeriod], at: &str, refusals: &mut Refusals) {
+/// How many exceptions periods have.
+pub(crate) fn exceptions(periods: &[TaxPeriod]) -> usize {
+    periods.iter().map(|period| period.exceptions.len()).sum()
+}
+
+/// Refuses more exceptions than a tenant may have in all countries. Errors: `request.invalid` naming `field`.
+pub(crate) fn check_all_exceptions(field: &str, all: usize) -> Result<()> {
+    if all > MAX_ALL_EXCEPTIONS {
+        return Err(Error::field(field, "too_many", format!("{all} exceptions in all countries together; at most {MAX_ALL_EXCEPTIONS}")));
+    }
+    Ok(())
+}
+
+/// Checks a country's periods. Whatever is wrong goes to `faults`, named after `at`.
+pub(crate) fn check_periods(periods: &[TaxPeriod], at: &str, faults: &mut Faults) {
     if periods.is_empty() || periods.len() > MAX_PERIODS {
-        refusals.add(at, "wrong_count", format!("between 1 and {MAX_PERIODS} periods"));
+        faults.add(at, "wrong_count", format!("between 1 and {MAX_PERIODS} periods"));
     }
     let mut seen = HashSet::new();
     for (i, period) in periods.iter().enumerate() {
         let at = format!("{at}[{i}]");
         if !is_date(&period.effective_from) {
-            refusals.add(format!("{at}.effective_from"), "not_a_date", "not a date such as 2021-01-01");
+            faults.add(format!("{at}.effective_from"), "not_a_date", "not a date such as 2021-01-01");
         }
         if !seen.insert(&period.effective_from) {
-            refusals.add(format!("{at}.effective_from"), "repeated", "another period begins on this day");
+            faults.add(format!("{at}.effective_from"), "repeated", "another period begins on this day");
         }
-        check_rates(&period.rates, &format!("{at}.rates"), refusals);
+        check_rates(&period.rates, &format!("{at}.rates"), faults);
         if period.exceptions.len() > MAX_EXCEPTIONS {
-            refusals.add(format!("{at}.exceptions"), "too_many", format!("at most {MAX_EXCEPTIONS}"));
+            faults.add(format!("{at}.exceptions"), "too_many", format!("at most {MAX_EXCEPTIONS}"));
             continue;
         }
         for (n, exception) in period.exceptions.iter().enumerate() {
             let at = format!("{at}.exceptions[{n}]");
-            refusals.text(format!("{at}.name"), &exception.name, 1, 100);
-            refusals.text(format!("{at}.postcode"), &exception.postcode, 1, 200);
+            faults.text(format!("{at}.name"), &exception.name, 1, 100);
+            faults.text(format!("{at}.postcode"), &exception.postcode, 1, 200);
             if exception.postcode.len() <= 200
                 && let Err(error) = postcode_pattern(&exception.postcode)
             {
-                refusals.add(format!("{at}.postcode"), "not_a_pattern", error);
+                faults.add(format!("{at}.postcode"), "not_a_pattern", error);
             }
-            check_rates(&exception.rates, &at, refusals);
+            check_rates(&exception.rates, &at, faults);
         }
     }
 }
 
-fn check_rates(rates: &BTreeMap<String, Percent>, at: &str, refusals: &mut Refusals) {
+fn check_rates(rates: &BTreeMap<String, Percent>, at: &str, faults: &mut Faults) {
     if !rates.contains_key(STANDARD) {
-        refusals.add(format!("{at}.standard"), "required", "the rate that holds where no other is named");
+        faults.add(format!("{at}.standard"), "required", "the rate that holds where no other is named");
     }
     if rates.len() > MAX_CLASSES {
-        refusals.add(at, "too_many", format!("at most {MAX_CLASSES} rates"));
+        faults.add(at, "too_many", format!("at most {MAX_CLASSES} rates"));
     }
     for name in rates.keys() {
         if name.is_empty() || name.chars().count() > 40 || name.chars().any(char::is_control) {
-            refusals.add(at, "wrong_name", "a rate's name has 1 to 40 characters");
+            faults.add(at, "wrong_name", "a rate's name has 1 to 40 characters");
         }
     }
 }
@@ -974,19 +948,19 @@ pub struct RatesFile {
 impl RatesFile {
     /// Errors: `request.invalid` naming every field that is wrong.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
+        let mut faults = Faults::default();
         if self.items.is_empty() || self.items.len() > MAX_COUNTRIES {
-            refusals.add("items", "wrong_count", format!("between 1 and {MAX_COUNTRIES} countries"));
+            faults.add("items", "wrong_count", format!("between 1 and {MAX_COUNTRIES} countries"));
         }
         for (country, periods) in &self.items {
             if !is_country(country) {
                 let shown: String = country.chars().take(20).collect();
-                refusals.add("items", "not_a_country", format!("{shown:?} is not two capital letters such as DE"));
+                faults.add("items", "not_a_country", format!("{shown:?} is not two capital letters such as DE"));
                 continue;
             }
-            check_periods(periods, &format!("items.{country}"), &mut refusals);
+            check_periods(periods, &format!("items.{country}"), &mut faults);
         }
-        refusals.finish()
+        faults.finish()
     }
 }
 

@@ -8,14 +8,14 @@ use crate::coupons::{self, ChangeCoupon, Generate, Presented, RedeemOutside};
 use crate::engine::{self, Basket, BasketLine, Charge, ChargeKind, Priced};
 use crate::model::{
     CountryRates, Coupon, CouponSpec, EntryChanges, MAX_BATCH, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId,
-    PromotionSpec, RatesFile, Refusals, Status, TaxPeriod, TaxSettings, normal_code,
+    PromotionSpec, RatesFile, Status, TaxPeriod, TaxSettings, normal_code,
 };
 use crate::queries::{self, Redemption, VersionedSettings};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use kernel::{Currency, Error, Page, Rng, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Faults, Page, Rng, Timestamp, UnitPrice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::{IntoParams, ToSchema};
@@ -272,13 +272,13 @@ fn random_code(prefix: &str, rng: &dyn Rng) -> String {
     responses((status = 201, body = GeneratedCoupons), (status = 409, description = "`pricing.coupon_taken`: try again")))]
 async fn generate_coupons(State(app): State<App>, caller: Caller, Keyed { key, body }: Keyed<NewCoupons>) -> Result<impl IntoResponse> {
     let NewCoupons { promotion_id, count, prefix, max_uses, max_uses_per_customer, starts_at, ends_at } = body;
-    let mut refusals = Refusals::default();
-    refusals.number("count", count, 1, MAX_BATCH);
+    let mut faults = Faults::default();
+    faults.number("count", count, 1, MAX_BATCH);
     let prefix = prefix.trim().to_ascii_uppercase();
     if prefix.len() > 20 || normal_code(&format!("{prefix}AAA")).is_err() {
-        refusals.add("prefix", "wrong", "at most 20 letters, digits, hyphens and underscores");
+        faults.add("prefix", "wrong", "at most 20 letters, digits, hyphens and underscores");
     }
-    refusals.finish()?;
+    faults.finish()?;
     let rng = app.rng().clone();
     let mut codes = BTreeSet::new();
     while codes.len() < count as usize {
@@ -361,13 +361,13 @@ async fn redeem_coupon(
     Keyed { key, body }: Keyed<NewRedemption>,
 ) -> Result<impl IntoResponse> {
     let code = path_code(&code)?;
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     for (field, text) in [("reference", Some(&body.reference)), ("customer", body.customer.as_ref())] {
         if let Some(text) = text {
-            refusals.text(field, text, 1, 128);
+            faults.text(field, text, 1, 128);
         }
     }
-    refusals.finish()?;
+    faults.finish()?;
     let redeem = RedeemOutside { code, customer: body.customer, reference: body.reference };
     let location = format!("/api/v1/pricing/coupons/{}/redemptions", redeem.code);
     let coupon = app.submit(&caller, key, coupons::redeem_outside, redeem).await?.value;
@@ -405,9 +405,9 @@ async fn list_tax_rates(State(app): State<App>, caller: Caller, paging: Paging<S
 
 /// A country out of a path. Errors: `request.invalid`.
 fn path_country(text: String) -> kernel::Result<String> {
-    let mut refusals = Refusals::default();
-    refusals.country("country", &text);
-    refusals.finish().map(|()| text)
+    let mut faults = Faults::default();
+    faults.country("country", &text);
+    faults.finish().map(|()| text)
 }
 
 /// A country's tax rates.
@@ -485,7 +485,7 @@ struct QuoteLine {
     tax_class: Option<String>,
     /// What promotions can aim at, such as `product:prd_...` or `collection:summer`.
     #[serde(default)]
-    #[schema(max_items = 50)]
+    #[schema(max_items = 128)]
     labels: Vec<String>,
 }
 
@@ -546,52 +546,52 @@ struct NewQuote {
 impl NewQuote {
     /// Errors: `request.invalid` naming every field that is wrong.
     fn basket(self, now: Timestamp) -> kernel::Result<(Basket, Presented)> {
-        let mut refusals = Refusals::default();
+        let mut faults = Faults::default();
         if self.lines.is_empty() || self.lines.len() + self.charges.len() > engine::MAX_LINES {
-            refusals.add("lines", "wrong_count", format!("between 1 and {} lines, charges included", engine::MAX_LINES));
-            refusals.finish()?;
+            faults.add("lines", "wrong_count", format!("between 1 and {} lines, charges included", engine::MAX_LINES));
+            faults.finish()?;
             return Err(Error::internal("a wrong count of lines was not refused"));
         }
         if let Some(country) = &self.country {
-            refusals.country("country", country);
+            faults.country("country", country);
         }
         let texts = [("postcode", &self.postcode, 20), ("customer", &self.customer, 128), ("vat_id", &self.vat_id, 20)];
         for (field, text, most) in texts {
             if let Some(text) = text {
-                refusals.text(field, text, 1, most);
+                faults.text(field, text, 1, most);
             }
         }
         let lists = [("customer_groups", &self.customer_groups, 20, 64), ("coupons", &self.coupons, engine::MAX_COUPONS, 100)];
         for (field, texts, count, most) in lists {
             if texts.len() > count {
-                refusals.add(field, "too_many", format!("at most {count}"));
+                faults.add(field, "too_many", format!("at most {count}"));
             }
             for (i, text) in texts.iter().take(count).enumerate() {
-                refusals.text(format!("{field}[{i}]"), text, 1, most);
+                faults.text(format!("{field}[{i}]"), text, 1, most);
             }
         }
         for (i, line) in self.lines.iter().enumerate() {
             // The names of fields are only made for what is wrong: a basket may have thousands of lines.
             let plain = |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(|b| (32..127).contains(&b));
             if !plain(&line.sku, 64) {
-                refusals.text(format!("lines[{i}].sku"), &line.sku, 1, 64);
+                faults.text(format!("lines[{i}].sku"), &line.sku, 1, 64);
             }
             if let Some(class) = &line.tax_class {
-                refusals.text(format!("lines[{i}].tax_class"), class, 1, 40);
+                faults.text(format!("lines[{i}].tax_class"), class, 1, 40);
             }
             for (n, label) in line.labels.iter().take(engine::MAX_LABELS).enumerate() {
                 if !plain(label, 100) {
-                    refusals.text(format!("lines[{i}].labels[{n}]"), label, 1, 100);
+                    faults.text(format!("lines[{i}].labels[{n}]"), label, 1, 100);
                 }
             }
         }
         for (i, charge) in self.charges.iter().enumerate() {
-            refusals.text(format!("charges[{i}].name"), &charge.name, 1, 64);
+            faults.text(format!("charges[{i}].name"), &charge.name, 1, 64);
             if let Some(class) = &charge.tax_class {
-                refusals.text(format!("charges[{i}].tax_class"), class, 1, 40);
+                faults.text(format!("charges[{i}].tax_class"), class, 1, 40);
             }
         }
-        refusals.finish()?;
+        faults.finish()?;
         let goods = self.lines.len() as u32;
         let line = |(number, line): (u32, QuoteLine)| BasketLine {
             line: number,

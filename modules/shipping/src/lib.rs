@@ -27,6 +27,7 @@ pub use shipments::model::ShipmentId;
 const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
     store::Migration { number: 2, name: "carriers", sql: include_str!("../migrations/0002_carriers.sql") },
+    store::Migration { number: 3, name: "asked_where", sql: include_str!("../migrations/0003_asked_where.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[

@@ -1,6 +1,6 @@
 //! Small things that every subject of the module shares: closed lists of words, checks of input, and who does something.
 
-use kernel::{Actor, ActorKind, Error, FieldError, Result};
+use kernel::{Actor, ActorKind, Error, Result};
 use std::sync::Arc;
 
 /// Gives an enum its words: as JSON, in the store, and back.
@@ -55,58 +55,6 @@ macro_rules! entity {
     };
 }
 pub(crate) use entity;
-
-/// Collects what is wrong with an input, so that one answer names every field. Stops collecting at 20.
-#[derive(Default)]
-pub(crate) struct Refusals(Vec<FieldError>);
-
-impl Refusals {
-    /// Adds an offending field.
-    pub(crate) fn add(&mut self, field: impl Into<String>, code: &'static str, detail: impl Into<String>) {
-        if self.0.len() < 20 {
-            self.0.push(FieldError { field: field.into(), code, detail: detail.into() });
-        }
-    }
-
-    /// A text of `min..=max` characters without control characters.
-    pub(crate) fn text(&mut self, field: impl Into<String>, value: &str, min: usize, max: usize) {
-        let length = if value.len() <= max { value.len() } else { value.chars().count() };
-        if length < min {
-            self.add(field, "too_short", format!("at least {min} characters"));
-        } else if length > max {
-            self.add(field, "too_long", format!("{length} characters; at most {max}"));
-        } else if value.chars().any(char::is_control) {
-            self.add(field, "control_character", "control characters are not allowed");
-        }
-    }
-
-    /// A number of `min..=max`.
-    pub(crate) fn number(&mut self, field: impl Into<String>, value: i64, min: i64, max: i64) {
-        if !(min..=max).contains(&value) {
-            self.add(field, "out_of_range", format!("between {min} and {max}"));
-        }
-    }
-
-    /// How many there are: `min..=max`. Says whether they may be looked at one by one.
-    pub(crate) fn count(&mut self, field: impl Into<String>, count: usize, min: usize, max: usize) -> bool {
-        if !(min..=max).contains(&count) {
-            self.add(field, "wrong_count", format!("{count} of them; between {min} and {max}"));
-        }
-        count <= max
-    }
-
-    /// A country by its two letters, ISO 3166.
-    pub(crate) fn country(&mut self, field: impl Into<String>, value: &str) {
-        if value.len() != 2 || !value.bytes().all(|b| b.is_ascii_uppercase()) {
-            self.add(field, "not_a_country", "two capital letters, such as DE");
-        }
-    }
-
-    /// `Ok` when nothing was wrong. Errors: `request.invalid` with the fields.
-    pub(crate) fn finish(self) -> Result<()> {
-        Error::fields(self.0)
-    }
-}
 
 /// Who asked for a change, and with which request.
 #[derive(Clone, Debug)]

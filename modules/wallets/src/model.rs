@@ -2,7 +2,7 @@
 
 use crate::error;
 use crate::score::Reason;
-use kernel::{Currency, Entity, Error, Id, Result, Timestamp};
+use kernel::{Currency, Entity, Error, Faults, Id, Result, Timestamp};
 use ledger::{AccountId, Balance, TransactionId};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
@@ -536,10 +536,9 @@ pub fn date_of(first: Timestamp, every: Every, n: i64) -> Timestamp {
 
 /// Between `least` and `most` bytes without control characters. Errors: `request.invalid`.
 pub(crate) fn check_text(field: &str, text: &str, least: usize, most: usize) -> Result<()> {
-    if (least..=most).contains(&text.len()) && !text.chars().any(char::is_control) {
-        return Ok(());
-    }
-    Err(Error::field(field, "out_of_range", format!("{least} to {most} bytes without control characters")))
+    let mut faults = Faults::default();
+    faults.text(field, text, least, most);
+    faults.finish()
 }
 
 /// Two capital letters as bytes. Errors: `request.invalid`.

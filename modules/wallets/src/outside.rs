@@ -117,7 +117,7 @@ pub(crate) fn top_up(tx: &mut Tx<'_>, new: &TopUp) -> Result<TopUpBegun> {
         means: new.means.clone(),
         customers,
     };
-    let intent_id = payments::api::pay(tx, &payment)?;
+    let (intent_id, _) = payments::api::pay(tx, &payment)?;
     moves::write_transfers(tx, &[&transfer])?;
     tx.exec(sql::INSERT_TOPUP, (intent_id, transfer.transfer_id))?;
     let event = moves::event_of(&transfer);

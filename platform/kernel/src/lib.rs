@@ -5,6 +5,7 @@
 
 mod clock;
 mod error;
+mod faults;
 mod id;
 mod money;
 mod page;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, FieldError, Result};
+pub use faults::Faults;
 pub use id::{AnyId, Entity, Id, IdGenerator};
 pub use money::{Currency, Money, UnitPrice};
 pub use page::{CursorKey, MAX_PAGE, Page, PageRequest};

@@ -44,12 +44,13 @@ pub struct Call {
     pub(crate) deadline_ms: u32,
     pub(crate) bytes: usize,
     pub(crate) correlation: Option<Arc<str>>,
+    pub(crate) finishes: bool,
 }
 
 impl Call {
     /// A command in `scope`, wanted for 5 seconds.
     pub fn new(scope: impl Into<Scope>) -> Call {
-        Call { scope: scope.into(), on: None, deadline_ms: 5_000, bytes: 1024, correlation: None }
+        Call { scope: scope.into(), on: None, deadline_ms: 5_000, bytes: 1024, correlation: None, finishes: false }
     }
 
     /// Gives up when it has not begun after `deadline_ms`, and stops its statements after as long.
@@ -70,6 +71,14 @@ impl Call {
     #[must_use]
     pub fn correlation(mut self, correlation: impl Into<Arc<str>>) -> Call {
         self.correlation = Some(correlation.into());
+        self
+    }
+
+    /// It finishes what was begun, such as a payment that a provider has answered: it is taken however long others are expected to wait,
+    /// within the queue's bounds. Refused, it would have to come again, while what it would free is held. For work of a bounded number.
+    #[must_use]
+    pub fn finishes(mut self) -> Call {
+        self.finishes = true;
         self
     }
 

@@ -275,8 +275,16 @@ impl<E: LaneEngine> Lane<E> {
         let mut remains = Remains { last_sequence: facts.last_sequence, last_event_id: facts.last_event_id, ..Remains::default() };
         // When a group is run again nobody rides: it may have been the rider's fault.
         let rider = if mode == Mode::Bare { self.riders.get() } else { None };
-        let mut group =
-            Group { events: Vec::new(), wrote: false, wakes: false, memory, rider, left: Vec::new(), ridden: Vec::new(), rode: false };
+        let mut group = Group {
+            events: Vec::new(),
+            wrote: false,
+            wakes: false,
+            memory,
+            rider: rider.clone(),
+            left: Vec::new(),
+            ridden: Vec::new(),
+            rode: false,
+        };
         let mut outcomes = Vec::with_capacity(jobs.len());
         while outcomes.len() < jobs.len() {
             let index = outcomes.len();
@@ -356,7 +364,8 @@ impl<E: LaneEngine> Lane<E> {
                 if wakes {
                     self.woken.send_replace(());
                 }
-                if let Some(rider) = group.rider
+                // Not the group's, which a command that panicked within `in_tenant` has not put back.
+                if let Some(rider) = rider
                     && !group.ridden.is_empty()
                 {
                     rider.committed(self.shard, group.ridden);

@@ -327,7 +327,8 @@ impl Tx<'_> {
     /// Waits for the writes sent before it. Errors: only what makes the transaction unusable; the inner result otherwise.
     pub fn attempt<T>(&mut self, inner: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<Result<T>> {
         self.read.session.settle()?;
-        let (events, left, ridden) = (self.group.events.len(), self.group.left.len(), self.group.ridden.len());
+        // What is ridden is so only after the command: nothing of this is.
+        let (events, left) = (self.group.events.len(), self.group.left.len());
         self.read.session.control("SAVEPOINT attempt")?;
         let mut result = inner(self);
         if let Err(error) = self.read.session.settle() {
@@ -336,7 +337,6 @@ impl Tx<'_> {
         if result.is_err() {
             self.group.events.truncate(events);
             self.group.left.truncate(left);
-            self.group.ridden.truncate(ridden);
             self.read.poison = None;
             self.group.memory = Memory::default();
             self.read.session.control("ROLLBACK TO SAVEPOINT attempt")?;

@@ -62,6 +62,7 @@ impl FakeAuthenticator {
             platform,
             plan: None,
             publishable: None,
+            remembered: false,
         })
     }
 }
@@ -70,6 +71,11 @@ impl Authenticator for FakeAuthenticator {
     fn authenticate<'a>(&'a self, _: &'a Store, credential: Credential<'a>, _: Option<TenantId>) -> BoxFuture<'a, Result<Identity>> {
         let Credential::Bearer(token) = credential;
         std::future::ready(self.identity(token)).boxed()
+    }
+
+    fn actor_now<'a>(&'a self, _: &'a Store, actor: Actor, tenant: TenantId) -> BoxFuture<'a, Result<Identity>> {
+        let identity = self.identity(&format!("test:{tenant}:*:{}", actor.id));
+        std::future::ready(identity).boxed()
     }
 
     fn tenant_by_name<'a>(&'a self, _: &'a Store, name: &'a str) -> BoxFuture<'a, Result<Option<TenantId>>> {

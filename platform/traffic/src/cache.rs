@@ -26,4 +26,4 @@ pub use hub::{BusView, CacheView, Caches, CachesConfig};
 pub use ring::Ring;
 pub use shared::CacheRedis;
 pub use tags::{Tag, Tags};
-pub use typed::{Cache, Found, Settings};
+pub use typed::{Cache, Found, Settings, Sourced};

@@ -442,6 +442,11 @@ impl Limiter {
         self.shared.get().is_some()
     }
 
+    /// Whether the shared state answers; none where there is none.
+    pub fn shared_is_up(&self) -> Option<bool> {
+        self.is_shared().then(|| self.metrics.shared.up.get() > 0)
+    }
+
     /// Once: a second shared state would be another truth.
     pub(crate) fn set_shared(&self, shared: Arc<Shared>) {
         if self.shared.set(shared).is_ok() {

@@ -3,21 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod server;
+
 use brandos_traffic::{Limiter, LimiterConfig, Outcome, RuleFile, SharedConfig, Subject, Take};
 use kernel::{Clock, ManualClock, Rng as _, SeededRng, SystemClock, Timestamp};
-use std::process::{Child, Command, Stdio};
+use server::{Server, redis};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-
-fn redis() -> Option<String> {
-    let url = std::env::var("BRANDOS_TEST_REDIS").ok().filter(|url| !url.is_empty());
-    if url.is_none() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "BRANDOS_TEST_REDIS is not set");
-        eprintln!("SKIPPED: no Redis; eval \"$(cargo xtask engines up)\"");
-    }
-    url
-}
 
 /// Names that no other run has used: state outlives a test.
 fn unique(name: &str) -> String {
@@ -155,85 +149,6 @@ async fn three_nodes_admit_together_what_the_rule_says() {
     assert!(f64::from(asked) > 2.0 * most, "there was more than the limit lets pass");
 }
 
-/// A Redis of this test's own, which it may end.
-struct Server {
-    child: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Server {
-    /// Starts one with these arguments, and waits until it listens.
-    fn start(port: u16, folder: tempfile::TempDir, more: &[&str]) -> Server {
-        let child = Command::new("redis-server")
-            .args(more)
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server runs");
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "it listens");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Server { child, port, folder }
-    }
-
-    fn new(more: &[&str]) -> Server {
-        Server::start(free_port(), tempfile::tempdir().unwrap(), more)
-    }
-
-    /// A Sentinel of the master on this port.
-    fn sentinel(master: u16) -> Server {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("sentinel.conf");
-        let text = format!(
-            "sentinel monitor limits 127.0.0.1 {master} 2\nsentinel down-after-milliseconds limits 500\nsentinel failover-timeout limits 3000\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        Server::start(free_port(), folder, &[config.to_str().unwrap(), "--sentinel"])
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
-    }
-
-    /// What it answers to a command of redis-cli.
-    fn ask(&self, command: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().expect("redis-cli runs");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    fn kill(mut self) -> (u16, tempfile::TempDir) {
-        self.end();
-        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        (self.port, folder)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// One that has room for a cluster's bus 10,000 above.
-fn free_port() -> u16 {
-    loop {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port < 55_000 && std::net::TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// Until it is so, for at most so many seconds.
 async fn within(seconds: u64, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
@@ -249,7 +164,7 @@ async fn a_redis_that_goes_and_comes_back() {
     if redis().is_none() {
         return;
     }
-    let server = Server::new(&[]);
+    let mut server = Server::start();
     let url = server.url();
     let rule = |name: &str, away: &str| {
         format!(
@@ -269,7 +184,7 @@ async fn a_redis_that_goes_and_comes_back() {
         }
         assert!(matches!(ask(service).await, Outcome::Limited { .. }));
     }
-    let (port, folder) = server.kill();
+    server.kill();
     // The first to find out loses the connection; from then on nobody waits.
     let _ = ask("open").await;
     let begun = Instant::now();
@@ -284,7 +199,7 @@ async fn a_redis_that_goes_and_comes_back() {
         passed += u32::from(ask("local").await == Outcome::Admitted);
     }
     assert_eq!(passed, 2, "a third of six");
-    let _server = Server::start(port, folder, &[]);
+    server.start_again();
     let begun = Instant::now();
     while matches!(ask("closed").await, Outcome::Away { .. }) {
         assert!(begun.elapsed() < Duration::from_secs(2), "shared again within two seconds");
@@ -305,7 +220,7 @@ async fn a_redis_that_is_full_forgets_nobody() {
         return;
     }
     let most = 4_000_000;
-    let server = Server::new(&["--maxmemory", &most.to_string(), "--maxmemory-policy", "noeviction"]);
+    let server = Server::start_with(&["--maxmemory", &most.to_string(), "--maxmemory-policy", "noeviction"]);
     let rule = |name: &str, away: &str| {
         format!(
             "[[rule]]\nname = \"{name}\"\nkey = [\"name\"]\nmatch = {{ service = \"{name}\" }}\nalgorithm = \"fixed_window\"\nlimit = 3\nper = \"30d\"\nwhen_away = \"{away}\"\n"
@@ -355,7 +270,7 @@ async fn leases_never_admit_more_than_was_lent() {
     }
     let seconds = std::env::var("BRANDOS_TEST_LIMITS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_u64);
     for (algorithm, burst) in [("token_bucket", "burst = 200\n"), ("fixed_window", ""), ("sliding_counter", "")] {
-        let server = Server::new(&[]);
+        let server = Server::start();
         let rules = format!(
             "[[rule]]\nname = \"hot\"\nalgorithm = \"{algorithm}\"\nlimit = 1_000\nper = \"1s\"\n{burst}when_away = \"closed\"\nlease = 50\n"
         );
@@ -418,7 +333,7 @@ async fn loans_outlive_redis_and_come_back() {
     if redis().is_none() {
         return;
     }
-    let server = Server::new(&[]);
+    let mut server = Server::start();
     let rule = |name: &str, per: &str| {
         format!(
             "[[rule]]\nname = \"{name}\"\nkey = [\"user\"]\nmatch = {{ service = \"{name}\" }}\nalgorithm = \"token_bucket\"\nlimit = 100\nper = \"{per}\"\nlease = 40\nwhen_away = \"closed\"\n"
@@ -443,12 +358,12 @@ async fn loans_outlive_redis_and_come_back() {
     assert_eq!(passing(&node, "long", 1).await, 1);
     assert_eq!(passing(&other, "long", 300).await, 90);
     assert!(matches!(ask(&other, "long").await, Outcome::Limited { .. }));
-    drop(server.kill());
+    server.kill();
     assert_eq!(passing(&node, "long", 9).await, 9, "what was lent is spent without Redis");
     within(2, "then the rule is closed", async || matches!(ask(&node, "long").await, Outcome::Away { .. })).await;
 
     // Tokens that were held for too long are not spent, and the bucket is not short of them for good.
-    let server = Server::new(&[]);
+    let server = Server::start();
     let node = limiter(&rules, Arc::new(SystemClock));
     node.share(patient(&server.url())).await.unwrap();
     for _ in 0..3 {
@@ -490,8 +405,8 @@ async fn sentinels_name_another_master() {
     if redis().is_none() {
         return;
     }
-    let master = Server::new(&[]);
-    let replica = Server::new(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    let mut master = Server::start();
+    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
     let sentinels = [(); 3].map(|()| Server::sentinel(master.port));
     within(20, "the Sentinels know each other and the replica", async || {
         sentinels.iter().all(|sentinel| {
@@ -510,7 +425,7 @@ async fn sentinels_name_another_master() {
         assert_eq!(ask().await, Outcome::Admitted);
     }
     within(5, "the replica has it", async || replica.ask(&["DBSIZE"]).trim() == "1").await;
-    drop(master.kill());
+    master.kill();
     within(30, "the other one is master", async || ask().await == Outcome::Admitted).await;
     assert!(replica.ask(&["ROLE"]).starts_with("master"));
     let mut passed = 5;
@@ -526,7 +441,7 @@ async fn a_cluster_decides_all_or_none() {
     if redis().is_none() {
         return;
     }
-    let servers = [(); 3].map(|()| Server::new(&["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]));
+    let servers = [(); 3].map(|()| Server::start_with(&["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]));
     let addresses = servers.each_ref().map(|server| format!("127.0.0.1:{}", server.port));
     let mut create = vec!["--cluster", "create"];
     create.extend(addresses.iter().map(String::as_str));

@@ -5,6 +5,7 @@ use crate::caller::Caller;
 use crate::config::WebConfig;
 use crate::edge::Web;
 use crate::health::Dependency;
+use crate::intake::Intake;
 use crate::metrics::HttpMetrics;
 use crate::module::Module;
 use futures_util::future::BoxFuture;
@@ -18,7 +19,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use store::{Once, OnceKey, Read, SetFunction, Store, Tx};
 use tokio::sync::watch;
-use traffic::cache::{Cache, Cacheable, Cached, Caches, CachesConfig, Found};
+use traffic::cache::{Cache, Cacheable, Cached, Caches, CachesConfig, Found, Sourced};
 use traffic::resilience::Shedder;
 
 /// What a caller shows to say who it is.
@@ -44,6 +45,9 @@ pub struct Identity {
     /// Of a publishable key, which is no secret: the origins whose pages may use it, none for any. It opens routes of the storefront and
     /// nothing else, and whoever holds it is limited as anybody is who shows nothing.
     pub publishable: Option<Arc<[String]>>,
+    /// Whether this is what was known before the store went away, and can't be asked about now. It is good for reading what is remembered
+    /// and for what is taken in, which looks again before it is done; for nothing else.
+    pub remembered: bool,
 }
 
 /// A set of permissions.
@@ -82,6 +86,10 @@ pub trait Authenticator: Send + Sync + 'static {
         tenant: Option<TenantId>,
     ) -> BoxFuture<'a, Result<Identity>>;
 
+    /// What an actor of a tenant may do there now, for what it has asked for earlier. Errors: unauthenticated or forbidden when it may do
+    /// nothing any more; unavailable when that can't be learnt.
+    fn actor_now<'a>(&'a self, store: &'a Store, actor: Actor, tenant: TenantId) -> BoxFuture<'a, Result<Identity>>;
+
     /// The tenant with this slug or this id (`ten_...`), if there is one.
     fn tenant_by_name<'a>(&'a self, store: &'a Store, name: &'a str) -> BoxFuture<'a, Result<Option<TenantId>>>;
 }
@@ -100,6 +108,7 @@ pub(crate) struct Inner {
     pub(crate) caches: Caches,
     pub(crate) invalidations: Arc<Invalidations>,
     pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) intake: Option<Arc<dyn Intake>>,
     pub(crate) shedder: Shedder,
     trusted_proxies: traffic::Networks,
     parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
@@ -124,6 +133,7 @@ impl App {
             limits: None,
             caches: None,
             dependencies: Vec::new(),
+            intake: None,
             parts: HashMap::new(),
             pages: &[],
         }
@@ -171,10 +181,39 @@ impl App {
             Err(error) => Err(error),
         };
         if caller.position.is_some() {
-            return Ok(missing(self.store().peek_at(tenant, caller.position, read).await)?.map(Found::loaded));
+            return Ok(missing(self.peek(caller, read).await)?.map(Found::loaded));
         }
-        let store = self.store().clone();
-        cache.get(&key, move || async move { missing(store.peek(tenant, read).await) }).await
+        let (store, reach) = (self.store().clone(), caller.reach());
+        let load = async move || {
+            reach?;
+            missing(store.peek(tenant, read).await)
+        };
+        cache.get(&key, load).await
+    }
+
+    /// What the store says now in the caller's tenant, perhaps on a replica as in [`App::peek`]; and while it is away, what `keep` has kept of
+    /// what was last read here, if nothing has told since that it changed. For what has to be right whenever that can be had, such as where
+    /// an order stands. Errors: those of the read.
+    pub async fn or_remembered<T, K, V, F>(
+        &self,
+        caller: &Caller,
+        cache: &Cache<K, V>,
+        key: K,
+        read: F,
+        keep: impl FnOnce(&T) -> Option<V>,
+    ) -> Result<Sourced<T, V>>
+    where
+        T: Send + 'static,
+        K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+        V: Cached,
+        V::Class: Cacheable,
+        F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
+    {
+        // Whoever has seen more than this node may know is not told less.
+        if caller.position.is_some() {
+            return Ok(Sourced::Now(self.peek(caller, read).await?));
+        }
+        cache.source_first(&key, self.peek(caller, read), keep).await
     }
 
     /// The proxies whose word on the client's address is believed.
@@ -204,8 +243,12 @@ impl App {
 
     /// A module's own shared state, put in with [`AppBuilder::part`]. Panics when it was not: that is an error of the wiring, found by the first test.
     pub fn part<T: Any + Send + Sync>(&self) -> &T {
-        let part = self.0.parts.get(&TypeId::of::<T>()).and_then(|p| p.downcast_ref());
-        part.unwrap_or_else(|| panic!("no part of type {} was put into the application", std::any::type_name::<T>()))
+        self.part_if_any().unwrap_or_else(|| panic!("no part of type {} was put into the application", std::any::type_name::<T>()))
+    }
+
+    /// The same for a part that an application may do without.
+    pub fn part_if_any<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.parts.get(&TypeId::of::<T>()).and_then(|part| part.downcast_ref())
     }
 
     /// Turns true when the server begins to stop: long answers (event streams) end then.
@@ -221,6 +264,7 @@ impl App {
         T: Send + 'static,
         F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
     {
+        caller.reach()?;
         self.store().read_at(caller.tenant()?, caller.position, read).await
     }
 
@@ -230,6 +274,7 @@ impl App {
         T: Send + 'static,
         F: Fn(&mut Read<'_>) -> Result<T> + Send + Sync + 'static,
     {
+        caller.reach()?;
         self.store().peek_at(caller.tenant()?, caller.position, read).await
     }
 
@@ -280,6 +325,7 @@ pub struct AppBuilder {
     limits: Option<Arc<traffic::Limiter>>,
     caches: Option<Caches>,
     dependencies: Vec<Dependency>,
+    intake: Option<Arc<dyn Intake>>,
     parts: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     pages: &'static [crate::builtin::Page],
 }
@@ -338,6 +384,13 @@ impl AppBuilder {
     #[must_use]
     pub fn dependency(mut self, dependency: Dependency) -> Self {
         self.dependencies.push(dependency);
+        self
+    }
+
+    /// Who takes in, while the store is away, what routes with [`crate::Route::taken_in`] are asked for. Without one they refuse it.
+    #[must_use]
+    pub fn intake(mut self, intake: Arc<dyn Intake>) -> Self {
+        self.intake = Some(intake);
         self
     }
 
@@ -401,11 +454,14 @@ impl AppBuilder {
             caches,
             invalidations,
             dependencies: self.dependencies,
+            intake: self.intake,
             shedder,
             trusted_proxies,
             parts: self.parts,
         };
-        Web::new(App(Arc::new(inner)), self.modules, self.pages)
+        let app = App(Arc::new(inner));
+        app.0.invalidations.belongs_to(&app);
+        Web::new(app, self.modules, self.pages)
     }
 }
 

@@ -92,14 +92,17 @@ async fn live() -> Json<Health> {
     Json(Health { status: "ok", dependencies: Vec::new() })
 }
 
-/// Whether requests can be served: the store answers, and the server is not stopping. Names each dependency and how it is.
+/// Whether requests can be served: the store answers, or is away and orders are taken in meanwhile; and the server is not stopping. Names
+/// each dependency and how it is.
 #[utoipa::path(get, path = "/health/ready", tag = "platform", responses((status = 200, body = Health)))]
 async fn ready(State(app): State<App>) -> Result<Json<Health>> {
     if *app.stopping().borrow() {
         return Err(Error::unavailable("server.not_ready", "the server is stopping").into());
     }
     let states = crate::health::states(&app).await;
-    if let Some(store) = states.iter().find(|state| state.name == crate::health::STORE && state.mode == Mode::Away) {
+    // All nodes that share a database lose it at once. As long as they take orders in, nobody is helped by asking none of them.
+    let takes_in = app.0.intake.as_ref().is_some_and(|intake| intake.has_room());
+    if let Some(store) = states.iter().find(|state| !takes_in && state.name == crate::health::STORE && state.mode == Mode::Away) {
         return Err(Error::unavailable("server.not_ready", format!("the store {}", store.detail)).into());
     }
     let status = if states.iter().all(|state| state.mode == Mode::Normal) { "ok" } else { "degraded" };
@@ -109,6 +112,9 @@ async fn ready(State(app): State<App>) -> Result<Json<Health>> {
 /// Metrics in the text form of Prometheus (OpenMetrics).
 #[utoipa::path(get, path = "/metrics", tag = "platform", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(app): State<App>) -> Result<Response> {
+    for state in crate::health::states(&app).await {
+        app.0.metrics.dependency(state.name, state.mode);
+    }
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, app.registry())
         .map_err(|error| Error::internal("the metrics could not be written").caused_by(error))?;

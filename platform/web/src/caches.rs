@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use futures_util::future::BoxFuture;
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use store::{Change, Observer, Position, Store};
 use tokio::time::Instant;
@@ -37,6 +37,8 @@ pub struct ModuleCaches {
     pub events: &'static [&'static str],
     /// What such an event makes old.
     pub tags: fn(&Change) -> Tags,
+    /// Forgets what such an event makes old of what only this process remembers, which costs other values nothing.
+    pub forget: fn(&App, &Change),
     /// The keys that were asked for most, at most so many, as JSON.
     pub hot: fn(&App, usize) -> serde_json::Value,
     /// Loads what such JSON names, as far as it can in this time. Gives how many values.
@@ -57,7 +59,9 @@ impl Part {
 pub(crate) struct Invalidations {
     /// By the module's name.
     modules: Vec<(&'static str, ModuleCaches)>,
-    by_kind: HashMap<&'static str, fn(&Change) -> Tags>,
+    by_kind: HashMap<&'static str, ModuleCaches>,
+    /// The application, once it is put together.
+    app: OnceLock<Weak<crate::app::Inner>>,
     /// Changes of this process since the log was last looked at; none where nobody looks.
     own: Mutex<Option<HashSet<Position>>>,
 }
@@ -66,9 +70,9 @@ impl Invalidations {
     /// Heeds what this process commits.
     pub(crate) fn observe(store: &Store, caches: &Caches, modules: &[Module]) -> Arc<Invalidations> {
         let all = modules.iter().filter_map(|module| module.caches);
-        let by_kind: HashMap<_, _> = all.flat_map(|own| own.events.iter().map(move |kind| (*kind, own.tags))).collect();
+        let by_kind: HashMap<_, _> = all.flat_map(|own| own.events.iter().map(move |kind| (*kind, own))).collect();
         let modules = modules.iter().filter_map(|module| Some((module.name, module.caches?))).collect();
-        let this = Arc::new(Invalidations { modules, by_kind, own: Mutex::new(None) });
+        let this = Arc::new(Invalidations { modules, by_kind, app: OnceLock::new(), own: Mutex::new(None) });
         if !this.by_kind.is_empty() {
             let (heeds, caches) = (this.clone(), caches.clone());
             let observe = move |changes: &[Change]| {
@@ -85,11 +89,23 @@ impl Invalidations {
     }
 
     fn heed(&self, caches: &Caches, changes: &[Change]) {
+        let app = self.app.get().and_then(Weak::upgrade).map(App);
         for change in changes {
-            if let Some(tags) = self.by_kind.get(change.kind.as_str()) {
-                caches.invalidate_soon(&tags(change));
+            let Some(own) = self.by_kind.get(change.kind.as_str()) else { continue };
+            let tags = (own.tags)(change);
+            if !tags.is_empty() {
+                caches.invalidate_soon(&tags);
+            }
+            if let Some(app) = &app {
+                (own.forget)(app, change);
             }
         }
+    }
+
+    /// What forgets needs the application, which needs this.
+    pub(crate) fn belongs_to(&self, app: &App) {
+        // Set once: each application has its own.
+        let _ = self.app.set(Arc::downgrade(&app.0));
     }
 
     fn own(&self) -> std::sync::MutexGuard<'_, Option<HashSet<Position>>> {

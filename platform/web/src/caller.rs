@@ -38,6 +38,8 @@ pub struct Caller {
     pub(crate) path_tenant: Option<Box<str>>,
     /// What the caller has seen, by its `BrandOS-Position` header.
     pub(crate) position: Option<CommitPosition>,
+    /// Whether the store is known to be away: who is calling is only remembered.
+    pub(crate) away: bool,
 }
 
 impl Caller {
@@ -57,6 +59,7 @@ impl Caller {
             replayed: None,
             path_tenant: None,
             position: None,
+            away: false,
         }
     }
 
@@ -76,9 +79,19 @@ impl Caller {
         }
     }
 
+    /// Refuses what needs the store while it is known to be away, so that nobody waits for it and nothing may be half done.
+    /// Errors: `store.unavailable`.
+    pub(crate) fn reach(&self) -> Result<()> {
+        if !self.away {
+            return Ok(());
+        }
+        Err(Error::unavailable("store.unavailable", "the database is away; nothing was done").retry_after_ms(1_000))
+    }
+
     /// The envelope of a command in the request's tenant (on the platform's scope for a route with platform access).
-    /// Errors: `request.tenant_required`.
+    /// Errors: `request.tenant_required`, `store.unavailable`.
     pub fn call(&self) -> Result<Call> {
+        self.reach()?;
         if self.on_platform {
             return Ok(self.platform_call());
         }

@@ -5,6 +5,7 @@ use crate::app::{App, Credential, Identity};
 use crate::builtin;
 use crate::caller::Caller;
 use crate::extract::{IDEMPOTENCY_KEY, too_large};
+use crate::intake::{Again, Deferred, Kept, intake_of};
 use crate::limits::{self, Asking, Peer, Told};
 use crate::metrics::RouteMetrics;
 use crate::module::{Access, Module, Route, STOREFRONT, STOREFRONT_PATH};
@@ -135,6 +136,22 @@ impl Web {
             response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         }
         back.finish(response, &edge.app).await
+    }
+
+    /// Does a request that was taken in, under its key, as whoever asked for it may do it now. Errors: those of the route; unauthenticated
+    /// or forbidden when the caller may not do it any more.
+    pub async fn again(&self, request: Deferred, key: &str) -> Result<Response> {
+        let app = self.app();
+        let identity = app.authenticator().actor_now(app.store(), request.actor, request.tenant).await?;
+        let mut response = match self.0.router.clone().call(request.request(key, identity)?).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        match response.extensions_mut().remove::<Problem>() {
+            Some(Problem(error)) => Err(error),
+            None if response.status().is_success() => Ok(response),
+            None => Err(Error::internal(format!("a route answered {} to what was taken in", response.status()))),
+        }
     }
 
     /// What comes before routing: the block list, preflights, and the path form of the tenant.
@@ -360,6 +377,7 @@ fn mount(router: Router<App>, route: Route, app: &App) -> Router<App> {
         body_limit_bytes: route.body_limit_bytes.unwrap_or(config.body_limit_bytes),
         time: Duration::from_millis(route.timeout_ms.unwrap_or(config.request_timeout_ms)),
         priority: route.priority,
+        taken_in: route.taken_in,
         path: path.as_str().into(),
         in_tenant: path.starts_with("/api/"),
         metrics: crate::openapi::methods(item).into_iter().map(|m| (app.0.metrics.of_route(&m, path), m)).map(|(r, m)| (m, r)).collect(),
@@ -376,6 +394,8 @@ struct Rules {
     time: Duration,
     /// How much it matters, unless that follows from the method.
     priority: Option<Priority>,
+    /// Whether its POST may be done later, while the store is away.
+    taken_in: bool,
     /// Whether the request's tenant matters: not to health checks and the like.
     in_tenant: bool,
     metrics: Vec<(Method, RouteMetrics)>,
@@ -433,7 +453,9 @@ where
                 } else {
                     None
                 };
-                if let Err(error) = admit(&app, &rules, &mut parts, &mut told).await {
+                let again = if rules.taken_in { parts.extensions.remove::<Again>() } else { None };
+                let intake = intake_of(&app, rules.taken_in && parts.method == Method::POST, again.is_some());
+                if let Err(error) = admit(&app, &rules, &mut parts, again, &mut told).await {
                     return Problem(error).into_response();
                 }
                 // A body of unknown length is cut off whichever way the handler reads it.
@@ -443,10 +465,21 @@ where
                     body
                 };
                 let seen = seen(&rules, &parts);
+                // Read here, where it is still there when the handler has found the store away.
+                let (body, kept) = match intake {
+                    Some(_) => match crate::extract::read(&parts, body, &app).await {
+                        Ok(bytes) => (Body::from(bytes.clone()), Kept::of(&parts, &bytes)),
+                        Err(error) => return Problem(error).into_response(),
+                    },
+                    None => (body, None),
+                };
                 let mut response = match handler.call(Request::from_parts(parts, body)).await {
                     Ok(response) => response,
                     Err(never) => match never {},
                 };
+                if let (Some(intake), Some(kept)) = (intake, kept) {
+                    response = kept.unless_done(intake, response).await;
+                }
                 if let Some((tenant, before)) = seen {
                     tell_position(&app, tenant, before, response.headers_mut()).await;
                 }
@@ -489,7 +522,7 @@ fn seen(rules: &Rules, parts: &Parts) -> Option<(TenantId, Option<CommitPosition
     if !matches!(rules.access, Access::Tenant(_) | Access::Storefront) || parts.method == Method::GET || parts.method == Method::HEAD {
         return None;
     }
-    let caller = parts.extensions.get::<Caller>()?;
+    let caller = parts.extensions.get::<Caller>().filter(|caller| !caller.away)?;
     Some((caller.tenant?, caller.position))
 }
 
@@ -515,8 +548,9 @@ fn out_of_time(method: &Method) -> Error {
 }
 
 /// Finds out tenant and actor, and lets them in or not. `told` is what the answer says of the caller's limits.
-async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<Told>) -> Result<()> {
-    let asking = if rules.in_tenant { Asking::new(app, &rules.path, parts) } else { None };
+async fn admit(app: &App, rules: &Rules, parts: &mut Parts, again: Option<Again>, told: &mut Option<Told>) -> Result<()> {
+    // What is done again was counted when it was taken in.
+    let asking = if rules.in_tenant && again.is_none() { Asking::new(app, &rules.path, parts) } else { None };
     if let Some(asking) = &asking {
         asking.enter(told).await?;
     }
@@ -525,9 +559,14 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<To
         return Err(too_large(rules.body_limit_bytes));
     }
     let position = if rules.in_tenant { position(&parts.headers)? } else { None };
-    let named = if rules.in_tenant { named_tenant(app, parts).await? } else { None };
-    let identity = match rules.access {
-        Access::Public => None,
+    let named = match &again {
+        Some(Again(identity)) => identity.tenant,
+        None if rules.in_tenant => named_tenant(app, parts).await?,
+        None => None,
+    };
+    let identity = match (again, rules.access) {
+        (Some(Again(identity)), _) => Some(identity),
+        (None, Access::Public) => None,
         _ => match authenticate(app, parts, named).await {
             Ok(identity) => Some(identity),
             Err(error) => {
@@ -549,6 +588,10 @@ async fn admit(app: &App, rules: &Rules, parts: &mut Parts, told: &mut Option<To
     caller.body_limit_bytes = rules.body_limit_bytes;
     caller.on_platform = matches!(rules.access, Access::Platform(_));
     let Some(identity) = identity else { return Ok(()) };
+    caller.away = identity.remembered;
+    if caller.away && !rules.taken_in && parts.method != Method::GET && parts.method != Method::HEAD {
+        return caller.reach();
+    }
     if let Some(origins) = &identity.publishable {
         may_use(origins, rules.access, &parts.headers)?;
     }

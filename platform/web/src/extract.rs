@@ -240,6 +240,12 @@ impl<P: DeserializeOwned + Serialize> Paging<P> {
     pub fn page<T>(&self, list: &str, rows: Vec<T>, position: impl Fn(&T) -> P) -> Result<Page<T>> {
         Page::build(rows, self.limit, &self.key, self.scope, list, position)
     }
+
+    /// The answer out of rows of the same list whose reader knows where the next page begins, if there is one.
+    pub fn page_to<T>(&self, list: &str, data: Vec<T>, next: Option<P>) -> Result<Page<T>> {
+        let next_cursor = next.map(|position| self.key.seal(self.scope, list, &position)).transpose()?;
+        Ok(Page { data, next_cursor })
+    }
 }
 
 impl<P> FromRequestParts<App> for Paging<P> {
@@ -331,7 +337,7 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads the body within the route's limit and the time for bodies.
-async fn read(parts: &Parts, body: axum::body::Body, app: &App) -> Result<Bytes> {
+pub(crate) async fn read(parts: &Parts, body: axum::body::Body, app: &App) -> Result<Bytes> {
     let limit = caller(parts)?.body_limit_bytes;
     let whole = axum::body::to_bytes(body, limit);
     let time = Duration::from_millis(app.config().body_timeout_ms);

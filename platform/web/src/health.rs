@@ -67,6 +67,10 @@ pub(crate) async fn states(app: &App) -> Vec<DependencyState> {
         Err(_) => (Mode::Away, "does not answer in time: only what is remembered is served".to_owned()),
     };
     let mut states = vec![DependencyState { name: STORE, mode, detail }];
+    if let Some(up) = app.limits().and_then(|limits| limits.shared_is_up()) {
+        let (mode, detail) = if up { (Mode::Normal, "answers") } else { (Mode::Away, "each rule does what its when_away says") };
+        states.push(DependencyState { name: "limits", mode, detail: detail.to_owned() });
+    }
     let bus = app.caches().bus();
     if bus.shared || !bus.proven {
         let (mode, detail) = match (bus.shared && !bus.connected, bus.proven) {

@@ -14,6 +14,7 @@ mod edge;
 mod events;
 mod extract;
 mod health;
+mod intake;
 mod limits;
 mod metrics;
 mod module;
@@ -35,6 +36,7 @@ pub use edge::Web;
 pub use events::events_module;
 pub use extract::{Body, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody};
 pub use health::{Dependency, Mode, health_module};
+pub use intake::{Deferred, Intake, IntakeEntity, IntakeId, IntakeState, TakenIn};
 pub use limits::{Peer, limits_module};
 pub use module::{
     Access, Audit, AuditCheck, AuditOutcome, EventInfo, InScope, Module, PermissionInfo, Route, RouteInfo, STOREFRONT, Statement, routes,

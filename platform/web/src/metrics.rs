@@ -1,5 +1,6 @@
 //! Request metrics, in Prometheus form, by route template: the number of series is bounded by the number of routes.
 
+use crate::health::Mode;
 use axum::http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -28,6 +29,11 @@ struct PriorityLabel {
     priority: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DependencyLabel {
+    name: &'static str,
+}
+
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The edge's metrics.
@@ -42,6 +48,8 @@ pub(crate) struct HttpMetrics {
     shed: Family<PriorityLabel, Counter>,
     /// Requests to no route, or with a method that their route does not take.
     pub(crate) unmatched: Counter,
+    /// How each dependency was when it was last asked.
+    dependencies: Family<DependencyLabel, Gauge>,
     /// Open connections.
     pub(crate) connections: Gauge,
     /// Open event streams.
@@ -59,6 +67,7 @@ impl HttpMetrics {
             overloaded: Counter::default(),
             shed: Family::default(),
             unmatched: Counter::default(),
+            dependencies: Family::default(),
             connections: Gauge::default(),
             event_streams: Gauge::default(),
         };
@@ -72,6 +81,8 @@ impl HttpMetrics {
             "Requests to an unknown path or with a method it does not take",
             metrics.unmatched.clone(),
         );
+        let help = "How each dependency is: 0 as it should be, 1 degraded, 2 away";
+        registry.register("health_dependency", help, metrics.dependencies.clone());
         registry.register("http_connections", "Open connections", metrics.connections.clone());
         registry.register("http_event_streams", "Open event streams", metrics.event_streams.clone());
         metrics
@@ -86,6 +97,16 @@ impl HttpMetrics {
             Priority::Critical => "critical",
         };
         self.shed.get_or_create_owned(&PriorityLabel { priority }).inc();
+    }
+
+    /// Notes how a dependency is.
+    pub(crate) fn dependency(&self, name: &'static str, mode: Mode) {
+        let level = match mode {
+            Mode::Normal => 0,
+            Mode::Degraded => 1,
+            Mode::Away => 2,
+        };
+        self.dependencies.get_or_create_owned(&DependencyLabel { name }).set(level);
     }
 
     /// The metrics of one route, looked up once.

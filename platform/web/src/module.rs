@@ -150,13 +150,14 @@ pub struct Route {
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) keyed: bool,
     pub(crate) priority: Option<traffic::resilience::Priority>,
+    pub(crate) taken_in: bool,
     pub(crate) router: UtoipaMethodRouter<App>,
 }
 
 impl Route {
     /// A route of `utoipa_axum::routes!(handler, ...)`. The handlers share one path, written in full: `/api/v1/orders/{id}`.
     pub fn new(access: Access, router: UtoipaMethodRouter<App>) -> Route {
-        Route { access, body_limit_bytes: None, timeout_ms: None, keyed: false, priority: None, router }
+        Route { access, body_limit_bytes: None, timeout_ms: None, keyed: false, priority: None, taken_in: false, router }
     }
 
     /// The most bytes of a body, instead of the configuration's.
@@ -184,6 +185,15 @@ impl Route {
     #[must_use]
     pub fn keyed(mut self) -> Route {
         self.keyed = true;
+        self
+    }
+
+    /// While the store is away its POST is answered with 202 and done later, where somebody takes it in. Its handler checks the request
+    /// without the store, and then runs one command under the request's idempotency key, through [`App::submit`] or its like. What it
+    /// answers when it is done later is heard by nobody but for its `Location`.
+    #[must_use]
+    pub fn taken_in(mut self) -> Route {
+        self.taken_in = true;
         self
     }
 }

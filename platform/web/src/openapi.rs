@@ -1,5 +1,6 @@
 //! The OpenAPI 3.1 document: what the handlers declare, and what the edge adds to every operation.
 
+use crate::intake::TakenIn;
 use crate::module::{Access, Module, Route, STOREFRONT};
 use crate::problem::{ProblemBody, ProblemField};
 use axum::http::{Method, StatusCode};
@@ -40,6 +41,8 @@ pub fn openapi(modules: &[Module]) -> Value {
     ProblemBody::schemas(&mut own);
     own.push((ProblemBody::name().into_owned(), ProblemBody::schema()));
     own.push((ProblemField::name().into_owned(), ProblemField::schema()));
+    TakenIn::schemas(&mut own);
+    own.push((TakenIn::name().into_owned(), TakenIn::schema()));
     add_schemas(&mut schemas, &own);
     let built_in = crate::builtin::routes();
     let all = modules.iter().flat_map(|module| module.routes.iter().map(|route| (module.name, route)));
@@ -157,6 +160,14 @@ fn problem_response(words: &str) -> Value {
     json!({ "description": words, "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } } })
 }
 
+fn taken_in_response() -> Value {
+    json!({
+        "description": "The database is away. It is written down, and done when the database is back; `Location` tells where it stands.",
+        "headers": { "Location": { "schema": { "type": "string" }, "description": "Where it stands." } },
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/TakenIn" } } },
+    })
+}
+
 /// Adds to an operation what the edge does for it.
 fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method) {
     let Some(fields) = operation.as_object_mut() else { return };
@@ -178,6 +189,9 @@ fn complete(operation: &mut Value, module: &str, route: &Route, method: &Method)
     }
     let responses = fields.entry("responses").or_insert_with(|| json!({}));
     if let Some(responses) = responses.as_object_mut() {
+        if route.taken_in && *method == Method::POST {
+            responses.insert("202".to_owned(), taken_in_response());
+        }
         for (status, response) in responses.iter_mut() {
             let described = response.get("description").is_some() || response.get("$ref").is_some();
             if let (false, Some(fields)) = (described, response.as_object_mut()) {

@@ -305,7 +305,9 @@ impl Shared {
         let (mut steps, mut rest_ms) = (STEPS, REST_MS.0);
         loop {
             let look = self.look_at(due.id, token, steps, input.clone());
-            let error = match self.store.write(self.call_of(shard, due), engine::look, look).await {
+            let call = self.call_of(shard, due);
+            let call = if claimed { call } else { call.finishes() };
+            let error = match self.store.write(call, engine::look, look).await {
                 Ok(Looked { work, told, .. }) => {
                     self.report(due, told);
                     return Some(work);

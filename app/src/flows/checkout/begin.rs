@@ -1,19 +1,18 @@
 //! A checkout begins: in one transaction the cart is checked against the catalog and priced, coupons are taken, stock is reserved and the
 //! payment is begun. The provider is called after the commit; no stock is locked meanwhile, only counted as reserved.
 
-use super::model::{Agreed, CheckoutId, Settings, State, changed, order_of};
-use super::place::{Placing, place};
-use super::view::CheckoutView;
+use super::model::{Agreed, Checkout, CheckoutId, Settings, State, changed, order_of};
+use super::place::place;
+use super::view::{CheckoutPayment, CheckoutView};
 use super::{sql, view};
-use crate::flows::coupon_guest;
-use carts::CartId;
+use crate::flows::goods;
 use carts::api::{self as carts_api, Cart, CartKey, Destination, Difference, Fact, Line as CartLine};
 use catalog::api::{self as catalog_api, VariantSnapshot};
 use inventory::api::{self as stock, Demand};
 use kernel::{Currency, Error, FieldError, Result};
 use orders::api::{self as orders_api, By, CustomerId, NewLine};
-use payments::api::{self as payments_api, IntentId, Means, NewPayment, Purpose};
-use pricing::api::{self as pricing_api, Basket, BasketLine, Charge, ChargeKind, Presented, Priced, PricedKind, Pricing};
+use payments::api::{self as payments_api, Means, NewPayment, Purpose};
+use pricing::api::{self as pricing_api, Charge, ChargeKind, Presented, Priced, PricedKind, Pricing};
 use shipping::api::{self as shipping_api, Parcelled};
 use std::collections::HashMap;
 use store::{Read, Tx};
@@ -76,12 +75,16 @@ pub(super) fn begin(tx: &mut Tx<'_>, begin: &Begin) -> Result<CheckoutView> {
     let reference = checkout_id.to_string();
 
     let rules = begin.pricing.rules(tx)?;
-    let mut basket = basket(&wanted, &destination, &snapshots, now);
-    let customer = wanted.customer_id.map(|id| id.to_string()).or_else(|| wanted.details.email.as_deref().map(coupon_guest));
+    let goods = |(number, (variant_id, quantity)): (u32, &(catalog_api::VariantId, i64))| {
+        Some(goods::line(number, snapshots.get(variant_id)?, *quantity, wanted.currency))
+    };
+    let lines = (1..).zip(&wanted.lines).filter_map(goods).collect();
+    let mut basket = goods::basket(wanted.currency, now, Some(&destination), lines);
+    let customer = wanted.customer_id.map(|id| id.to_string()).or_else(|| wanted.details.email.as_deref().map(goods::coupon_guest));
     let presented = Presented { codes: wanted.details.coupons.clone(), customer: customer.clone(), reference: None };
     pricing_api::load(tx, &rules, &mut basket, &presented)?;
     let mut priced = pricing_api::price(&rules, &basket)?;
-    let method = shipping(tx, &settings, &wanted, &destination, &priced)?;
+    let method = shipping(tx, &settings, &wanted, &destination, &snapshots, &priced)?;
     if let Some((name, price_minor)) = &method {
         let line = basket.lines.len() as u32 + 1;
         basket.charges.push(Charge { line, kind: ChargeKind::Shipping, name: name.clone(), amount_minor: *price_minor, tax_class: None });
@@ -102,8 +105,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, begin: &Begin) -> Result<CheckoutView> {
         }
         _ => None,
     };
-    let total_minor = priced.totals.total_minor;
-    let intent_id = pay(tx, begin, &settings, checkout_id, &destination, &priced)?;
+    let paid = pay(tx, begin, &settings, checkout_id, &destination, &priced)?;
     let agreed = Agreed {
         lines: order_lines(&wanted, &snapshots, &priced),
         priced: priced.snapshot(),
@@ -111,29 +113,49 @@ pub(super) fn begin(tx: &mut Tx<'_>, begin: &Begin) -> Result<CheckoutView> {
         shipping_method: method.map(|(name, _)| name),
     };
     orders_api::check_lines(wanted.currency, &agreed.lines)?;
-    let text = serde_json::to_string(&agreed).map_err(|e| Error::internal("what was agreed on does not serialise").caused_by(e))?;
-    let (cart_id, attempt): (Option<CartId>, i64) = (cart.map(|(cart_id, _)| cart_id), cart.map_or(0, |(_, attempt)| attempt));
-    let email = wanted.details.email.as_deref();
-    let row = (
+    let mut checkout = Checkout {
         checkout_id,
-        cart_id,
-        attempt,
-        State::Paying.as_str(),
-        intent_id,
-        &reference,
-        wanted.customer_id,
-        email,
-        wanted.currency,
-        total_minor,
-        now,
+        cart,
+        state: State::Paying,
+        reason: String::new(),
+        intent_id: paid.as_ref().map(|payment| payment.intent_id),
+        stock_reference: reference,
+        customer_id: wanted.customer_id,
+        email: wanted.details.email,
+        currency: wanted.currency,
+        total_minor: priced.totals.total_minor,
+        created_at: now,
+        updated_at: now,
         expires_at,
-        &text,
-    );
-    tx.exec(sql::INSERT, row)?;
-    if intent_id.is_none() {
-        place(tx, &Placing { checkout_id, by: &begin.by })?;
+        agreed,
+    };
+    insert(tx, &checkout)?;
+    if paid.is_none() {
+        place(tx, &checkout, &begin.by)?;
+        checkout.state = State::Completed;
     }
-    view::of(tx, checkout_id)
+    Ok(view::with(checkout, paid))
+}
+
+fn insert(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<()> {
+    let agreed = serde_json::to_string(&checkout.agreed);
+    let agreed = agreed.map_err(|e| Error::internal("what was agreed on does not serialise").caused_by(e))?;
+    let row = (
+        checkout.checkout_id,
+        checkout.cart.map(|(cart_id, _)| cart_id),
+        checkout.cart.map_or(0, |(_, attempt)| attempt),
+        checkout.state.as_str(),
+        checkout.intent_id,
+        &checkout.stock_reference,
+        checkout.customer_id,
+        checkout.email.as_deref(),
+        checkout.currency,
+        checkout.total_minor,
+        checkout.created_at,
+        checkout.expires_at,
+        agreed,
+    );
+    tx.exec(sql::INSERT, row)
 }
 
 /// The tenant's settings and their version; 1 when they were never set.
@@ -186,7 +208,7 @@ fn sold(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<HashMap<catalog_api::Variant
             let snapshot = snapshots.get(&catalog_api::VariantId::from_i64(line.variant_id.as_i64()))?;
             let (sellable, unit_price) = (snapshot.for_sale, snapshot.price_in(wanted.currency));
             // Whether there is enough of it the reservation decides.
-            Some(Fact { variant_id: line.variant_id, sellable, unit_price, available: None, title: title(snapshot).to_owned() })
+            Some(Fact { variant_id: line.variant_id, sellable, unit_price, available: None, title: goods::title(snapshot).to_owned() })
         };
         let facts: Vec<Fact> = cart.lines.iter().filter_map(fact).collect();
         let diff = carts_api::revalidate(cart, &facts);
@@ -218,47 +240,13 @@ fn sold(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<HashMap<catalog_api::Variant
     Error::fields(wrong).map(|()| snapshots)
 }
 
-fn title(snapshot: &VariantSnapshot) -> &str {
-    if snapshot.title.is_empty() { &snapshot.product_title } else { &snapshot.title }
-}
-
-fn basket(
-    wanted: &Wanted,
-    destination: &Destination,
-    snapshots: &HashMap<catalog_api::VariantId, VariantSnapshot>,
-    at: kernel::Timestamp,
-) -> Basket {
-    let line = |(line, (variant_id, quantity)): (u32, &(catalog_api::VariantId, i64))| {
-        let snapshot = snapshots.get(variant_id)?;
-        Some(BasketLine {
-            line,
-            sku: snapshot.sku.clone(),
-            quantity: *quantity,
-            list_price: snapshot.price_in(wanted.currency),
-            tax_class: None,
-            labels: vec![format!("product:{}", snapshot.product_id)],
-        })
-    };
-    Basket {
-        currency: wanted.currency,
-        at,
-        country: Some(destination.country.clone()),
-        postcode: destination.postcode.clone(),
-        customer_groups: Vec::new(),
-        vat_id: None,
-        lines: (1..).zip(&wanted.lines).filter_map(line).collect(),
-        charges: Vec::new(),
-        coupons: Vec::new(),
-        prices: Vec::new(),
-    }
-}
-
 /// The chosen method's name and price. Errors: `request.invalid`, `shipping.no_method`.
 fn shipping(
     tx: &mut Tx<'_>,
     settings: &Settings,
     wanted: &Wanted,
     destination: &Destination,
+    snapshots: &HashMap<catalog_api::VariantId, VariantSnapshot>,
     priced: &Priced,
 ) -> Result<Option<(String, i64)>> {
     let Some(chosen) = &wanted.details.shipping_method else {
@@ -269,12 +257,13 @@ fn shipping(
     };
     let unknown = || Error::field("shipping_method", "unknown", "it is not offered for this destination");
     let method_id = chosen.parse().map_err(|_| unknown())?;
+    let weights = wanted.lines.iter().filter_map(|(id, quantity)| Some(goods::weight_g(snapshots.get(id)?, *quantity)));
     let parcelled = Parcelled {
         destination: shipping_api::Destination {
             country: destination.country.clone(),
             postcode: destination.postcode.clone().unwrap_or_default(),
         },
-        weight_g: 0,
+        weight_g: weights.fold(0, i64::saturating_add),
         amount_minor: priced.totals.total_minor,
         currency: wanted.currency,
     };
@@ -286,7 +275,7 @@ fn shipping(
 /// Whether this is what the shopper has agreed to. Errors: `checkout.coupon_refused`, `checkout.total_changed`.
 fn agreed_to(begin: &Begin, priced: &Priced) -> Result<()> {
     if let Some((i, refused)) = priced.coupons.iter().enumerate().find(|(_, coupon)| !coupon.applied) {
-        let why = refused.reason.map_or_else(|| "it gives nothing here".to_owned(), |reason| format!("{reason:?}"));
+        let why = refused.reason.map_or_else(|| "it gives nothing here".to_owned(), |reason| reason.to_string());
         let error = Error::failed_precondition("checkout.coupon_refused", format!("the coupon {} can't be used: {why}", refused.code));
         return Err(error.with_field(format!("coupons[{i}]"), "refused", why));
     }
@@ -308,7 +297,7 @@ fn pay(
     checkout_id: CheckoutId,
     destination: &Destination,
     priced: &Priced,
-) -> Result<Option<IntentId>> {
+) -> Result<Option<CheckoutPayment>> {
     if priced.totals.total_minor == 0 {
         return Ok(None);
     }
@@ -324,22 +313,23 @@ fn pay(
         means,
         customers: None,
     };
-    payments_api::pay(tx, &new).map(Some)
+    let (intent_id, status) = payments_api::pay(tx, &new)?;
+    Ok(Some(CheckoutPayment { intent_id, status, action_url: None }))
 }
 
 /// The order's lines: as they were priced.
 fn order_lines(wanted: &Wanted, snapshots: &HashMap<catalog_api::VariantId, VariantSnapshot>, priced: &Priced) -> Vec<NewLine> {
-    let goods = |line: u32| {
+    let sold = |line: u32| {
         let (variant_id, _) = wanted.lines.get(line as usize - 1)?;
         snapshots.get(variant_id)
     };
     let line = |line: &pricing_api::PricedLine| {
-        let snapshot = if line.kind == PricedKind::Sale { goods(line.line) } else { None };
+        let snapshot = if line.kind == PricedKind::Sale { sold(line.line) } else { None };
         NewLine {
             line: Some(line.line),
             sku: if snapshot.is_some() { line.sku.clone() } else { SHIPPING.to_owned() },
             variant_id: snapshot.map(|known| orders_api::VariantId::from_i64(known.variant_id.as_i64())),
-            description: snapshot.map_or_else(|| line.sku.clone(), |known| title(known).to_owned()),
+            description: snapshot.map_or_else(|| line.sku.clone(), |known| goods::title(known).to_owned()),
             quantity: line.quantity,
             unit_price: line.unit_price,
             discount_minor: line.discount_minor,

@@ -1,7 +1,7 @@
 //! What a checkout hears by the log: of its payment, and of its stock.
 
 use super::model::{CheckoutId, Heard, of_order_name};
-use super::place::{hear, load};
+use super::place::{hear, hear_of, load};
 use kernel::{Actor, Error, Result};
 use log::Consumer;
 use orders::api::By;
@@ -75,8 +75,8 @@ fn take_in_payments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
             _ => continue,
         };
         // Somebody may have been asked for another payment of the same order: that is no business of the checkout's.
-        if load(tx, checkout_id)?.is_some_and(|checkout| checkout.intent_id == Some(payment.intent_id)) {
-            hear(tx, checkout_id, heard, reason, &by())?;
+        if let Some(checkout) = load(tx, checkout_id)?.filter(|checkout| checkout.intent_id == Some(payment.intent_id)) {
+            hear_of(tx, &checkout, heard, reason, &by())?;
         }
     }
     Ok(())

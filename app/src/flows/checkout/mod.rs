@@ -86,6 +86,7 @@ pub(crate) fn module() -> Module {
         consumers: vec![heard::PAYMENTS, heard::STOCK],
         events: place::EVENTS,
         statements: sql::statements(),
+        caches: Some(view::CACHES),
         audits: vec![Audit { name: "checkout.orders_stock_and_payments_agree", check: AuditCheck::Tenant(audit::agree) }],
         ..Module::new("checkout", MIGRATIONS)
     }

@@ -13,13 +13,6 @@ use pricing::api as pricing_api;
 use serde::Serialize;
 use store::{NewEvent, Read, Tx};
 
-/// An order to place.
-pub(super) struct Placing<'a> {
-    pub checkout_id: CheckoutId,
-    /// Who places it.
-    pub by: &'a By,
-}
-
 /// The events of this flow.
 pub(super) const EVENTS: &[web::EventInfo] = &[
     web::EventInfo { kind: "checkout.failed", version: 1, description: "A checkout ended without an order; what it held is free again." },
@@ -49,46 +42,48 @@ pub(super) fn load(read: &mut Read<'_>, checkout_id: CheckoutId) -> Result<Optio
 
 /// Takes in what was heard of a checkout. One that there is not is somebody else's order.
 pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reason: &str, by: &By) -> Result<()> {
-    let Some(checkout) = load(tx, checkout_id)? else { return Ok(()) };
+    match load(tx, checkout_id)? {
+        Some(checkout) => hear_of(tx, &checkout, heard, reason, by),
+        None => Ok(()),
+    }
+}
+
+/// The same for a checkout that was read in this transaction.
+pub(super) fn hear_of(tx: &mut Tx<'_>, checkout: &Checkout, heard: Heard, reason: &str, by: &By) -> Result<()> {
+    let checkout_id = checkout.checkout_id;
     match decide(checkout.state, heard) {
-        // Given up meanwhile, and on its way back: what that comes to is heard.
-        Act::Place if is_given_back(tx, &checkout)? => Ok(()),
-        Act::Place => place_loaded(tx, &checkout, by),
-        Act::Release => release(tx, &checkout, if checkout.reason.is_empty() { reason } else { &checkout.reason }),
+        // Given up meanwhile (then it has a reason), and on its way back: what that comes to is heard.
+        Act::Place if !checkout.reason.is_empty() && is_given_back(tx, checkout)? => Ok(()),
+        Act::Place => place(tx, checkout, by),
+        Act::Release => release(tx, checkout, if checkout.reason.is_empty() { reason } else { &checkout.reason }),
         Act::GiveBack => {
             // Kept until the payment is gone: that it was let go of is not why.
             if checkout.state == State::Paying && checkout.reason.is_empty() {
-                end(tx, &checkout, State::Paying, reason, &checkout.stock_reference)?;
+                end(tx, checkout, State::Paying, reason, &checkout.stock_reference)?;
             }
-            give_back(tx, &checkout, reason)
+            give_back(tx, checkout, reason)
         }
         // An order that was called off has let its payment go itself.
         Act::Tell if is_cancelled(tx, order_of(checkout_id))? => Ok(()),
         Act::Tell => {
-            end(tx, &checkout, State::Completed, reason, &checkout.stock_reference)?;
-            tell(tx, "checkout.payment_lost", &checkout, reason);
+            end(tx, checkout, State::Completed, reason, &checkout.stock_reference)?;
+            tell(tx, "checkout.payment_lost", checkout, reason);
             Ok(())
         }
         Act::TellKept => {
-            tell(tx, "checkout.payment_kept", &checkout, reason);
+            tell(tx, "checkout.payment_kept", checkout, reason);
             Ok(())
         }
         // What was being taken when the order was called off.
         Act::Nothing if (checkout.state, heard) == (State::Completed, Heard::Paid) && is_cancelled(tx, order_of(checkout_id))? => {
-            give_back(tx, &checkout, "the order was cancelled")
+            give_back(tx, checkout, "the order was cancelled")
         }
         Act::Nothing => Ok(()),
     }
 }
 
-/// Places the order of a checkout that has nothing to wait for any more. Errors: `internal` when there is no such checkout.
-pub(super) fn place(tx: &mut Tx<'_>, placing: &Placing<'_>) -> Result<()> {
-    let checkout = load(tx, placing.checkout_id)?.ok_or_else(|| Error::internal("a checkout that was just written is not there"))?;
-    place_loaded(tx, &checkout, placing.by)
-}
-
 /// Confirms what is reserved and places the order. Stock whose time was over is reserved anew; when it is gone, the payment is given back.
-fn place_loaded(tx: &mut Tx<'_>, checkout: &Checkout, by: &By) -> Result<()> {
+pub(super) fn place(tx: &mut Tx<'_>, checkout: &Checkout, by: &By) -> Result<()> {
     let Some(reference) = confirmed(tx, checkout)? else {
         release(tx, checkout, "stock_gone")?;
         return give_back(tx, checkout, "stock_gone");

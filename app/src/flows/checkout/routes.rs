@@ -2,7 +2,7 @@
 
 use super::begin::{self, Begin, Details, MAX_LINES, Source};
 use super::model::{Checkout, CheckoutId, Heard, Settings, State};
-use super::view::{self, CheckoutView};
+use super::view::{self, CheckoutView, Ended, EndedCheckouts};
 use super::{Checkouts, place, sql};
 use axum::Json;
 use axum::extract::State as AppState;
@@ -17,10 +17,11 @@ use payments::api::{Clean, Means};
 use pricing::api::Pricing;
 use serde::Deserialize;
 use std::time::Duration;
-use store::Tx;
+use store::{Once, Tx};
+use traffic::cache::Sourced;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Priority, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Priority, Result, Route, Versioned, aged};
 
 const BODY: usize = 64 * 1024;
 /// How long an answer waits for the payment unless the caller says otherwise, and at most, in milliseconds.
@@ -192,9 +193,9 @@ async fn begin_checkout(
         pricing: app.part::<Pricing>().clone(),
         by: by(&caller),
     };
-    let begun = app.submit(&caller, key, begin::begin, begin).await?.value;
+    let Once { value: begun, replayed } = app.submit(&caller, key, begin::begin, begin).await?;
     let wait_ms = body.wait_ms.unwrap_or(WAIT_MS.0);
-    let mut shown = if begun.at_rest() { begun } else { wait(&app, &caller, begun, wait_ms, CheckoutView::at_rest).await? };
+    let mut shown = if begun.at_rest() { begun } else { wait(&app, &caller, begun, !replayed, wait_ms, CheckoutView::at_rest).await? };
     shown.token = Some(token_of(&app, &caller, shown.checkout_id)?);
     Ok(Created(format!("/api/v1/storefront/checkouts/{}", shown.checkout_id), shown))
 }
@@ -207,16 +208,29 @@ fn token_of(app: &App, caller: &Caller, checkout_id: CheckoutId) -> Checked<Stri
     app.cursor_key().seal(caller.tenant()?.into(), TOKEN, &checkout_id)
 }
 
-/// Looks at a checkout until `done` says so, or the wait is over.
-async fn wait(app: &App, caller: &Caller, begun: CheckoutView, wait_ms: u32, done: fn(&CheckoutView) -> bool) -> Result<CheckoutView> {
-    let (tenant, checkout_id) = (caller.tenant()?, begun.checkout_id);
+/// Waits until `done` says so of a checkout, or the wait is over. What is `fresh` was as it was given a moment ago, so it is not looked at
+/// before something is told of it.
+async fn wait(
+    app: &App,
+    caller: &Caller,
+    given: CheckoutView,
+    fresh: bool,
+    wait_ms: u32,
+    done: fn(&CheckoutView) -> bool,
+) -> Result<CheckoutView> {
+    let (tenant, checkout_id) = (caller.tenant()?, given.checkout_id);
     let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms.into());
     let waiters = &app.part::<Checkouts>().0;
-    let intent = begun.payment.as_ref().map_or(0, |payment| payment.intent_id.as_i64());
+    let intent = given.payment.as_ref().map_or(0, |payment| payment.intent_id.as_i64());
     let (ends, asks) = (waiters.wait_for(checkout_id.as_i64()), waiters.wait_for(intent));
+    let mut shown = given;
+    let mut look = !fresh;
     loop {
         let (ended, asked) = (ends.told(), asks.told());
-        let shown = app.store().peek(tenant, move |read| view::of(read, checkout_id)).await?;
+        if look {
+            shown = app.store().peek(tenant, move |read| view::of(read, checkout_id)).await?;
+        }
+        look = true;
         let now = tokio::time::Instant::now();
         if done(&shown) || now >= deadline {
             return Ok(shown);
@@ -250,9 +264,18 @@ async fn get_checkout(
     caller: Caller,
     headers: HeaderMap,
     Params(checkout_id): Params<CheckoutId>,
-) -> Result<Json<CheckoutView>> {
+) -> Result<(HeaderMap, Json<CheckoutView>)> {
     opened(&app, &caller, &headers, checkout_id, "checkout.read")?;
-    Ok(Json(app.store().read(caller.tenant()?, move |read| view::of(read, checkout_id)).await?))
+    now_or_then(&app, &caller, checkout_id).await
+}
+
+/// A checkout as it stands; and while the database is away, one that had ended when it was last looked at, with `Age` and `Warning`.
+async fn now_or_then(app: &App, caller: &Caller, checkout_id: CheckoutId) -> Result<(HeaderMap, Json<CheckoutView>)> {
+    let (key, ended) = ((caller.tenant()?, checkout_id), &app.part::<EndedCheckouts>().0);
+    match app.or_remembered(caller, ended, key, move |read| view::of(read, checkout_id), Ended::of).await? {
+        Sourced::Now(shown) => Ok((HeaderMap::new(), Json(shown))),
+        Sourced::Then(found) => Ok((aged(&found), Json(found.shown(found.age().as_millis() as u64)))),
+    }
 }
 
 /// Gives a checkout up that waits for the shopper's confirmation: its payment is let go of, and that frees its stock. While a provider is
@@ -269,7 +292,7 @@ async fn cancel_checkout(
     let asked = (checkout_id, by(&caller));
     let begun = app.submit(&caller, None, cancel, asked).await?.value;
     // What ends it is the provider's word that nothing will be taken.
-    Ok(Json(wait(&app, &caller, begun, WAIT_MS.0, |shown| shown.state != State::Paying).await?))
+    Ok(Json(wait(&app, &caller, begun, true, WAIT_MS.0, |shown| shown.state != State::Paying).await?))
 }
 
 fn cancel(tx: &mut Tx<'_>, (checkout_id, by): &(CheckoutId, By)) -> Checked<CheckoutView> {
@@ -301,8 +324,8 @@ async fn show_checkout(
     AppState(app): AppState<App>,
     caller: Caller,
     Params(checkout_id): Params<CheckoutId>,
-) -> Result<Json<CheckoutView>> {
-    Ok(Json(app.store().read(caller.tenant()?, move |read| view::of(read, checkout_id)).await?))
+) -> Result<(HeaderMap, Json<CheckoutView>)> {
+    now_or_then(&app, &caller, checkout_id).await
 }
 
 /// Shows how checkouts work.

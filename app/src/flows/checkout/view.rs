@@ -3,13 +3,15 @@
 use super::model::{Checkout, CheckoutId, State, order_of};
 use super::place::load;
 use carts::CartId;
-use kernel::{Currency, Error, Result, Timestamp};
+use kernel::{Currency, Error, Result, TenantId, Timestamp};
 use orders::api::{NewLine, OrderId};
 use payments::api::{self as payments_api, IntentId, Status};
 use pricing::api::{TaxTotal, Totals};
 use serde::{Deserialize, Serialize};
-use store::Read;
+use store::{Change, Read};
+use traffic::cache::{Cache, Cached, Caches, Normal, Settings, Tag, Tags};
 use utoipa::ToSchema;
+use web::{ModuleCaches, Part};
 
 /// A checkout.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -51,6 +53,9 @@ pub(super) struct CheckoutView {
     /// What opens it for a shopper, in the header `Checkout-Token`. Only in the answer to its beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// How old this is, in milliseconds, if it is what was remembered because the database is away. Then nothing is said of the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
 }
 
 /// How a checkout is paid.
@@ -91,9 +96,14 @@ pub(super) fn shown(read: &mut Read<'_>, checkout: Checkout) -> Result<CheckoutV
         }
         None => None,
     };
+    Ok(with(checkout, payment))
+}
+
+/// The same when its payment is known.
+pub(super) fn with(checkout: Checkout, payment: Option<CheckoutPayment>) -> CheckoutView {
     let order_id = (checkout.state == State::Completed).then(|| order_of(checkout.checkout_id));
     let agreed = checkout.agreed;
-    Ok(CheckoutView {
+    CheckoutView {
         checkout_id: checkout.checkout_id,
         state: checkout.state,
         reason: Some(checkout.reason).filter(|reason| !reason.is_empty()),
@@ -111,5 +121,64 @@ pub(super) fn shown(read: &mut Read<'_>, checkout: Checkout) -> Result<CheckoutV
         updated_at: checkout.updated_at,
         expires_at: checkout.expires_at,
         token: None,
-    })
+        age_ms: None,
+    }
+}
+
+/// For how long an ended checkout is remembered, in milliseconds.
+const TTL_MS: u64 = 3_600_000;
+/// Of the memory of all caches, in percent.
+const MEMORY_PERCENT: u8 = 2;
+
+/// A checkout that has ended, without its payment: where that stands is never remembered, and a checkout that is being paid is nothing else.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Ended(CheckoutView);
+
+/// Checkouts as they ended, for as long as the database is away.
+pub(super) struct EndedCheckouts(pub Cache<(TenantId, CheckoutId), Ended>);
+
+/// An ended checkout only changes by what is told of its payment.
+pub(super) const CACHES: ModuleCaches = ModuleCaches {
+    open,
+    events: &["checkout.payment_lost", "checkout.payment_kept"],
+    tags: |change: &Change| match (change.tenant, change.subject.parse::<CheckoutId>()) {
+        (Some(tenant), Ok(checkout)) => Tags::of([tag(&(tenant, checkout))]),
+        _ => Tags::NONE,
+    },
+    forget: |_, _| {},
+    // Nothing is loaded ahead: only what was asked for is remembered.
+    hot: |_, _| serde_json::Value::Null,
+    warm: |_, _, _| Box::pin(std::future::ready(0)),
+};
+
+fn tag(key: &(TenantId, CheckoutId)) -> Tag {
+    Tag::new("checkout", (key.0.as_i64(), key.1.as_i64()))
+}
+
+fn open(caches: &Caches) -> Result<Part> {
+    let settings = Settings { ttl_ms: TTL_MS, memory_percent: MEMORY_PERCENT, shared: false, ..Settings::of::<Ended>("checkout.ended") };
+    Ok(Part::new(EndedCheckouts(Cache::new(caches, settings, |key| Tags::of([tag(key)]))?)))
+}
+
+impl Ended {
+    /// What is kept of a checkout; nothing of one that has not ended.
+    pub(super) fn of(shown: &CheckoutView) -> Option<Ended> {
+        let kept =
+            || CheckoutView { payment: None, reason: shown.reason.clone().filter(|_| shown.state == State::Failed), ..shown.clone() };
+        (shown.state != State::Paying).then(|| Ended(kept()))
+    }
+
+    /// The checkout as it was then.
+    pub(super) fn shown(&self, age_ms: u64) -> CheckoutView {
+        CheckoutView { age_ms: Some(age_ms), ..self.0.clone() }
+    }
+}
+
+impl Cached for Ended {
+    type Class = Normal;
+
+    fn bytes(&self) -> usize {
+        let texts = |line: &NewLine| size_of_val(line) + line.description.len() + line.sku.len();
+        size_of::<Self>() + self.0.lines.iter().map(texts).sum::<usize>() + self.0.taxes.len() * size_of::<TaxTotal>()
+    }
 }

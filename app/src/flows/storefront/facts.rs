@@ -1,5 +1,6 @@
 //! What is true of a cart's variants now: out of the catalog and the stock, in the transaction or the snapshot that asks.
 
+use crate::flows::goods;
 use carts::VariantId;
 use carts::api::{Cart, Fact, Seen};
 use catalog::api::{self as catalog_api, VariantSnapshot};
@@ -73,7 +74,7 @@ impl Facts {
     /// What a shopper is shown of a variant in this currency, if it is for sale.
     pub fn seen(&self, variant_id: VariantId, currency: Currency) -> Option<Seen> {
         let snapshot = self.snapshots.get(&of_catalog(variant_id)).filter(|snapshot| snapshot.for_sale)?;
-        Some(Seen { title: title(snapshot), unit_price: Some(snapshot.price_in(currency)?) })
+        Some(Seen { title: goods::title(snapshot).to_owned(), unit_price: Some(snapshot.price_in(currency)?) })
     }
 
     /// For [`carts::api::revalidate`]: a fact for each line of the cart whose variant is there.
@@ -85,7 +86,7 @@ impl Facts {
                 sellable: snapshot.for_sale,
                 unit_price: snapshot.price_in(cart.currency),
                 available: self.available(variant_id),
-                title: title(snapshot),
+                title: goods::title(snapshot).to_owned(),
             })
         };
         cart.lines.iter().filter_map(|line| fact(line.variant_id)).collect()
@@ -96,8 +97,4 @@ impl Facts {
 pub(crate) fn stock(read: &mut Read<'_>, variants: impl Iterator<Item = i64>) -> Result<HashMap<i64, Option<i64>>> {
     let ids: Vec<stock_api::VariantId> = variants.map(stock_api::VariantId::from_i64).collect();
     Ok(stock_api::available(read, &ids)?.into_iter().map(|known| (known.variant_id.as_i64(), known.available)).collect())
-}
-
-fn title(snapshot: &VariantSnapshot) -> String {
-    if snapshot.title.is_empty() { snapshot.product_title.clone() } else { snapshot.title.clone() }
 }

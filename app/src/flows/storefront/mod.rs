@@ -25,6 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         Route::new(Access::Storefront, routes!(products::get_shop)),
         Route::new(Access::Storefront, routes!(products::list_shop_products)),
+        Route::new(Access::Storefront, routes!(products::list_shop_categories)),
         Route::new(Access::Storefront, routes!(products::get_shop_product)),
         Route::new(Access::Storefront, routes!(shelf::get_shop_availability)),
         Route::new(Access::Storefront, routes!(products::get_shop_destinations)),

@@ -2,7 +2,10 @@
 
 use super::shown::Shown;
 use axum::extract::State;
-use catalog::api::{self as catalog_api, MAX_SEARCH, ProductId, ShopProduct, ShopVariant, VariantId, VariantOption};
+use catalog::api::{
+    self as catalog_api, AttributeValue, AttributeValues, MAX_SEARCH, Media, MediaKind, ProductId, Shelf, ShopCategory, ShopProduct,
+    ShopVariant, VariantId, VariantOption,
+};
 use identity::api as identity_api;
 use kernel::{Currency, Error, Page, UnitPrice};
 use serde::{Deserialize, Serialize};
@@ -51,6 +54,22 @@ pub(super) async fn get_shop_destinations(State(app): State<App>, caller: Caller
     Ok(Shown { body: ShopDestinations { countries }, max_age_s: SHOP_S })
 }
 
+/// The tree of categories.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShopCategories {
+    /// Each parent before its children, siblings in their order.
+    #[schema(max_items = 2000)]
+    data: Vec<ShopCategory>,
+}
+
+/// All categories: each names the one that it is in.
+#[utoipa::path(get, path = "/api/v1/storefront/categories", tag = "storefront",
+    responses((status = 200, body = ShopCategories), (status = 304, description = "It is still what `If-None-Match` names")))]
+pub(super) async fn list_shop_categories(State(app): State<App>, caller: Caller) -> Result<Shown<ShopCategories>> {
+    let data = app.read(&caller, catalog_api::shop_categories).await?;
+    Ok(Shown { body: ShopCategories { data }, max_age_s: PRODUCTS_S })
+}
+
 /// Which products, and in which currency their prices are.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -60,6 +79,12 @@ pub(super) struct ShopQuery {
     /// Only products with this text in their title; small and capital letters are alike.
     #[param(min_length = 1, max_length = 100)]
     q: Option<String>,
+    /// Only products in the category with this slug, or below it; without `q`.
+    #[param(min_length = 1, max_length = 100)]
+    category: Option<String>,
+    /// Only products of the collection with this slug; without `q` and `category`.
+    #[param(min_length = 1, max_length = 100)]
+    collection: Option<String>,
 }
 
 /// In which currency prices are.
@@ -77,6 +102,8 @@ pub(super) struct ShopProductSummary {
     title: String,
     /// How many variants are for sale.
     variant_count: usize,
+    /// The first picture.
+    image: Option<Media>,
     currency: Currency,
     /// The lowest price of one unit among its variants; null when none has a price in this currency.
     from_price: Option<UnitPrice>,
@@ -88,6 +115,12 @@ pub(super) struct ShopProductView {
     product_id: ProductId,
     title: String,
     description: String,
+    /// Values by the codes of their attributes.
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    attributes: AttributeValues,
+    /// Pictures and other files, in the order in which they are shown.
+    #[schema(max_items = 50)]
+    media: Vec<Media>,
     currency: Currency,
     /// Those that are for sale.
     #[schema(max_items = 100)]
@@ -102,6 +135,9 @@ pub(super) struct ShopVariantView {
     title: String,
     /// What tells it from its siblings.
     options: Vec<VariantOption>,
+    /// Values of its own, by the codes of their attributes.
+    #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
+    attributes: AttributeValues,
     /// The list price of one unit; null when it is not sold in this currency. Promotions show in the cart.
     unit_price: Option<UnitPrice>,
 }
@@ -119,31 +155,63 @@ fn summary(product: ShopProduct, currency: Currency) -> ShopProductSummary {
         product_id: product.product_id,
         title: product.title,
         variant_count: product.variants.len(),
+        image: product.media.iter().find(|medium| medium.kind == MediaKind::Image).cloned(),
         currency,
         from_price: product.variants.iter().filter_map(|variant| variant.price_in(currency)).min(),
     }
 }
 
-/// Products that are for sale, the newest first.
+/// A category or a collection that was asked for. Errors: `request.invalid` when more than one way to look is named.
+fn shelf_of(query: &ShopQuery) -> kernel::Result<Option<Shelf>> {
+    let not_with = |field: &str, other: &str| Err(Error::field(field, "not_allowed", format!("not together with {other}")));
+    match (&query.category, &query.collection, &query.q) {
+        (None, None, _) => Ok(None),
+        (Some(slug), None, None) => Ok(Some(Shelf::Category(slug.clone()))),
+        (None, Some(slug), None) => Ok(Some(Shelf::Collection(slug.clone()))),
+        (Some(_), Some(_), _) => not_with("collection", "category"),
+        (..) => not_with("q", "category or collection"),
+    }
+}
+
+/// Products that are for sale: the newest first, those that were chosen for a collection in their order. A page may have fewer than
+/// `limit`, even none, while there is a `next_cursor`.
 #[utoipa::path(get, path = "/api/v1/storefront/products", tag = "storefront", params(ShopQuery, PagingParams),
     responses((status = 200, body = Page<ShopProductSummary>), (status = 304, description = "It is still what `If-None-Match` names")))]
 pub(super) async fn list_shop_products(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<ShopQuery>,
-    paging: Paging<ProductId>,
+    paging: Paging<i64>,
 ) -> Result<Shown<Page<ShopProductSummary>>> {
+    let shelf = shelf_of(&query)?;
     let text = query.q.unwrap_or_default();
     if text.chars().count() > MAX_SEARCH {
         return Err(Error::field("q", "too_long", format!("at most {MAX_SEARCH} characters")).into());
     }
-    let request = paging.request(LIST)?;
+    // A position means something in its own list alone.
+    let list = match &shelf {
+        None => LIST.to_owned(),
+        Some(Shelf::Category(slug)) => format!("{LIST}.category.{slug}"),
+        Some(Shelf::Collection(slug)) => format!("{LIST}.collection.{slug}"),
+    };
+    let request = paging.request(&list)?;
     let currency = currency_of(&app, &caller, query.currency).await?;
-    let found = app.read(&caller, move |read| catalog_api::shop_products(read, &text, request.after, request.limit + 1)).await?;
-    let page = paging.page(LIST, found, |id| *id)?;
+    let page = match shelf {
+        None => {
+            let before = request.after.map(ProductId::from_i64);
+            let found = app.read(&caller, move |read| catalog_api::shop_products(read, &text, before, request.limit + 1)).await?;
+            paging.page(&list, found, |id| id.as_i64())?
+        }
+        Some(shelf) => {
+            let field = if matches!(shelf, Shelf::Category(_)) { "category" } else { "collection" };
+            let found = app.read(&caller, move |read| catalog_api::shelf_products(read, &shelf, request.after, request.limit)).await?;
+            let (found, next) = found.ok_or_else(|| Error::field(field, "unknown", "there is none with this slug"))?;
+            paging.page_to(&list, found, next)?
+        }
+    };
     let mut data = Vec::with_capacity(page.data.len());
     for id in page.data {
-        // One that was taken off sale since is left out.
+        // One that is not for sale, or not any more, is left out.
         data.extend(catalog_api::shop_product(&app, &caller, id).await?.map(|product| summary(product, currency)));
     }
     Ok(Shown { body: Page { data, next_cursor: page.next_cursor }, max_age_s: PRODUCTS_S })
@@ -160,13 +228,14 @@ pub(super) async fn get_shop_product(
 ) -> Result<Shown<ShopProductView>> {
     let currency = currency_of(&app, &caller, query.currency).await?;
     let no_product = || Error::not_found("storefront.product_not_found", "there is no such product, or it is not for sale");
-    let ShopProduct { product_id, title, description, variants } =
+    let ShopProduct { product_id, title, description, attributes, media, variants } =
         catalog_api::shop_product(&app, &caller, id).await?.ok_or_else(no_product)?;
     let view = |variant: ShopVariant| {
         let unit_price = variant.price_in(currency);
-        let ShopVariant { variant_id, sku, title, options, prices: _ } = variant;
-        ShopVariantView { variant_id, sku, title, options, unit_price }
+        let ShopVariant { variant_id, sku, title, options, attributes, prices: _ } = variant;
+        ShopVariantView { variant_id, sku, title, options, attributes, unit_price }
     };
-    let body = ShopProductView { product_id, title, description, currency, variants: variants.into_iter().map(view).collect() };
+    let body =
+        ShopProductView { product_id, title, description, attributes, media, currency, variants: variants.into_iter().map(view).collect() };
     Ok(Shown { body, max_age_s: PRODUCTS_S })
 }

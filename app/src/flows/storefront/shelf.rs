@@ -45,6 +45,7 @@ pub(crate) const CACHES: ModuleCaches = ModuleCaches {
     open,
     events: &[],
     tags: |_| Tags::NONE,
+    forget: |_, _| {},
     hot: |_, _| serde_json::Value::Null,
     warm: |_, _, _| Box::pin(std::future::ready(0)),
 };

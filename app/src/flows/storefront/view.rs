@@ -92,6 +92,12 @@ struct Known {
     open: bool,
 }
 
+/// Leaves out promotions that do not hold, except those whose code was given: the shop's plans are nobody's business.
+fn keep_own(priced: &mut Priced) {
+    let Priced { not_applied, coupons, .. } = priced;
+    not_applied.retain(|of| coupons.iter().any(|coupon| coupon.promotion_id == Some(of.promotion_id)));
+}
+
 /// A cart that the caller may see, in one read. Errors: `carts.cart_not_found`.
 pub(super) async fn of(app: &App, caller: &Caller, key: CartKey) -> Result<CartView> {
     let pricing = app.part::<Pricing>().clone();
@@ -101,7 +107,8 @@ pub(super) async fn of(app: &App, caller: &Caller, key: CartKey) -> Result<CartV
     let priced = unpriced.map(|unpriced| unpriced.and_then(|unpriced| unpriced.price(&rates, &cart))).transpose();
     let (pricing, pricing_problem, methods) = match priced {
         Ok(priced) => {
-            let (priced, methods) = priced.unzip();
+            let (mut priced, methods) = priced.unzip();
+            priced.iter_mut().for_each(keep_own);
             (priced, None, methods.unwrap_or_default())
         }
         // What is wrong with the tenant's rules or the cart is told; what is wrong with this server is an error.

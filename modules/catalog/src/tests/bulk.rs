@@ -111,7 +111,7 @@ testkit::both_engines! {
         let currencies: [Currency; 2] = [gbp(), "EUR".parse().unwrap()];
         let mut model: BTreeMap<String, Expected> = BTreeMap::new();
         for _ in 0..40 {
-            let mut batch = UpsertBatch::default();
+            let mut batch = UpsertBatch { rows: Vec::new(), by: By::SYSTEM };
             for _ in 0..=pick(12) {
                 let mut row = row(&format!("sku{}", pick(15)), ["", "one", "two", "three"][pick(4) as usize]);
                 if pick(3) == 0 {

@@ -1,6 +1,7 @@
 //! The HTTP API, told as stories.
 
-use super::events;
+use super::{column, events};
+use crate::api::{VariantId, VariantSnapshot, variant_snapshots};
 use serde_json::{Value, json};
 use testkit::{Client, TestApp, TestResponse};
 
@@ -17,11 +18,6 @@ fn shirt() -> Value {
 
 async fn create(client: &Client, product: &Value) -> TestResponse {
     client.post("/api/v1/products").json(product).send().await.expect(201)
-}
-
-/// A column of a list.
-fn column(page: &TestResponse, field: &str) -> Vec<String> {
-    page.json["data"].as_array().unwrap().iter().map(|row| row[field].as_str().unwrap_or("null").to_owned()).collect()
 }
 
 testkit::both_engines! {
@@ -108,6 +104,51 @@ testkit::both_engines! {
         assert_eq!(events(&app, "acme").await[before..], ["product.updated", "variant.updated", "price.changed", "price.changed"]);
     }
 
+    async fn goods_have_a_tax_class_and_a_weight(app: TestApp) {
+        let acme = app.client("acme", &["*"]);
+        let box_of = json!({ "length_mm": 300, "width_mm": 200, "height_mm": 20 });
+        let book = json!({ "title": "Book", "status": "active", "tax_class": "reduced", "variants": [
+            { "sku": "paper", "weight_g": 400, "dimensions": box_of }, { "sku": "audio", "tax_class": "standard" }] });
+        let made = create(&acme, &book).await;
+        let ids: Vec<VariantId> =
+            made.json["variants"].as_array().unwrap().iter().map(|v| v["variant_id"].as_str().unwrap().parse().unwrap()).collect();
+        let goods = |app: &TestApp| {
+            let (store, tenant, ids) = (app.store().clone(), app.tenant("acme"), ids.clone());
+            async move {
+                let known = store.read(tenant, move |read| variant_snapshots(read, &ids).map(|found| (ids, found))).await.unwrap();
+                let of = |id: &VariantId| {
+                    let VariantSnapshot { tax_class, weight_g, dimensions, .. } = &known.1[id];
+                    (tax_class.clone(), *weight_g, dimensions.map(|d| [d.length_mm, d.width_mm, d.height_mm]))
+                };
+                known.0.iter().map(of).collect::<Vec<_>>()
+            }
+        };
+        let class = |name: &str| Some(name.to_owned());
+        let paper = (class("reduced"), Some(400), Some([300, 200, 20]));
+        assert_eq!(goods(&app).await, [paper.clone(), (class("standard"), None, None)]);
+
+        // The product's class is that of variants that have none of their own; null takes a value away.
+        let path = made.header("location").to_owned();
+        acme.patch(&path).json(&json!({ "tax_class": "books" })).send().await.expect(200);
+        let audio = format!("/api/v1/variants/{}", ids[1]);
+        let changed = acme.patch(&audio).json(&json!({ "tax_class": null, "weight_g": 5 })).send().await.expect(200);
+        assert_eq!((&changed.json["tax_class"], &changed.json["weight_g"]), (&Value::Null, &json!(5)));
+        assert_eq!(acme.get(&path).send().await.expect(200).json["variants"][1], changed.json);
+        assert_eq!(goods(&app).await[1], (class("books"), Some(5), None));
+        acme.patch(&path).json(&json!({ "tax_class": null })).send().await.expect(200);
+        assert_eq!(goods(&app).await[0], (None, Some(400), paper.2));
+
+        // A file says the same, and an empty cell leaves what is there.
+        let file = "sku,tax_class,weight_g,length_mm,width_mm,height_mm\npaper,reduced,410,,,\naudio,,,1,2,3\nnew,exempt,7,4,5,6\n";
+        let report = acme.post("/api/v1/catalog/import").raw("text/csv", file).send().await.expect(200);
+        assert_eq!((&report.json["created"], &report.json["updated"]), (&json!(1), &json!(2)));
+        assert_eq!(goods(&app).await, [(class("reduced"), Some(410), Some([300, 200, 20])), (None, Some(5), Some([1, 2, 3]))]);
+        let new = acme.get("/api/v1/variants/by-sku?sku=new").send().await.expect(200);
+        assert_eq!((&new.json["tax_class"], &new.json["weight_g"], &new.json["dimensions"]["height_mm"]), (&json!("exempt"), &json!(7), &json!(6)));
+        let again = acme.post("/api/v1/catalog/import").raw("text/csv", file).send().await.expect(200);
+        assert_eq!(again.json["unchanged"], 3);
+    }
+
     async fn a_product_is_archived_once_and_is_no_draft_again(app: TestApp) {
         let acme = app.client("acme", &["*"]);
         let path = create(&acme, &shirt()).await.header("location").to_owned();
@@ -182,6 +223,10 @@ testkit::both_engines! {
             (acme.post("/api/v1/products").json(&json!({ "title": "x", "variants": [{ "sku": "a", "prices": [{ "currency": "EUR", "price": "-1" }] }] })), "variants[0].prices[0].price"),
             (acme.patch(format!("/api/v1/variants/{variant}")).json(&json!({ "options": [{ "name": "", "value": "x" }] })), "options[0].name"),
             (acme.put(format!("/api/v1/variants/{variant}/prices/EUR")).json(&json!({ "price": "-0.01" })), "price"),
+            (acme.patch(format!("/api/v1/variants/{variant}")).json(&json!({ "weight_g": -1 })), "weight_g"),
+            (acme.patch(format!("/api/v1/variants/{variant}")).json(&json!({ "dimensions": { "length_mm": 1, "width_mm": 0, "height_mm": 1 } })), "dimensions.width_mm"),
+            (acme.patch(format!("/api/v1/variants/{variant}")).json(&json!({ "tax_class": "x".repeat(41) })), "tax_class"),
+            (acme.post("/api/v1/products").json(&json!({ "title": "x", "tax_class": "" })), "tax_class"),
             (acme.get("/api/v1/products?limit=101"), "limit"),
             (acme.get("/api/v1/variants/by-sku"), "sku"),
         ];

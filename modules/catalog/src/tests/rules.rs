@@ -116,7 +116,7 @@ proptest! {
         let mut rows = Rows::open(format, file.as_bytes()).unwrap();
         let mut report = ImportReport::default();
         let mut good = 0;
-        while let Some((lines, batch)) = rows.next_batch(&mut report) {
+        while let Some((lines, batch)) = rows.next_batch(&mut report).unwrap() {
             prop_assert_eq!(lines.len(), batch.len());
             prop_assert!(lines.windows(2).all(|pair| pair[0] < pair[1]));
             good += batch.len() as u64;
@@ -180,6 +180,7 @@ fn a_product() -> Product {
         title: "Shirt".to_owned(),
         description: String::new(),
         status: ProductStatus::Active,
+        tax_class: None,
         variant_count: 0,
         version: 3,
         created_at: Timestamp::from_micros(0),
@@ -241,7 +242,7 @@ fn read(format: Format, file: &str) -> (Vec<Good>, Vec<Wrong>) {
     let mut rows = Rows::open(format, file.as_bytes()).unwrap();
     let mut report = ImportReport::default();
     let mut good = Vec::new();
-    while let Some((lines, batch)) = rows.next_batch(&mut report) {
+    while let Some((lines, batch)) = rows.next_batch(&mut report).unwrap() {
         good.extend(lines.into_iter().zip(batch.into_iter().map(|row| row.sku)));
     }
     (good, report.problems.into_iter().map(|p| (p.line, p.field, p.code)).collect())
@@ -279,13 +280,22 @@ fn rows_of_a_csv_file_that_are_refused() {
         assert!(problems.iter().all(|p| p.0 == 2), "{row:?}");
     }
     let mut rows = Rows::open(Format::Csv, b"sku\n\xff\n").unwrap();
-    assert_eq!(rows.next().unwrap().1.unwrap_err()[0].code, "encoding");
+    assert_eq!(rows.next().unwrap().unwrap().1.unwrap_err()[0].code, "encoding");
 }
 
 #[test]
 fn rows_of_an_ndjson_file_that_are_refused() {
-    let table: [(&str, &[(&str, &str)]); 8] = [
+    let table: [(&str, &[(&str, &str)]); 14] = [
         (r#"{"sku":"a"}"#, &[]),
+        (r#"{"sku":"a","tax_class":"reduced","weight_g":0,"length_mm":"1","width_mm":100000,"height_mm":30}"#, &[]),
+        (r#"{"sku":"a","weight_g":-1}"#, &[("weight_g", "out_of_range")]),
+        (r#"{"sku":"a","weight_g":100000001}"#, &[("weight_g", "out_of_range")]),
+        (r#"{"sku":"a","weight_g":"1.5"}"#, &[("weight_g", "invalid")]),
+        (
+            r#"{"sku":"a","length_mm":1,"width_mm":0,"height_mm":100001}"#,
+            &[("dimensions.width_mm", "out_of_range"), ("dimensions.height_mm", "out_of_range")],
+        ),
+        (r#"{"sku":"a","length_mm":1}"#, &[("width_mm", "required"), ("height_mm", "required")]),
         (r#"{"sku":"a","product":null,"currency":"EUR","price":"1.5","options":[{"name":"Size","value":"M"}]}"#, &[]),
         (r#"{"sku":"a","#, &[("row", "json")]),
         (r#"{"sku":7}"#, &[("row", "json")]),
@@ -354,7 +364,7 @@ fn files_and_reports_are_bounded() {
     let file = file(MAX_ROWS);
     let mut rows = Rows::open(Format::Csv, file.as_bytes()).unwrap();
     let mut report = ImportReport::default();
-    assert!(rows.next_batch(&mut report).is_none());
+    assert!(rows.next_batch(&mut report).unwrap().is_none());
     assert_eq!((report.rows, report.rejected), (MAX_ROWS as u64, MAX_ROWS as u64));
     assert_eq!((report.problems.len(), report.problems_left_out), (MAX_PROBLEMS, (MAX_ROWS - MAX_PROBLEMS) as u64));
 }
@@ -389,6 +399,10 @@ fn events_as_they_are_written() {
         options: vec![VariantOption { name: "Size".to_owned(), value: "M".to_owned() }],
         barcode: None,
         status: VariantStatus::Active,
+        tax_class: None,
+        weight_g: None,
+        dimensions: None,
+        attributes: Default::default(),
         prices: vec![price],
         version: 1,
         created_at: Timestamp::from_micros(0),
@@ -417,6 +431,75 @@ fn events_as_they_are_written() {
     ];
     for (event, (kind, payload)) in written.iter().zip(&golden) {
         assert_eq!((event.kind, event.version, event.subject.as_str(), &event.payload), (*kind, 1, "prd_00000000001", payload));
+        assert!(events::EVENTS.iter().any(|known| known.kind == event.kind && known.version == event.version));
+    }
+}
+
+/// The same of how products are arranged.
+#[test]
+fn events_of_what_is_arranged_as_they_are_written() {
+    use crate::attributes::{Attribute, AttributeKind};
+    use crate::categories::{Category, CategoryId};
+    use crate::collections::{Collection, Rule};
+    use crate::events;
+    let at = Timestamp::from_micros(0);
+    let category = Category {
+        category_id: CategoryId::from_i64(2),
+        parent_id: Some(CategoryId::from_i64(1)),
+        depth: 2,
+        slug: "shirts".to_owned(),
+        title: "Shirts".to_owned(),
+        description: String::new(),
+        position: 0,
+        version: 1,
+        created_at: at,
+        updated_at: at,
+        path: String::new(),
+    };
+    let collection = Collection {
+        collection_id: kernel::Id::from_i64(3),
+        slug: "summer".to_owned(),
+        title: "Summer".to_owned(),
+        description: String::new(),
+        rule: Some(Rule { tags: vec!["summer".to_owned()], ..Rule::default() }),
+        version: 1,
+        created_at: at,
+        updated_at: at,
+    };
+    let attribute = Attribute {
+        attribute_id: kernel::Id::from_i64(4),
+        code: "colour".to_owned(),
+        title: "Colour".to_owned(),
+        kind: AttributeKind::Choice,
+        choices: vec!["red".to_owned()],
+        version: 1,
+        created_at: at,
+        updated_at: at,
+    };
+    let golden = [
+        (
+            events::category("category.updated", &category),
+            "cat_00000000002",
+            r#"{"category_id":"cat_00000000002","parent_id":"cat_00000000001","slug":"shirts","title":"Shirts"}"#,
+        ),
+        (
+            events::collection("collection.created", &collection),
+            "col_00000000003",
+            r#"{"collection_id":"col_00000000003","slug":"summer","title":"Summer","by_rule":true}"#,
+        ),
+        (
+            events::attribute("attribute.created", &attribute),
+            "atr_00000000004",
+            r#"{"attribute_id":"atr_00000000004","code":"colour","title":"Colour","kind":"choice"}"#,
+        ),
+        (
+            events::moment("product.published", &a_product(), at),
+            "prd_00000000001",
+            r#"{"product_id":"prd_00000000001","at":"1970-01-01T00:00:00.000000Z"}"#,
+        ),
+    ];
+    for (event, subject, payload) in golden {
+        assert_eq!((event.version, event.subject.as_str(), event.payload.as_str()), (1, subject, payload));
         assert!(events::EVENTS.iter().any(|known| known.kind == event.kind && known.version == event.version));
     }
 }

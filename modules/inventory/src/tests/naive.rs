@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::{Change, Changes, Confirmation, Parts, Release, Return, Shipment};
+use crate::{levels, reserve};
 use kernel::{Rng, SeededRng};
 use std::collections::BTreeMap;
 
@@ -208,7 +209,7 @@ async fn run(app: &TestApp, seed: u64, steps: u32) {
                     (MovementKind::Received, 1 + below(8) as i64)
                 };
                 let line = Change { item_id: item, location_id: place, kind, quantity, expected: (below(4) == 0).then_some(there) };
-                let told = shop.write(api::change, Changes { reference: String::new(), note: String::new(), lines: vec![line] }).await;
+                let told = shop.write(levels::change, Changes { reference: String::new(), note: String::new(), lines: vec![line] }).await;
                 let by = if kind == MovementKind::Received { quantity } else { -quantity };
                 assert_eq!(told.is_ok(), there + by >= 0, "{at}");
                 if told.is_ok() {
@@ -218,7 +219,7 @@ async fn run(app: &TestApp, seed: u64, steps: u32) {
             _ => {
                 model.now_ms += 200_000;
                 app.clock().advance_ms(200_000);
-                shop.write(|tx, (): &()| api::expire_due(tx, 1_000), ()).await.expect("they expire");
+                shop.write(|tx, (): &()| reserve::expire_due(tx, 1_000), ()).await.expect("they expire");
                 model.sweep();
             }
         }

@@ -1,7 +1,8 @@
 //! Stories on each engine, over HTTP and by the API that other modules use.
 
 use super::*;
-use crate::api::{Change, Changes, Confirmation, Parts, Release, Return, Shipment};
+use crate::api::{AmendedLine, Amendment, Change, Changes, Confirmation, Parts, Release, Return, Shipment};
+use crate::{levels, reserve};
 use serde_json::{Value, json};
 use testkit::Client;
 
@@ -170,7 +171,7 @@ testkit::both_engines! {
             .map(|(reference, quantity)| Demand { reference: (*reference).to_owned(), lines: vec![(variant, *quantity)], expires_at: Some(now.plus_ms(1_000)), destination: None })
             .collect();
         let reserve = |tx: &mut Tx<'_>, all: &Vec<Demand>| {
-            let outcomes = api::reserve_all(tx, &all.iter().collect::<Vec<_>>())?;
+            let outcomes = reserve::reserve_all(tx, &all.iter().collect::<Vec<_>>())?;
             Ok(outcomes.into_iter().map(|outcome| outcome.map(|reserved| reserved.reference).map_err(|error| error.code())).collect::<Vec<_>>())
         };
         let told = shop.write(reserve, all).await.expect("each is answered");
@@ -291,7 +292,10 @@ testkit::both_engines! {
         shop.write(|tx, _: &()| api::release(tx, "chk_0").and(api::release(tx, "chk_1")).and(api::release(tx, "chk_2")), ()).await.expect("released");
         assert_eq!(lows().await, 1);
         // Four are left: lost ones cross it, too.
-        let lose = |tx: &mut Tx<'_>, (item, place, quantity): &(ItemId, LocationId, i64)| api::write_off(tx, *item, *place, *quantity, "broken");
+        let lose = |tx: &mut Tx<'_>, (item, place, quantity): &(ItemId, LocationId, i64)| {
+            let line = Change { item_id: *item, location_id: *place, kind: MovementKind::WrittenOff, quantity: *quantity, expected: None };
+            levels::change(tx, &Changes { reference: "broken".to_owned(), note: String::new(), lines: vec![line] })
+        };
         shop.write(lose, (item, place, 1)).await.expect("one is lost");
         assert_eq!(lows().await, 2);
         // More is lost than is nobody's: whose it was is told once.
@@ -333,6 +337,97 @@ testkit::both_engines! {
         assert_eq!((list["data"].as_array().map(Vec::len), &list["data"][0]), (Some(1), &acme.get(&path).send().await.expect(200).json));
         let nowhere = json!({ "from_location_id": north, "to_location_id": north, "lines": [{ "item_id": item, "quantity": 1 }] });
         assert!(acme.post("/api/v1/inventory/transfers").json(&nowhere).send().await.expect_problem(400, "request.invalid").names_field("to_location_id"));
+    }
+
+    async fn a_reservation_follows_what_it_is_for(app: TestApp) {
+        let shop = Shop::new(&app, "acme");
+        let (mug, place, mugs) = shop.simple("MUG", 10).await;
+        let tea = shop.item(NewItem { sku: "TEA".to_owned(), ..NewItem::default() }).await.item_id;
+        shop.receive(tea, place, 4).await;
+        let box_of_both = shop.variant(&[(mug, 1), (tea, 2)]).await;
+        shop.reserve(Demand { expires_at: None, ..demand(&app, "chk_1", &[(mugs, 3)]) }).await.expect("there are ten");
+        let amend = async |lines: &[(u32, Option<VariantId>, i64)]| {
+            let line = |(line, variant_id, quantity): &(u32, Option<VariantId>, i64)| AmendedLine { line: *line, variant_id: *variant_id, quantity: *quantity };
+            shop.write(api::amend, Amendment { reference: "chk_1".to_owned(), lines: lines.iter().map(line).collect() }).await
+        };
+        let reserved = async || (shop.level(mug, place).await.reserved, shop.level(tea, place).await.reserved);
+        // More of a line, and a line with a number of its own.
+        let amended = amend(&[(0, Some(mugs), 4), (1, None, 1), (5, Some(box_of_both), 2)]).await.expect("there is enough");
+        assert_eq!((amended.lines.len(), amended.gone_and_open(0), amended.gone_and_open(5), amended.gone_and_open(1)), (2, Some((0, 4)), Some((0, 2)), None));
+        assert_eq!(reserved().await, (6, 4));
+        // All of it or nothing, and the line is named by its place.
+        let refused = amend(&[(0, Some(mugs), 1), (5, Some(box_of_both), 3)]).await.expect_err("four teas");
+        assert_eq!((refused.code(), refused.field_errors()[0].field.as_str()), ("inventory.insufficient", "lines[1].quantity"));
+        assert_eq!(reserved().await, (6, 4));
+        // What one line lets go of another one can have.
+        amend(&[(0, Some(mugs), 10)]).await.expect("ten mugs");
+        assert_eq!(reserved().await, (10, 0));
+        let ship = |quantity: i64| Shipment { reference: "chk_1".to_owned(), note: String::new(), parts: Parts::Lines(vec![(0, quantity)]) };
+        shop.write(api::ship, ship(4)).await.expect("four go");
+        assert_eq!(amend(&[(0, Some(mugs), 3)]).await.expect_err("four are gone").code(), "inventory.over_shipped");
+        let done = amend(&[(0, Some(mugs), 4)]).await.expect("no more than that");
+        assert_eq!((done.state, done.gone_and_open(0), reserved().await), (ReservationState::Shipped, Some((4, 0)), (0, 0)));
+        // Another one after all.
+        let more = amend(&[(0, Some(mugs), 4), (6, Some(mugs), 1)]).await.expect("six are left");
+        assert_eq!((more.state, more.gone_and_open(6), reserved().await), (ReservationState::Confirmed, Some((0, 1)), (1, 0)));
+        // What the variant is made of today is another thing than what is reserved.
+        let set = |tx: &mut Tx<'_>, (variant, item): &(VariantId, ItemId)| api::set_components(tx, *variant, vec![Component { item_id: *item, quantity: 2 }]);
+        shop.write(set, (mugs, mug)).await.expect("two in one");
+        assert_eq!(amend(&[(0, Some(mugs), 5), (6, Some(mugs), 1)]).await.expect_err("changed").code(), "inventory.components_changed");
+        shop.write(|tx, _: &()| api::release(tx, "chk_1"), ()).await.expect("released");
+        assert_eq!(amend(&[(0, Some(mugs), 4)]).await.expect_err("released").code(), "inventory.reservation_ended");
+    }
+
+    async fn what_nobody_announced_takes_nothing_of_a_transfer(app: TestApp) {
+        let shop = Shop::new(&app, "acme");
+        let (item, north, _) = shop.simple("MUG", 10).await;
+        let south = shop.location("South", 5, None).await;
+        let acme = app.client("acme", &["*"]);
+        let send = json!({ "from_location_id": north, "to_location_id": south, "lines": [{ "item_id": item, "quantity": 8 }] });
+        let path = acme.post("/api/v1/inventory/transfers").json(&send).send().await.expect(201).header("location").to_owned();
+        shop.receive(item, south, 5).await;
+        let level = shop.level(item, south).await;
+        assert_eq!((level.on_hand, level.incoming, level.in_transit), (5, 8, 8));
+        // Nor can less of it be announced than was announced.
+        let change = |kind, quantity| Change { item_id: item, location_id: south, kind, quantity, expected: None };
+        let expect = |quantity| Changes { reference: String::new(), note: String::new(), lines: vec![change(MovementKind::Expected, quantity)] };
+        assert_eq!(shop.write(levels::change, expect(-1)).await.expect_err("a transfer's").code(), "inventory.below_zero");
+        shop.write(levels::change, expect(3)).await.expect("announced");
+        shop.receive(item, south, 2).await;
+        assert_eq!(shop.level(item, south).await.incoming, 9);
+        shop.write(levels::change, expect(-1)).await.expect("not so many");
+        let all = json!({ "lines": [{ "item_id": item, "received": 7 }], "rest_is_short": true });
+        acme.post(format!("{path}/receive")).json(&all).send().await.expect(200);
+        let level = shop.level(item, south).await;
+        assert_eq!((level.on_hand, level.incoming, level.in_transit), (14, 0, 0));
+    }
+
+    async fn what_two_stock_takes_find_is_booked_once(app: TestApp) {
+        let shop = Shop::new(&app, "acme");
+        let (mug, place, _) = shop.simple("MUG", 10).await;
+        let acme = app.client("acme", &["*"]);
+        let count = async |counted: i64| {
+            let begun = acme.post("/api/v1/inventory/counts").json(&json!({ "location_id": place })).send().await.expect(201);
+            let path = begun.header("location").to_owned();
+            let lines = json!({ "lines": [{ "item_id": mug, "counted": counted }] });
+            acme.put(format!("{path}/lines")).json(&lines).send().await.expect(200);
+            path
+        };
+        let apply = async |path: String| acme.post(format!("{path}/apply")).send().await.expect(200).json["lines"][0].clone();
+        let (first, second, third) = (count(8).await, count(8).await, count(9).await);
+        shop.receive(mug, place, 1).await;
+        assert_eq!(apply(first).await["difference"], -2);
+        assert_eq!(apply(second).await, json!({ "item_id": mug, "expected": 8, "counted": 8, "difference": 0 }));
+        assert_eq!(shop.level(mug, place).await.on_hand, 9);
+        // Who has found something else is believed, whatever was booked before.
+        assert_eq!(apply(third).await["difference"], 1);
+        assert_eq!(shop.level(mug, place).await.on_hand, 10);
+        // And so it is with what somebody has corrected.
+        let fourth = count(7).await;
+        let change = Change { item_id: mug, location_id: place, kind: MovementKind::Corrected, quantity: 7, expected: Some(10) };
+        shop.write(levels::change, Changes { reference: String::new(), note: String::new(), lines: vec![change] }).await.expect("corrected");
+        assert_eq!(apply(fourth).await["difference"], 0);
+        assert_eq!(shop.level(mug, place).await.on_hand, 7);
     }
 
     async fn a_stock_take_books_differences(app: TestApp) {
@@ -407,7 +502,72 @@ testkit::both_engines! {
         app.client("acme", &["inventory.read"]).post("/api/v1/inventory/items").json(&json!({ "sku": "X" })).send().await.expect_problem(403, "request.forbidden");
         // A list of changes that stand or fall together, by the API.
         let change = |quantity: i64| Change { item_id: item, location_id: place, kind: MovementKind::Restocked, quantity, expected: None };
-        let refused = shop.write(api::change, Changes { reference: String::new(), note: String::new(), lines: vec![change(1), change(0)] }).await;
+        let refused = shop.write(levels::change, Changes { reference: String::new(), note: String::new(), lines: vec![change(1), change(0)] }).await;
         assert_eq!(refused.expect_err("nothing is no change").field_errors()[0].field, "lines[1].quantity");
+    }
+
+    async fn what_many_documents_did_is_booked_at_once(app: TestApp) {
+        use api::{Booking, Keep};
+        let shop = Shop::new(&app, "acme");
+        let place = shop.location("Old warehouse", 0, None).await;
+        let (cup, _, cups) = shop.simple("CUP", 0).await;
+        let keep = |sku: &str, variant_id: Option<VariantId>| Keep { sku: sku.to_owned(), name: format!("A {sku}"), variant_id };
+        let ensure = |tx: &mut Tx<'_>, keep: &Vec<Keep>| api::ensure_items(tx, keep);
+        // One that is there, one that is new and named twice, and one whose variant is made of something else already.
+        let variant = VariantId::from_i64(77);
+        let wanted = vec![keep("CUP", Some(cups)), keep("POT", Some(variant)), keep("POT", Some(variant)), keep("SET", Some(cups))];
+        let items = shop.write(ensure, wanted.clone()).await.expect("items");
+        assert_eq!(shop.write(ensure, wanted).await.expect("the same items"), items);
+        let (pot, set) = (items[1], items[3]);
+        assert!(items[0] == cup && items[2] == pot && set != cup && set != pot);
+        let made_of = shop.read(move |read| Ok((crate::items::components(read, variant)?, crate::items::components(read, cups)?))).await;
+        let one = |item_id| vec![Component { item_id, quantity: 1 }];
+        assert_eq!((made_of.0.components, made_of.1.components), (one(pot), one(cup)));
+
+        let day = |n: i64| kernel::Timestamp::from_micros(n * 86_400_000_000);
+        let booking = |document: &str, at: i64, lines: &[(ItemId, MovementKind, i64)]| {
+            let change = |(item_id, kind, quantity): &(ItemId, MovementKind, i64)| {
+                Change { item_id: *item_id, location_id: place, kind: *kind, quantity: *quantity, expected: None }
+            };
+            let changes = Changes { reference: document.to_owned(), note: String::new(), lines: lines.iter().map(change).collect() };
+            Booking { changes, at: day(at) }
+        };
+        let book = |tx: &mut Tx<'_>, (place, items, bookings): &(LocationId, Vec<ItemId>, Vec<Booking>)| {
+            api::book(tx, *place, items, |on_hand| {
+                assert_eq!(on_hand.len(), 2);
+                bookings.clone()
+            })
+        };
+        let with = |bookings: Vec<Booking>| (place, vec![cup, pot], bookings);
+        let events = shop.events().await.len();
+        // More than a few, so that they go to the store together where it takes them so.
+        let year = vec![
+            booking("a", 1, &[(cup, MovementKind::Received, 12), (cup, MovementKind::Shipped, 10), (pot, MovementKind::Received, 5)]),
+            booking("nothing", 2, &[]),
+            booking("b", 3, &[(cup, MovementKind::Returned, 4), (cup, MovementKind::Shipped, 6), (pot, MovementKind::WrittenOff, 5)]),
+        ];
+        assert_eq!(shop.write(book, with(year)).await.expect("they are booked"), 6);
+        assert_eq!(shop.events().await[events..], ["stock.booked"]);
+        assert_eq!((shop.level(cup, place).await.on_hand, shop.level(pot, place).await.on_hand), (0, 0));
+        let entries = shop.read(move |read| crate::levels::movements(read, cup, i64::MAX, 10)).await;
+        let told: Vec<_> = entries.iter().map(|entry| (entry.reference.as_str(), entry.kind, entry.on_hand, entry.moved_at)).collect();
+        assert_eq!(told, [
+            ("b", MovementKind::Shipped, -6, day(3)),
+            ("b", MovementKind::Returned, 4, day(3)),
+            ("a", MovementKind::Shipped, -10, day(1)),
+            ("a", MovementKind::Received, 12, day(1)),
+        ]);
+        let moved = shop.read(move |read| api::moved(read, place)).await;
+        assert_eq!((moved.levels, moved.on_hand, moved.by_kind.get(&MovementKind::Shipped)), (2, 0, Some(&(2, -16))));
+
+        // All or none, each on what those before it have left.
+        let refused = vec![booking("c", 4, &[(pot, MovementKind::Received, 1)]), booking("d", 5, &[(pot, MovementKind::Shipped, 2)])];
+        let refused = shop.write(book, with(refused)).await.expect_err("there are fewer");
+        assert_eq!((refused.code(), refused.field_errors()[0].field.as_str()), ("inventory.below_zero", "bookings[1].lines[0].quantity"));
+        let refused = shop.write(book, with(vec![booking("e", 6, &[(ItemId::from_i64(9), MovementKind::Received, 1)])])).await;
+        assert_eq!(refused.expect_err("nobody knows it").field_errors()[0].field, "bookings[0].lines[0].item_id");
+        let refused = shop.write(book, with(vec![booking("f", 6, &[(pot, MovementKind::Received, 0)])])).await;
+        assert_eq!(refused.expect_err("nothing is no change").field_errors()[0].field, "bookings[0].lines[0].quantity");
+        assert_eq!(shop.level(pot, place).await.on_hand, 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Types: holds, remarks, tags, the timeline, and what became of each line.
 
-use crate::model::{LineKind, Refusals};
-use kernel::{Id, Result, Timestamp};
+use crate::model::LineKind;
+use kernel::{Faults, Id, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -116,18 +116,18 @@ impl store::FromRow for Entry {
 
 /// Tags as they are stored: lower case, sorted, each once. Errors: `request.invalid`.
 pub(crate) fn normal_tags(given: &[String]) -> Result<Vec<String>> {
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     if given.len() > MAX_TAGS {
-        refusals.add("tags", "too_many", format!("{} tags; at most {MAX_TAGS}", given.len()));
+        faults.add("tags", "too_many", format!("{} tags; at most {MAX_TAGS}", given.len()));
     }
     let mut tags = BTreeSet::new();
     for (i, tag) in given.iter().take(MAX_TAGS).enumerate() {
-        refusals.text(format!("tags[{i}]"), tag, 1, 40);
+        faults.text(format!("tags[{i}]"), tag, 1, 40);
         tags.insert(tag.trim().to_lowercase());
         if tag.trim().is_empty() {
-            refusals.add(format!("tags[{i}]"), "too_short", "at least 1 character");
+            faults.add(format!("tags[{i}]"), "too_short", "at least 1 character");
         }
     }
-    refusals.finish()?;
+    faults.finish()?;
     Ok(tags.into_iter().collect())
 }

@@ -4,11 +4,11 @@ use crate::care::commands::{self, Deliver, NewRemark, SetTags};
 use crate::care::model::*;
 use crate::care::queries::{self, Marked};
 use crate::commands::Step;
-use crate::model::{OrderHead, OrderId, Refusals};
+use crate::model::{OrderHead, OrderId};
 use crate::routes::{FulfilledLine, Reason, by, quantities, step};
 use axum::Json;
 use axum::extract::State as AppState;
-use kernel::{Error, Page};
+use kernel::{Error, Faults, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -148,9 +148,9 @@ async fn add_remark(
     Params(order_id): Params<OrderId>,
     Keyed { key, body }: Keyed<NewRemarkBody>,
 ) -> Result<Created<Remark>> {
-    let mut refusals = Refusals::default();
-    refusals.text("text", &body.text.replace(['\n', '\t'], " "), 1, 4000);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.text("text", &body.text.replace(['\n', '\t'], " "), 1, 4000);
+    faults.finish()?;
     let remark = app.submit(&caller, key, commands::remark, NewRemark { order_id, text: body.text, by: by(&caller) }).await?.value;
     Ok(Created(format!("/api/v1/orders/{order_id}/timeline"), remark))
 }

@@ -1,6 +1,6 @@
 //! What changes returns: load, decide, write, tell. Each runs in one transaction, alone or with what stock and payment do about it.
 
-use crate::commands::{IssueNote, emit_order, issue_note};
+use crate::commands::{IssueNote, Outside, emit_order, issue_note};
 use crate::model::{CreditNoteId, DocumentKind, Line, NewLine, OrderHead, OrderId};
 use crate::returns::model::*;
 use crate::returns::{queries, sql};
@@ -82,6 +82,7 @@ pub(crate) fn request(tx: &mut Tx<'_>, new: &RequestReturn) -> Result<Return> {
         version: 1,
         reason: new.reason.clone(),
         refund_minor: 0,
+        carried_minor: 0,
         currency: order.currency,
         credit_note_id: None,
         exchange_order_id: None,
@@ -144,7 +145,17 @@ fn save(tx: &mut Tx<'_>, of: &mut Return, step: &ReturnStep, back: Option<&[Back
     head.updated_at = tx.now();
     tx.must(
         sql::UPDATE_RETURN,
-        (head.return_id, read, head.version, head.state, head.refund_minor, head.credit_note_id, head.exchange_order_id, head.updated_at),
+        (
+            head.return_id,
+            read,
+            head.version,
+            head.state,
+            head.refund_minor,
+            head.credit_note_id,
+            head.exchange_order_id,
+            head.updated_at,
+            head.carried_minor,
+        ),
         error::version_conflict,
     )?;
     for l in &of.lines {
@@ -229,18 +240,9 @@ pub struct Inspect {
     pub lines: Vec<InspectedLine>,
 }
 
-/// A return that was inspected, and what that does to the stock.
-#[derive(Clone, Debug)]
-pub struct Inspected {
-    /// The return.
-    pub of: Return,
-    /// One for each line of which something came.
-    pub back: Vec<Back>,
-}
-
 /// Notes what may be sold again. Errors: `orders.return_not_found`, `orders.return_not_allowed`, `orders.inspection_incomplete`,
 /// `request.precondition_failed`.
-pub(crate) fn inspect(tx: &mut Tx<'_>, inspect: &Inspect) -> Result<Inspected> {
+pub(crate) fn inspect(tx: &mut Tx<'_>, inspect: &Inspect) -> Result<Return> {
     let mut found = load(tx, &inspect.step)?;
     found.head.state = decide(found.head.state, ReturnCommand::Inspect)?;
     let (_, lines) = order_of(tx, found.head.order_id)?;
@@ -264,23 +266,28 @@ pub(crate) fn inspect(tx: &mut Tx<'_>, inspect: &Inspect) -> Result<Inspected> {
         return Err(error::inspection_incomplete(stranger.line, 0));
     }
     save(tx, &mut found, &inspect.step, Some(&back))?;
-    Ok(Inspected { of: found, back })
+    Ok(found)
 }
 
-/// Credits what an inspected return refunds: each line its share, so that all returns of a line together credit it exactly.
+/// Credits what an inspected return refunds: each line its share, so that all returns of a line together credit it exactly; less what a
+/// credit note has given back for it. Errors: those of a credit note, `orders.nothing_to_refund` when all of it was given back before.
 fn credit(tx: &mut Tx<'_>, found: &mut Return, step: &ReturnStep) -> Result<()> {
     let (order, lines) = order_of(tx, found.head.order_id)?;
     let standing = queries::standing(tx, &order, &lines)?;
-    let mut credited = Vec::new();
+    let (mut credited, mut spent) = (Vec::new(), false);
     for line in found.lines.iter_mut().filter(|line| line.refunded > 0) {
         let sold = lines.iter().find(|sold| sold.line == line.line);
         let sold = sold.ok_or_else(|| Error::internal("a line that came back is no more in its order"))?;
-        let before = standing.refunded.get(&line.line).copied().unwrap_or(0);
-        let credit = credit_line(credited.len() as u32 + 1, sold, order.currency, before, line.refunded)?;
+        let share = standing.refund(sold, line.refunded);
+        spent |= share.total_minor() == 0 && sold.total_minor > 0;
+        let credit = credit_line(credited.len() as u32 + 1, sold, order.currency, line.refunded, &share)?;
         line.refund_minor = -credit.total_minor;
         credited.push(credit);
     }
     found.head.refund_minor = found.lines.iter().map(|line| line.refund_minor).sum();
+    if found.head.refund_minor == 0 && spent {
+        return Err(error::nothing_to_refund());
+    }
     let reason = format!("return {}: {}", found.head.return_id, if step.reason.is_empty() { &found.head.reason } else { &step.reason });
     let note = IssueNote {
         kind: DocumentKind::CreditNote,
@@ -320,6 +327,8 @@ pub struct Exchange {
     pub step: ReturnStep,
     /// The order that takes its place: placed, of the same customer and currency.
     pub order_id: OrderId,
+    /// Who knows what is paid; without it nothing is.
+    pub outside: Option<Outside>,
 }
 
 /// An exchange, and what it comes to.
@@ -327,11 +336,13 @@ pub struct Exchange {
 pub struct Exchanged {
     /// The return.
     pub of: Return,
-    /// What the customer has to pay for the other order, less what was credited, in minor units; below zero is given back.
+    /// What the customer has still to pay for the other order, less what was credited, in minor units; below zero is given back.
     pub due_minor: i64,
 }
 
-/// Credits what came back and names the order that takes its place. Errors: those of [`refund`], `orders.not_an_exchange`.
+/// Credits what came back and names the order that takes its place. What is still to be paid for that one is paid with what is credited, as
+/// far as it goes; the rest of it is to be given back. Errors: those of [`refund`], `orders.not_an_exchange`,
+/// `orders.already_exchanged`.
 pub(crate) fn exchange(tx: &mut Tx<'_>, exchange: &Exchange) -> Result<Exchanged> {
     let mut found = load(tx, &exchange.step)?;
     found.head.state = decide(found.head.state, ReturnCommand::Exchange { money: has_money(&found) })?;
@@ -343,10 +354,18 @@ pub(crate) fn exchange(tx: &mut Tx<'_>, exchange: &Exchange) -> Result<Exchanged
     if !placed || !alike || instead.order_id == returned_of.order_id {
         return Err(error::not_an_exchange());
     }
+    if tx.opt::<(ReturnId,)>(sql::EXCHANGED_FOR, (instead.order_id,))?.is_some() {
+        return Err(error::already_exchanged());
+    }
     credit(tx, &mut found, &exchange.step)?;
     found.head.exchange_order_id = Some(instead.order_id);
+    let open_minor = match exchange.outside {
+        Some(outside) => (outside.due_minor)(tx, &instead)?,
+        None => instead.total_minor + instead.credited_minor,
+    };
+    found.head.carried_minor = found.head.refund_minor.min(open_minor.max(0));
     save(tx, &mut found, &exchange.step, None)?;
-    let due_minor = instead.total_minor - found.head.refund_minor;
+    let due_minor = open_minor.max(0) - found.head.refund_minor;
     let mut instead = instead;
     let what = serde_json::json!({ "return_id": found.head.return_id, "order_id": returned_of.order_id }).to_string();
     write::save(tx, &mut instead, "exchanged_for", &exchange.step.by, &exchange.step.reason, &what)?;

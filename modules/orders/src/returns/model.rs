@@ -1,8 +1,8 @@
 //! What a return is, which step its state allows, and what it costs: the shares of a line's amounts that its pieces have.
 
-use crate::model::{CreditNoteId, Line, LineKind, MAX_LINES, NewLine, OrderId, Refusals, VariantId, stored_as_text};
+use crate::model::{CreditNoteId, Line, LineKind, MAX_LINES, NewLine, OrderId, VariantId, stored_as_text};
 use crate::{error, model};
-use kernel::{Currency, Error, Id, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Faults, Id, Result, Timestamp, UnitPrice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -112,7 +112,7 @@ pub fn decide(state: ReturnState, command: ReturnCommand) -> Result<ReturnState>
 /// The shares of a line's amounts that some of its pieces have, in minor units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Of quantity times price, rounded.
+    /// Of quantity times price, rounded: what is left of it without the discount, and the discount.
     pub rounded_minor: i64,
     /// Of the discount.
     pub discount_minor: i64,
@@ -138,22 +138,23 @@ fn first(amount: i64, pieces: i64, of: i64) -> i64 {
 }
 
 /// The share of `quantity` pieces of a line after the first `before` of them had theirs. Whatever the parts in which all pieces are
-/// taken: the shares add up to the line's amounts, to the minor unit. `before + quantity` is at most the line's quantity.
+/// taken: the shares add up to the line's amounts, to the minor unit, and none is below zero where the line's amount is not. What is paid
+/// is shared out, not the price and the discount by themselves: their difference would come to less than nothing now and then.
+/// `before + quantity` is at most the line's quantity.
 pub fn share(line: &Line, before: i64, quantity: i64) -> Share {
     let of = |amount: i64| first(amount, before + quantity, line.quantity) - first(amount, before, line.quantity);
-    let rounded_minor = line.total_minor - line.tax_minor + line.discount_minor;
+    let (net_minor, discount_minor) = (of(line.total_minor - line.tax_minor), of(line.discount_minor));
     Share {
-        rounded_minor: of(rounded_minor),
-        discount_minor: of(line.discount_minor),
+        rounded_minor: net_minor + discount_minor,
+        discount_minor,
         tax_minor: of(line.tax_minor),
         included_tax_minor: of(line.included_tax_minor),
     }
 }
 
-/// The line of a credit note that takes back `quantity` pieces of a line after the first `before` of them. It comes to the negative of
-/// their [`share`]; what rounding a price alone would make different is part of its discount. Errors: `money.overflow`.
-pub fn credit_line(number: u32, line: &Line, currency: Currency, before: i64, quantity: i64) -> Result<Line> {
-    let share = share(line, before, quantity);
+/// The line of a credit note that takes back `quantity` pieces of a line. It comes to the negative of their share; what rounding a price
+/// alone would make different is part of its discount. Errors: `money.overflow`.
+pub fn credit_line(number: u32, line: &Line, currency: Currency, quantity: i64, share: &Share) -> Result<Line> {
     let rounded_minor = line.unit_price.extended(-quantity, currency)?.minor;
     let (tax_minor, total_minor) = (-share.tax_minor, -share.total_minor());
     Ok(Line {
@@ -190,15 +191,15 @@ pub struct WantedLine {
 }
 
 /// Names what is wrong with a list of wanted lines.
-pub(crate) fn check_wanted(wanted: &[WantedLine], refusals: &mut Refusals) {
+pub(crate) fn check_wanted(wanted: &[WantedLine], faults: &mut Faults) {
     if wanted.is_empty() || wanted.len() > MAX_LINES {
-        refusals.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", wanted.len()));
+        faults.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", wanted.len()));
         return;
     }
     let mut seen = std::collections::BTreeSet::new();
     for (i, line) in wanted.iter().enumerate() {
-        refusals.text(format!("lines[{i}].reason"), &line.reason, 0, 200);
-        check_line(i, line.line, &[("quantity", line.quantity, 1)], &mut seen, refusals);
+        faults.text(format!("lines[{i}].reason"), &line.reason, 0, 200);
+        check_line(i, line.line, &[("quantity", line.quantity, 1)], &mut seen, faults);
     }
 }
 
@@ -208,16 +209,16 @@ pub(crate) fn check_line(
     line: u32,
     quantities: &[(&str, i64, i64)],
     seen: &mut std::collections::BTreeSet<u32>,
-    refusals: &mut Refusals,
+    faults: &mut Faults,
 ) {
     if line == 0 || line > model::MAX_LINE_NUMBER {
-        refusals.add(format!("lines[{i}].line"), "out_of_range", format!("between 1 and {}", model::MAX_LINE_NUMBER));
+        faults.add(format!("lines[{i}].line"), "out_of_range", format!("between 1 and {}", model::MAX_LINE_NUMBER));
     } else if !seen.insert(line) {
-        refusals.add(format!("lines[{i}].line"), "repeated", "this line is given twice");
+        faults.add(format!("lines[{i}].line"), "repeated", "this line is given twice");
     }
     for (field, quantity, least) in quantities {
         if !(*least..=model::MAX_QUANTITY).contains(quantity) {
-            refusals.add(format!("lines[{i}].{field}"), "out_of_range", format!("between {least} and {}", model::MAX_QUANTITY));
+            faults.add(format!("lines[{i}].{field}"), "out_of_range", format!("between {least} and {}", model::MAX_QUANTITY));
         }
     }
 }
@@ -231,6 +232,8 @@ pub struct Standing {
     pub claimed: BTreeMap<u32, i64>,
     /// What was refunded.
     pub refunded: BTreeMap<u32, i64>,
+    /// What was given back for each line, by returns and by credit notes that somebody wrote, in minor units.
+    pub given_back: BTreeMap<u32, i64>,
 }
 
 fn of(quantities: &BTreeMap<u32, i64>, line: u32) -> i64 {
@@ -241,6 +244,30 @@ impl Standing {
     /// How many of a line may still come back.
     pub fn left(&self, line: u32) -> i64 {
         (of(&self.fulfilled, line) - of(&self.claimed, line)).max(0)
+    }
+
+    /// What is refunded for so many more of a line: their share, but no more than is left of what the line cost.
+    pub fn refund(&self, line: &Line, quantity: i64) -> Share {
+        let share = share(line, of(&self.refunded, line.line), quantity);
+        let (total_minor, left_minor) = (share.total_minor(), (line.total_minor - of(&self.given_back, line.line)).max(0));
+        if total_minor <= left_minor {
+            return share;
+        }
+        // Tax goes with what it is a tax on.
+        let part = |amount: i64| (i128::from(amount) * i128::from(left_minor) / i128::from(total_minor)) as i64;
+        let tax_minor = part(share.tax_minor);
+        let discount_minor = share.rounded_minor + tax_minor - left_minor;
+        Share { discount_minor, tax_minor, included_tax_minor: part(share.included_tax_minor), ..share }
+    }
+
+    /// Counts what credit notes that somebody wrote have given back, by SKU: the first lines of a SKU have it first.
+    pub(crate) fn credited_by_hand(&mut self, lines: &[Line], mut by_sku: BTreeMap<String, i64>) {
+        for line in lines.iter().filter(|line| line.kind == LineKind::Sale) {
+            let Some(credited) = by_sku.get_mut(&line.sku) else { continue };
+            let some = (*credited).clamp(0, line.total_minor.max(0));
+            *credited -= some;
+            *self.given_back.entry(line.line).or_default() += some;
+        }
     }
 }
 
@@ -292,7 +319,7 @@ pub fn preview(
         if wanted.quantity > left {
             return Err(error::over_return(line.line, left));
         }
-        let share = share(line, of(&standing.refunded, line.line), wanted.quantity);
+        let share = standing.refund(line, wanted.quantity);
         let (tax_minor, refund_minor) = (share.tax_minor, share.total_minor());
         previews.push(PreviewLine { line: line.line, sku: line.sku.clone(), quantity: wanted.quantity, tax_minor, refund_minor });
     }
@@ -360,6 +387,9 @@ pub struct ReturnHead {
     pub reason: String,
     /// What was refunded, in minor units; 0 until it is.
     pub refund_minor: i64,
+    /// Of what was refunded, what counts for the order that takes its place, in minor units: it is not given back.
+    #[serde(default)]
+    pub carried_minor: i64,
     /// Of every amount.
     pub currency: Currency,
     /// The credit note that gives the money back.
@@ -386,6 +416,7 @@ impl store::FromRow for ReturnHead {
             exchange_order_id: row.get(8)?,
             created_at: row.get(9)?,
             updated_at: row.get(10)?,
+            carried_minor: row.get(11)?,
         })
     }
 }
@@ -473,9 +504,9 @@ pub struct Back {
 
 /// Prices the lines that would be sent instead. Errors: `request.invalid` naming `exchange_lines[i]`.
 pub(crate) fn instead(currency: Currency, given: &[NewLine]) -> Result<Vec<Line>> {
-    let mut refusals = Refusals::default();
-    let lines = model::price_lines(model::DocumentKind::Order, currency, given, 0, &mut refusals);
-    refusals.finish().map_err(|error| {
+    let mut faults = Faults::default();
+    let lines = model::price_lines(model::DocumentKind::Order, currency, given, 0, &mut faults);
+    faults.finish().map_err(|error| {
         let fields =
             error.field_errors().iter().map(|field| kernel::FieldError { field: format!("exchange_{}", field.field), ..field.clone() });
         Error::fields(fields.collect()).err().unwrap_or(error)

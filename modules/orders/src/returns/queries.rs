@@ -47,9 +47,14 @@ pub(crate) fn changes(read: &mut Read<'_>, return_id: ReturnId, after: i64, limi
 pub(crate) fn standing(read: &mut Read<'_>, order: &OrderHead, lines: &[Line]) -> Result<Standing> {
     let fulfilled = queries::fulfilled(read, order, lines)?;
     let mut standing = Standing { fulfilled, ..Standing::default() };
-    for (line, claimed, refunded) in read.all::<(u32, i64, i64)>(sql::CLAIMED, (order.order_id,))? {
+    for (line, claimed, refunded, refund_minor) in read.all::<(u32, i64, i64, i64)>(sql::CLAIMED, (order.order_id,))? {
         standing.claimed.insert(line, claimed);
         standing.refunded.insert(line, refunded);
+        standing.given_back.insert(line, refund_minor);
+    }
+    if order.credited_minor != 0 {
+        let by_hand: Vec<(String, i64)> = read.all(sql::CREDITED_BY_HAND, (order.order_id,))?;
+        standing.credited_by_hand(lines, by_hand.into_iter().collect());
     }
     Ok(standing)
 }

@@ -1,6 +1,7 @@
 //! The routes of returns.
 
-use crate::model::{MAX_LINES, NewLine, OrderId, Refusals};
+use crate::commands::Outside;
+use crate::model::{MAX_LINES, NewLine, OrderId};
 use crate::returns::commands::{self, Exchange, Inspect, Receive, RequestReturn, ReturnStep};
 use crate::returns::model::*;
 use crate::returns::queries::{self, Which};
@@ -8,7 +9,7 @@ use crate::routes::by;
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::response::IntoResponse;
-use kernel::{Error, Page};
+use kernel::{Error, Faults, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
@@ -57,9 +58,9 @@ async fn preview_return(
     Params(order_id): Params<OrderId>,
     Body(body): Body<ReturnPreviewBody>,
 ) -> Result<Json<Preview>> {
-    let mut refusals = Refusals::default();
-    check_wanted(&body.lines, &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    check_wanted(&body.lines, &mut faults);
+    faults.finish()?;
     let ReturnPreviewBody { lines, exchange_lines } = body;
     let preview = move |read: &mut store::Read<'_>| commands::preview_of(read, order_id, &lines, exchange_lines.as_deref());
     Ok(Json(app.read(&caller, preview).await?))
@@ -87,10 +88,10 @@ async fn request_return(
     Params(order_id): Params<OrderId>,
     Keyed { key, body }: Keyed<ReturnBody>,
 ) -> Result<impl IntoResponse> {
-    let mut refusals = Refusals::default();
-    refusals.text("reason", &body.reason, 0, 500);
-    check_wanted(&body.lines, &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.text("reason", &body.reason, 0, 500);
+    check_wanted(&body.lines, &mut faults);
+    faults.finish()?;
     let new = RequestReturn { order_id, lines: body.lines, reason: body.reason, by: by(&caller) };
     let made = app.submit(&caller, key, commands::request, new).await?.value;
     Ok((ETag(made.head.version), Created(format!("/api/v1/returns/{}", made.head.return_id), made)))
@@ -153,9 +154,9 @@ async fn list_return_changes(
 }
 
 fn step(caller: &Caller, return_id: ReturnId, if_match: IfMatch, reason: String) -> kernel::Result<ReturnStep> {
-    let mut refusals = Refusals::default();
-    refusals.text("reason", &reason, 0, 500);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.text("reason", &reason, 0, 500);
+    faults.finish()?;
     Ok(ReturnStep { return_id, if_match, reason, by: by(caller) })
 }
 
@@ -248,19 +249,19 @@ async fn receive_return(
     Keyed { key, body }: Keyed<Option<ReturnReceiveBody>>,
 ) -> Result<Versioned<Return>> {
     let ReturnReceiveBody { reason, lines } = body.unwrap_or_default();
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     let mut quantities = None;
     if let Some(lines) = &lines {
         let mut seen = BTreeSet::new();
         if lines.is_empty() || lines.len() > MAX_LINES {
-            refusals.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", lines.len()));
+            faults.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", lines.len()));
         }
         for (i, line) in lines.iter().take(MAX_LINES).enumerate() {
-            check_line(i, line.line, &[("quantity", line.quantity, 0)], &mut seen, &mut refusals);
+            check_line(i, line.line, &[("quantity", line.quantity, 0)], &mut seen, &mut faults);
         }
         quantities = Some(lines.iter().map(|line| (line.line, line.quantity)).collect::<BTreeMap<u32, i64>>());
     }
-    refusals.finish()?;
+    faults.finish()?;
     let receive = Receive { step: step(&caller, return_id, if_match, reason)?, quantities };
     let done = app.submit(&caller, key, commands::receive, receive).await?.value;
     Ok(Versioned(done.head.version, done))
@@ -291,19 +292,18 @@ async fn inspect_return(
     if_match: IfMatch,
     Keyed { key, body }: Keyed<ReturnInspectBody>,
 ) -> Result<Versioned<Return>> {
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     let mut seen = BTreeSet::new();
     if body.lines.is_empty() || body.lines.len() > MAX_LINES {
-        refusals.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", body.lines.len()));
+        faults.add("lines", "wrong_count", format!("{} lines; between 1 and {MAX_LINES}", body.lines.len()));
     }
     for (i, line) in body.lines.iter().take(MAX_LINES).enumerate() {
         let quantities = [("restock", line.restock, 0), ("write_off", line.write_off, 0), ("refund", line.refund.unwrap_or(0), 0)];
-        check_line(i, line.line, &quantities, &mut seen, &mut refusals);
+        check_line(i, line.line, &quantities, &mut seen, &mut faults);
     }
-    refusals.finish()?;
+    faults.finish()?;
     let inspect = Inspect { step: step(&caller, return_id, if_match, body.reason)?, lines: body.lines };
-    let inspected = |tx: &mut store::Tx<'_>, inspect: &Inspect| commands::inspect(tx, inspect).map(|inspected| inspected.of);
-    let done = app.submit(&caller, key, inspected, inspect).await?.value;
+    let done = app.submit(&caller, key, commands::inspect, inspect).await?.value;
     Ok(Versioned(done.head.version, done))
 }
 
@@ -352,7 +352,7 @@ struct ReturnExchange {
     /// The return.
     #[serde(flatten)]
     of: Return,
-    /// What the customer has to pay for the other order, less what was credited, in minor units; below zero is given back.
+    /// What the customer has still to pay for the other order, less what was credited, in minor units; below zero is given back.
     due_minor: i64,
 }
 
@@ -368,7 +368,8 @@ async fn exchange_return(
     if_match: IfMatch,
     Keyed { key, body }: Keyed<ReturnExchangeBody>,
 ) -> Result<Versioned<ReturnExchange>> {
-    let exchange = Exchange { step: step(&caller, return_id, if_match, body.reason)?, order_id: body.order_id };
+    let outside = app.part_if_any::<Outside>().copied();
+    let exchange = Exchange { step: step(&caller, return_id, if_match, body.reason)?, order_id: body.order_id, outside };
     let done = app.submit(&caller, key, commands::exchange, exchange).await?.value;
     Ok(Versioned(done.of.head.version, ReturnExchange { of: done.of, due_minor: done.due_minor }))
 }

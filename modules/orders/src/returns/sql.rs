@@ -7,23 +7,28 @@ VALUES ($1, $2, $3, $4, 1, $5, 0, $6, NULL, NULL, $7, $7)";
 
 /// `$3` is the version that was read.
 pub(crate) const UPDATE_RETURN: &str = "
-UPDATE orders_returns SET version = $4, state = $5, refund_minor = $6, credit_note_id = $7, exchange_order_id = $8, updated_at = $9
+UPDATE orders_returns SET version = $4, state = $5, refund_minor = $6, credit_note_id = $7, exchange_order_id = $8, updated_at = $9,
+  carried_minor = $10
 WHERE tenant_id = $1 AND return_id = $2 AND version = $3";
 
 pub(crate) const RETURN: &str = "
-SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at
+SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at,
+  carried_minor
 FROM orders_returns WHERE tenant_id = $1 AND return_id = $2";
 
 pub(crate) const RETURNS_PAGE: &str = "
-SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at
+SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at,
+  carried_minor
 FROM orders_returns WHERE tenant_id = $1 AND return_id < $2 ORDER BY return_id DESC LIMIT $3";
 
 pub(crate) const RETURNS_OF_ORDER_PAGE: &str = "
-SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at
+SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at,
+  carried_minor
 FROM orders_returns WHERE tenant_id = $1 AND order_id = $4 AND return_id < $2 ORDER BY return_id DESC LIMIT $3";
 
 pub(crate) const RETURNS_IN_STATE_PAGE: &str = "
-SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at
+SELECT return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id, created_at, updated_at,
+  carried_minor
 FROM orders_returns WHERE tenant_id = $1 AND state = $4 AND return_id < $2 ORDER BY return_id DESC LIMIT $3";
 
 pub(crate) const COUNT_RETURNS: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM orders_returns WHERE tenant_id = $1 AND order_id = $2";
@@ -40,13 +45,35 @@ pub(crate) const RETURN_LINES: &str = "
 SELECT line, quantity, reason, received, restocked, written_off, refunded, refund_minor
 FROM orders_return_lines WHERE tenant_id = $1 AND order_id = $2 AND return_id = $3 ORDER BY line LIMIT 2000";
 
-/// What of each line of an order returns have claimed, and what of it was refunded already.
+/// What of each line of an order returns have claimed, and what of it was refunded already, in pieces and in minor units.
 pub(crate) const CLAIMED: &str = "
-SELECT l.line, CAST(SUM(l.claimed) AS BIGINT), CAST(SUM(CASE WHEN r.state IN ('refunded', 'exchanged') THEN l.refunded ELSE 0 END) AS BIGINT)
+SELECT l.line, CAST(SUM(l.claimed) AS BIGINT), CAST(SUM(CASE WHEN r.state IN ('refunded', 'exchanged') THEN l.refunded ELSE 0 END) AS BIGINT),
+  CAST(SUM(l.refund_minor) AS BIGINT)
 FROM orders_return_lines l
 JOIN orders_returns r ON r.tenant_id = $1 AND r.return_id = l.return_id
 WHERE l.tenant_id = $1 AND l.order_id = $2
 GROUP BY l.line ORDER BY l.line";
+
+/// What credit notes of an order that no return has issued give back for each SKU, in minor units, above zero. At most as many as lines.
+pub(crate) const CREDITED_BY_HAND: &str = "
+SELECT l.sku, CAST(-SUM(l.total_minor) AS BIGINT)
+FROM orders_notes n
+JOIN orders_lines l ON l.tenant_id = $1 AND l.document_id = n.note_id AND l.version = 1
+LEFT JOIN orders_returns r ON r.tenant_id = $1 AND r.order_id = $2 AND r.credit_note_id = n.note_id
+WHERE n.tenant_id = $1 AND n.order_id = $2 AND n.kind = 'credit_note' AND r.return_id IS NULL
+GROUP BY l.sku ORDER BY l.sku LIMIT 20000";
+
+/// The return that an order has taken the place of.
+pub(crate) const EXCHANGED_FOR: &str =
+    "SELECT return_id FROM orders_returns WHERE tenant_id = $1 AND exchange_order_id = $2 AND exchange_order_id IS NOT NULL LIMIT 1";
+
+/// What exchanges have carried over to an order, less what they have carried from it.
+pub(crate) const CARRIED: &str = "
+SELECT CAST(COALESCE(SUM(minor), 0) AS BIGINT) FROM (
+  SELECT carried_minor AS minor FROM orders_returns WHERE tenant_id = $1 AND exchange_order_id = $2 AND exchange_order_id IS NOT NULL
+  UNION ALL
+  SELECT -carried_minor FROM orders_returns WHERE tenant_id = $1 AND order_id = $2
+) AS carried";
 
 /// What of each line of an order came back.
 pub(crate) const RECEIVED: &str = "
@@ -100,6 +127,9 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("UPDATE_RETURN_LINE", UPDATE_RETURN_LINE),
     ("RETURN_LINES", RETURN_LINES),
     ("CLAIMED", CLAIMED),
+    ("CREDITED_BY_HAND", CREDITED_BY_HAND),
+    ("EXCHANGED_FOR", EXCHANGED_FOR),
+    ("CARRIED", CARRIED),
     ("RECEIVED", RECEIVED),
     ("INSERT_RETURN_CHANGE", INSERT_RETURN_CHANGE),
     ("RETURN_CHANGES_PAGE", RETURN_CHANGES_PAGE),

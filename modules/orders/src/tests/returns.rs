@@ -1,12 +1,12 @@
 //! Returns: the table of states, shares that add up whatever the parts, and stories over HTTP on each engine.
 
-use crate::api::{self, By, Inspect, InspectedLine, Receive, RequestReturn, ReturnStep};
 use crate::care::commands::delivered_event;
 use crate::care::model::normal_tags;
 use crate::model::*;
-use crate::returns::commands::{event, named};
+use crate::returns::commands::{self, Inspect, Receive, RequestReturn, ReturnStep, event, named};
 use crate::returns::model::{self, *};
-use kernel::{Actor, ActorKind, Currency, Timestamp};
+use crate::write::By;
+use kernel::{Actor, ActorKind, Currency, Faults, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use store::Tx;
 use testkit::{Client, Setup, TestApp};
 
 fn priced(lines: &[NewLine]) -> Vec<Line> {
-    let mut refusals = Refusals::default();
-    let priced = price_lines(DocumentKind::Order, "GBP".parse().expect("a currency"), lines, 0, &mut refusals);
-    refusals.finish().expect("lines");
+    let mut faults = Faults::default();
+    let priced = price_lines(DocumentKind::Order, "GBP".parse().expect("a currency"), lines, 0, &mut faults);
+    faults.finish().expect("lines");
     priced
 }
 
@@ -82,8 +82,12 @@ fn a_share_of_a_line() {
         ((3, "0.335", 0, 0),      (2, 1), (34, 0, 0)),
         ((3, "0.335", 0, 0),      (0, 3), (101, 0, 0)),
         ((4, "10", 1, 1),         (0, 1), (1_000, 0, 0)),
-        ((4, "10", 1, 1),         (1, 1), (1_000, 1, 1)),
-        ((4, "10", 1, 1),         (2, 2), (2_000, 0, 0)),
+        ((4, "10", 1, 1),         (1, 1), (1_001, 1, 1)),
+        ((4, "10", 1, 1),         (2, 2), (1_999, 0, 0)),
+        // A discount of nearly all of it: no part is less than nothing.
+        ((3, "0.01", 2, 0),       (0, 1), (1, 1, 0)),
+        ((3, "0.01", 2, 0),       (1, 1), (1, 0, 0)),
+        ((3, "0.01", 2, 0),       (2, 1), (1, 1, 0)),
         ((3, "9.99", 100, 575),   (0, 1), (999, 33, 192)),
         ((3, "9.99", 100, 575),   (1, 1), (999, 34, 191)),
         ((3, "9.99", 100, 575),   (2, 1), (999, 33, 192)),
@@ -119,8 +123,10 @@ proptest! {
             let (before, pieces) = (part[0], part[1] - part[0]);
             let one = share(&line, before, pieces);
             let even = |amount: i64| amount as f64 * pieces as f64 / quantity as f64;
-            for (share, amount) in [(one.rounded_minor, rounded), (one.discount_minor, line.discount_minor), (one.tax_minor, line.tax_minor)] {
+            let (net_minor, net) = (one.rounded_minor - one.discount_minor, rounded - line.discount_minor);
+            for (share, amount) in [(net_minor, net), (one.discount_minor, line.discount_minor), (one.tax_minor, line.tax_minor)] {
                 prop_assert!((share as f64 - even(amount)).abs() <= 1.0, "{} of {}", share, amount);
+                prop_assert!(share >= 0, "{} of {}", share, amount);
             }
             sum = Share {
                 rounded_minor: sum.rounded_minor + one.rounded_minor,
@@ -128,7 +134,7 @@ proptest! {
                 tax_minor: sum.tax_minor + one.tax_minor,
                 included_tax_minor: sum.included_tax_minor + one.included_tax_minor,
             };
-            let credit = credit_line(number, &line, currency, before, pieces).expect("a credit line");
+            let credit = credit_line(number, &line, currency, pieces, &one).expect("a credit line");
             prop_assert_eq!(credit.total_minor, -one.total_minor());
             let said = line.unit_price.extended(-pieces, currency).expect("an amount").minor - credit.discount_minor + credit.tax_minor;
             prop_assert_eq!(said, credit.total_minor, "a line is its price, less its discount, plus its tax");
@@ -138,6 +144,32 @@ proptest! {
         let (discount_minor, tax_minor) = (line.discount_minor, line.tax_minor);
         prop_assert_eq!(sum, Share { rounded_minor: rounded, discount_minor, tax_minor, included_tax_minor });
         prop_assert_eq!((total, extended), (-line.total_minor, -line.extended.micros()));
+    }
+}
+
+proptest! {
+    /// Whatever a credit note has given back for a line, and whatever the parts in which it comes back after that: together they give back
+    /// the line, and none of them less than nothing.
+    #[test]
+    fn what_was_credited_is_not_refunded_again(
+        quantity in 1_i64..20, price in 0_i64..20_000_000, discount in 0_i64..2_000, tax in 0_i64..1_000, by_hand in 0_i64..50_000, cut in 0_i64..20
+    ) {
+        let price = kernel::UnitPrice::from_micros(price);
+        let rounded = price.extended(quantity, "GBP".parse().expect("a currency")).expect("an amount").minor;
+        let line = Line { line: 1, ..sold(quantity, &price.to_string(), discount.min(rounded), tax) };
+        let mut standing = Standing::default();
+        standing.credited_by_hand(std::slice::from_ref(&line), BTreeMap::from([("S".to_owned(), by_hand)]));
+        let by_hand = by_hand.min(line.total_minor);
+        let mut refunds = 0;
+        for pieces in [cut.min(quantity), quantity - cut.min(quantity)] {
+            let share = standing.refund(&line, pieces);
+            prop_assert!(share.total_minor() >= 0 && share.tax_minor >= 0, "{:?}", share);
+            *standing.refunded.entry(1).or_default() += pieces;
+            *standing.given_back.entry(1).or_default() += share.total_minor();
+            refunds += share.total_minor();
+        }
+        prop_assert!(by_hand + refunds <= line.total_minor, "{} and {} of {}", by_hand, refunds, line.total_minor);
+        prop_assert!(by_hand > 0 || refunds == line.total_minor);
     }
 }
 
@@ -151,8 +183,12 @@ fn a_preview_says_what_it_will_cost() {
         ]))
         .expect("lines"),
     );
-    let standing =
-        Standing { fulfilled: BTreeMap::from([(1, 2), (2, 1)]), claimed: BTreeMap::from([(1, 1)]), refunded: BTreeMap::from([(1, 1)]) };
+    let standing = Standing {
+        fulfilled: BTreeMap::from([(1, 2), (2, 1)]),
+        claimed: BTreeMap::from([(1, 1)]),
+        refunded: BTreeMap::from([(1, 1)]),
+        ..Standing::default()
+    };
     let wanted = |line: u32, quantity: i64| WantedLine { line, quantity, reason: String::new() };
     let gbp: Currency = "GBP".parse().expect("a currency");
     let seen = preview(&lines, &standing, &[wanted(2, 1), wanted(1, 1)], None, gbp).expect("a preview");
@@ -179,6 +215,7 @@ fn events_as_they_are_written() {
         version: 4,
         reason: "too small".to_owned(),
         refund_minor: 0,
+        carried_minor: 0,
         currency: "EUR".parse().expect("a currency"),
         credit_note_id: None,
         exchange_order_id: None,
@@ -189,7 +226,7 @@ fn events_as_they_are_written() {
         ReturnLine { line: 1, quantity: 2, reason: String::new(), received: 2, restocked: 1, written_off: 1, refunded: 2, refund_minor: 0 };
     let back = [Back { line: 1, sku: "S".to_owned(), variant_id: None, restock: 1, write_off: 1 }];
     let told = event("return.inspected", &Return { head, lines: vec![line] }, Some(&back));
-    let golden = r#"{"return_id":"rtn_00000000001","order_id":"ord_00000000002","state":"inspected","version":4,"reason":"too small","refund_minor":0,"currency":"EUR","credit_note_id":null,"exchange_order_id":null,"created_at":"1970-01-01T00:00:00.000000Z","updated_at":"1970-01-01T00:00:00.000000Z","lines":[{"line":1,"quantity":2,"reason":"","received":2,"restocked":1,"written_off":1,"refunded":2,"refund_minor":0}],"back":[{"line":1,"sku":"S","variant_id":null,"restock":1,"write_off":1}]}"#;
+    let golden = r#"{"return_id":"rtn_00000000001","order_id":"ord_00000000002","state":"inspected","version":4,"reason":"too small","refund_minor":0,"carried_minor":0,"currency":"EUR","credit_note_id":null,"exchange_order_id":null,"created_at":"1970-01-01T00:00:00.000000Z","updated_at":"1970-01-01T00:00:00.000000Z","lines":[{"line":1,"quantity":2,"reason":"","received":2,"restocked":1,"written_off":1,"refunded":2,"refund_minor":0}],"back":[{"line":1,"sku":"S","variant_id":null,"restock":1,"write_off":1}]}"#;
     assert_eq!((told.version, told.subject.as_str(), told.payload.as_str()), (1, "rtn_00000000001", golden));
     for state in ReturnState::ALL {
         let (kind, _) = named(*state);
@@ -338,6 +375,30 @@ testkit::both_engines! {
         assert_eq!(world.get(&world.path).await["credited_minor"], -100);
     }
 
+    async fn what_a_credit_note_has_given_back_is_not_refunded_again(app: TestApp) {
+        let world = World::sent(&app).await;
+        let note = json!({ "order_id": world.order_id, "currency": "EUR", "reason": "arrived broken",
+            "lines": [{ "sku": "B", "quantity": -1, "unit_price": "10" }] });
+        world.acme.post("/api/v1/credit-notes").json(&note).send().await.expect(201);
+        let preview = json!({ "lines": [{ "line": 2, "quantity": 2 }] });
+        assert_eq!(world.post(&world.path, "returns/preview", preview).await.expect(200).json["refund_minor"], 1_000);
+        let first = world.inspected(2, 1).await;
+        assert_eq!(world.post(&first, "refund", json!({})).await.expect(200).json["refund_minor"], 1_000);
+        let second = world.inspected(2, 1).await;
+        world.post(&second, "refund", json!({})).await.expect_problem(409, "orders.nothing_to_refund");
+        world.post(&second, "steps", json!({ "step": "close" })).await.expect(200);
+        assert_eq!(world.get(&world.path).await["credited_minor"], -2_000);
+    }
+
+    async fn an_order_takes_the_place_of_one_return(app: TestApp) {
+        let world = World::sent(&app).await;
+        let instead = world.acme.post("/api/v1/orders").json(&order()).send().await.expect(201).text("order_id");
+        let (first, second) = (world.inspected(2, 1).await, world.inspected(2, 1).await);
+        world.post(&first, "exchange", json!({ "order_id": instead })).await.expect(200);
+        world.post(&second, "exchange", json!({ "order_id": instead })).await.expect_problem(409, "orders.already_exchanged");
+        world.post(&second, "refund", json!({})).await.expect(200);
+    }
+
     async fn what_does_not_come_may_come_another_time(app: TestApp) {
         let world = World::sent(&app).await;
         let path = world.ask(2, 2).await.expect(201).header("location").to_owned();
@@ -478,14 +539,14 @@ testkit::both_engines! {
         let by = By { actor: Actor { kind: ActorKind::System, id: 0 }, request_id: None };
         let command = |tx: &mut Tx<'_>, (order_id, by): &(OrderId, By)| {
             let wanted = vec![WantedLine { line: 2, quantity: 2, reason: String::new() }];
-            let made = api::request_return(tx, &RequestReturn { order_id: *order_id, lines: wanted, reason: "x".to_owned(), by: by.clone() })?;
+            let made = commands::request(tx, &RequestReturn { order_id: *order_id, lines: wanted, reason: "x".to_owned(), by: by.clone() })?;
             let step = || ReturnStep { return_id: made.head.return_id, if_match: web::IfMatch(None), reason: String::new(), by: by.clone() };
-            api::return_step(tx, step(), ReturnCommand::Approve)?;
-            api::receive_return(tx, &Receive { step: step(), quantities: None })?;
+            commands::take(tx, &(step(), ReturnCommand::Approve))?;
+            commands::receive(tx, &Receive { step: step(), quantities: None })?;
             let lines = vec![InspectedLine { line: 2, restock: 1, write_off: 1, refund: None }];
-            let inspected = api::inspect_return(tx, &Inspect { step: step(), lines })?;
-            assert_eq!((inspected.back[0].restock, inspected.back[0].write_off, inspected.back[0].sku.as_str()), (1, 1, "B"));
-            Ok(api::refund_return(tx, &step())?.head.refund_minor)
+            let inspected = commands::inspect(tx, &Inspect { step: step(), lines })?;
+            assert_eq!((inspected.lines[0].restocked, inspected.lines[0].written_off), (1, 1));
+            Ok(commands::refund(tx, &step())?.head.refund_minor)
         };
         assert_eq!(app.store().write(app.tenant("acme"), command, (order_id, by)).await.expect("done"), 2_000);
         assert_eq!(world.progress(1).await, [2, 0, 0, 2, 2]);

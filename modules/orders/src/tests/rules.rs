@@ -1,7 +1,7 @@
 //! The pure decisions.
 
 use crate::model::*;
-use kernel::{Currency, Timestamp, UnitPrice};
+use kernel::{Currency, Faults, Timestamp, UnitPrice};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -81,9 +81,9 @@ fn a_line_is_rounded_half_away_from_zero_then_discounted_and_taxed() {
     ];
     for (code, quantity, unit_price, discount_minor, tax_minor, micros, total) in table {
         let new = NewLine { discount_minor, tax_minor, ..line("A", quantity, unit_price) };
-        let mut refusals = Refusals::default();
-        let lines = price_lines(DocumentKind::Order, currency(code), &[new], 0, &mut refusals);
-        refusals.finish().expect("a valid line");
+        let mut faults = Faults::default();
+        let lines = price_lines(DocumentKind::Order, currency(code), &[new], 0, &mut faults);
+        faults.finish().expect("a valid line");
         assert_eq!((lines[0].extended.micros(), lines[0].total_minor), (micros, total), "{quantity} x {unit_price} {code}");
         assert_eq!(lines[0].kind, if quantity > 0 { LineKind::Sale } else { LineKind::Adjustment });
     }
@@ -122,9 +122,9 @@ fn what_is_wrong_with_a_line_is_named() {
         (Order, with(|l| l.line = Some(0)), Some(("line", "out_of_range"))),
     ];
     for (i, (kind, given, expected)) in table.into_iter().enumerate() {
-        let mut refusals = Refusals::default();
-        price_lines(kind, currency("EUR"), &[given], 0, &mut refusals);
-        match (refusals.finish(), expected) {
+        let mut faults = Faults::default();
+        price_lines(kind, currency("EUR"), &[given], 0, &mut faults);
+        match (faults.finish(), expected) {
             (Ok(()), None) => {}
             (Err(error), Some((field, code))) => {
                 let named = error.field_errors().iter().any(|f| f.field == format!("lines[0].{field}") && f.code == code);
@@ -134,9 +134,9 @@ fn what_is_wrong_with_a_line_is_named() {
         }
     }
     let count = |n: usize| {
-        let mut refusals = Refusals::default();
-        price_lines(Order, currency("EUR"), &vec![good.clone(); n], 0, &mut refusals);
-        refusals.finish().is_ok()
+        let mut faults = Faults::default();
+        price_lines(Order, currency("EUR"), &vec![good.clone(); n], 0, &mut faults);
+        faults.finish().is_ok()
     };
     assert_eq!([count(0), count(1), count(2_000), count(2_001)], [false, true, true, false]);
 }
@@ -144,12 +144,12 @@ fn what_is_wrong_with_a_line_is_named() {
 #[test]
 fn lines_keep_the_numbers_they_are_given_and_the_others_get_the_next() {
     let numbered = |number| NewLine { line: number, ..line("A", 1, "1") };
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     let given = [numbered(None), numbered(Some(2)), numbered(None)];
-    let lines = price_lines(DocumentKind::Order, currency("EUR"), &given, 7, &mut refusals);
+    let lines = price_lines(DocumentKind::Order, currency("EUR"), &given, 7, &mut faults);
     assert_eq!(lines.iter().map(|l| l.line).collect::<Vec<_>>(), [2, 8, 9]);
-    price_lines(DocumentKind::Order, currency("EUR"), &[numbered(Some(2)), numbered(Some(2))], 0, &mut refusals);
-    assert_eq!(refusals.finish().expect_err("a number twice").field_errors()[0].field, "lines[1].line");
+    price_lines(DocumentKind::Order, currency("EUR"), &[numbered(Some(2)), numbered(Some(2))], 0, &mut faults);
+    assert_eq!(faults.finish().expect_err("a number twice").field_errors()[0].field, "lines[1].line");
 }
 
 #[test]
@@ -176,9 +176,9 @@ fn any_line() -> impl Strategy<Value = NewLine> {
 }
 
 fn priced(lines: &[NewLine]) -> Vec<Line> {
-    let mut refusals = Refusals::default();
-    let priced = price_lines(DocumentKind::Order, currency("EUR"), lines, 0, &mut refusals);
-    refusals.finish().expect("valid lines");
+    let mut faults = Faults::default();
+    let priced = price_lines(DocumentKind::Order, currency("EUR"), lines, 0, &mut faults);
+    faults.finish().expect("valid lines");
     priced
 }
 
@@ -262,9 +262,9 @@ fn an_order_fits_its_event() {
 fn charges_and_included_taxes() {
     let currency = "EUR".parse().expect("a currency");
     let priced = |lines: &[NewLine]| {
-        let mut refusals = Refusals::default();
-        let lines = price_lines(DocumentKind::Order, currency, lines, 0, &mut refusals);
-        refusals.finish().map(|()| lines)
+        let mut faults = Faults::default();
+        let lines = price_lines(DocumentKind::Order, currency, lines, 0, &mut faults);
+        faults.finish().map(|()| lines)
     };
     let goods = NewLine { included_tax_minor: 190, ..line("A", 1, "11.90") };
     let shipping = NewLine { charge: true, included_tax_minor: 78, ..line("SHIPPING", 1, "4.90") };

@@ -31,6 +31,9 @@ pub(crate) enum Order {
     Void {
         charge: String,
         reference: String,
+        /// Something was taken, and stays so: the rest is given up.
+        #[serde(default)]
+        rest: bool,
     },
     Refund {
         charge: String,
@@ -60,6 +63,7 @@ impl Order {
             Order::Authorize { .. } => charge.status != ChargeStatus::Processing,
             Order::Capture { reference, amount_minor, .. } => listed(&charge.captures, reference, *amount_minor),
             // What ran out or was declined needs no void any more.
+            Order::Void { rest: true, .. } if charge.status == ChargeStatus::Captured => !charge.open,
             Order::Void { .. } => matches!(charge.status, ChargeStatus::Voided | ChargeStatus::Expired | ChargeStatus::Declined),
             Order::Refund { reference, amount_minor, .. } => listed(&charge.refunds, reference, *amount_minor),
         }

@@ -256,7 +256,7 @@ pub(super) async fn perform(adapter: &Adapter, order: &Order) -> Told {
                 other => not_done(other),
             }
         }
-        Order::Void { charge, reference } => {
+        Order::Void { charge, reference, .. } => {
             let path = format!("/v1/payment_intents/{charge}/cancel");
             match send(adapter, Method::POST, &path, Some(reference), &[]).await {
                 Ok(response) if response.status == 200 => told(&response),

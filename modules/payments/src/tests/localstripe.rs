@@ -181,7 +181,7 @@ async fn speaks_stripe() {
 
     // Void.
     let voided = charge(adapter.perform(&authorize("pay_b-1", &good, 700)).await);
-    let void = Order::Void { charge: voided.id.clone(), reference: "pop_4".into() };
+    let void = Order::Void { charge: voided.id.clone(), reference: "pop_4".into(), rest: false };
     let voided = charge(adapter.perform(&void).await);
     assert_eq!((voided.status, void.is_done_in(&voided)), (ChargeStatus::Voided, true));
 

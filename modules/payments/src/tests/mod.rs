@@ -5,6 +5,7 @@ mod hostile;
 mod localstripe;
 mod merchants;
 mod mishaps;
+mod records;
 mod rules;
 mod settlement;
 mod stories;

@@ -129,9 +129,12 @@ fn guards_refuse_in_their_order() {
     assert_eq!(code(check_capture(State::PartlyCaptured, true, &idle, 61)), "payments.capture_exceeds");
     assert_eq!(code(check_capture(State::PartlyCaptured, true, &idle, 60)), "ok");
     assert_eq!(code(check_capture(State::PartlyCaptured, false, &idle, 60)), "payments.not_allowed");
-    assert_eq!(code(check_void(State::PartlyCaptured, &amounts)), "payments.not_allowed");
-    assert_eq!(code(check_void(State::Authorized, &amounts)), "payments.capture_under_way");
-    assert_eq!(code(check_void(State::Authorized, &Amounts::default())), "ok");
+    assert_eq!(code(check_void(State::PartlyCaptured, false, &amounts)), "payments.not_allowed");
+    assert_eq!(code(check_void(State::PartlyCaptured, true, &amounts)), "payments.capture_under_way");
+    assert_eq!(code(check_void(State::PartlyRefunded, true, &idle)), "ok");
+    assert_eq!(code(check_void(State::Captured, true, &idle)), "payments.not_allowed");
+    assert_eq!(code(check_void(State::Authorized, true, &amounts)), "payments.capture_under_way");
+    assert_eq!(code(check_void(State::Authorized, true, &Amounts::default())), "ok");
     assert_eq!(code(check_refund(State::Authorized, &amounts, 1)), "payments.not_allowed");
     assert_eq!(code(check_refund(State::Refunded, &amounts, 1)), "payments.not_allowed");
     assert_eq!(code(check_refund(State::Captured, &amounts, 21)), "payments.refund_exceeds");

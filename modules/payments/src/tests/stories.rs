@@ -68,7 +68,6 @@ VALUES ($1, $2, 1, 'failed', FALSE, FALSE, 10000, 'EUR', 0, 0, 0, 0, 0, 'card', 
         assert_eq!((stand(&held.json), held.json["status"].as_str()), (("authorized", 0), Some("processing")));
         let path = held.header("location").to_owned();
         assert_eq!(stand(&world.ask(&path, "capture", json!({ "amount_minor": 3_000 })).await.expect(200).json), ("partly_captured", 3_000));
-        world.ask(&path, "void", json!({})).await.expect_problem(409, "payments.not_allowed");
         world.ask(&path, "capture", json!({ "amount_minor": 7_001 })).await.expect_problem(409, "payments.capture_exceeds");
         // A refund between two captures leaves the rest to be captured.
         assert_eq!(world.ask(&path, "refund", json!({ "amount_minor": 3_000 })).await.expect(200).json["state"], "partly_refunded");
@@ -78,6 +77,31 @@ VALUES ($1, $2, 1, 'failed', FALSE, FALSE, 10000, 'EUR', 0, 0, 0, 0, 0, 'card', 
         assert_eq!(world.ask(&path, "refund", json!({})).await.expect(200).json["state"], "refunded");
         let charge = &world.books()[0];
         assert_eq!((charge.captures.len(), charge.captured_minor, charge.refunded_minor, charge.open), (3, 6_000, 6_000, false));
+    }
+
+    async fn what_is_left_of_an_authorisation_is_given_up(app: TestApp) {
+        let world = World::new(app).await;
+        let held = async |captured: i64| {
+            let path = world.pay("tok_approve", json!({ "capture": "manual" })).await.expect(201).header("location").to_owned();
+            world.ask(&path, "capture", json!({ "amount_minor": captured })).await.expect(200);
+            path
+        };
+        let rest = held(3_000).await;
+        assert_eq!(stand(&world.ask(&rest, "void", json!({})).await.expect(200).json), ("captured", 3_000));
+        world.ask(&rest, "capture", json!({ "amount_minor": 1 })).await.expect_problem(409, "payments.not_allowed");
+        world.ask(&rest, "void", json!({})).await.expect_problem(409, "payments.not_allowed");
+        // One whose purpose is gone: what was taken is refunded, and the rest is nobody's any more.
+        let gone = held(4_000).await;
+        let intent_id: crate::IntentId = world.get(&gone).await["intent_id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+        let give_back = |tx: &mut store::Tx<'_>, intent_id: &crate::IntentId| crate::api::give_back(tx, *intent_id, "called off");
+        for _ in 0..2 {
+            world.app.store().write(world.app.tenant("acme"), give_back, intent_id).await.expect("given back");
+            world.app.drained().await;
+        }
+        let intent = world.get(&gone).await;
+        assert_eq!((stand(&intent), intent["refunded_minor"].as_i64(), intent["operations"].as_array().map(Vec::len)), (("refunded", 4_000), Some(4_000), Some(3)));
+        let books = world.books();
+        assert_eq!(books.iter().map(|charge| (charge.captured_minor, charge.refunded_minor, charge.open)).collect::<Vec<_>>(), [(3_000, 0, false), (4_000, 4_000, false)]);
     }
 
     async fn an_authorisation_is_given_up_or_runs_out(app: TestApp) {

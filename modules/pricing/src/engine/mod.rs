@@ -13,6 +13,7 @@ use promotions::Promoted;
 pub use rules::Rules;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use tax::{LineTax, TaxTotal, TaxTreatment};
 use utoipa::ToSchema;
 
@@ -20,8 +21,8 @@ use utoipa::ToSchema;
 pub const MAX_LINES: usize = 2_000;
 /// The most charges of a basket.
 pub const MAX_CHARGES: usize = 20;
-/// The most labels of a line.
-pub const MAX_LABELS: usize = 50;
+/// The most labels of a line: a product in ten categories, each eight levels down, with thirty tags, has 111.
+pub const MAX_LABELS: usize = 128;
 /// The most coupons of a basket.
 pub const MAX_COUPONS: usize = 10;
 /// The largest quantity of a line.
@@ -158,6 +159,29 @@ pub enum Reason {
     CouponUsedByCustomer,
     /// The code is limited for each customer, and nobody says who the customer is.
     CustomerRequired,
+}
+
+/// For a person, after the name of what does not hold.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::NotStarted => "it has not begun",
+            Reason::Ended => "it is over",
+            Reason::OtherCurrency => "it is for another currency",
+            Reason::OtherCustomers => "it is for other customers",
+            Reason::NoMatchingLines => "nothing here is what it is for",
+            Reason::BelowMinimumAmount => "what it is for comes to too little",
+            Reason::BelowMinimumQuantity => "there is too little of what it is for",
+            Reason::NotCombinable => "it does not go together with another one",
+            Reason::NothingLeft => "nothing is left to take off",
+            Reason::PromotionNotActive => "its promotion is not active",
+            Reason::UnknownCoupon => "there is no such code",
+            Reason::CouponNotActive => "it was withdrawn",
+            Reason::CouponUsedUp => "it was used as often as it may be",
+            Reason::CouponUsedByCustomer => "you have used it as often as one may",
+            Reason::CustomerRequired => "it is limited for each customer: say an e-mail address",
+        })
+    }
 }
 
 /// Where a unit price comes from.

@@ -147,6 +147,27 @@ testkit::both_engines! {
         assert_eq!(events(&app, "acme").await, ["promotion.changed", "promotion.changed", "coupon.changed", "coupons.generated", "coupon.changed", "coupon.redeemed"]);
     }
 
+    async fn tax_exceptions_are_bounded_in_all_countries_together(app: TestApp) {
+        let acme = app.client("acme", &["*"]);
+        let rates = async |country: &str, periods: usize, each: usize| {
+            let exception = |n: usize| json!({ "name": format!("Island {n}"), "postcode": format!("{n:05}"), "standard": 0 });
+            let period = |n: usize| json!({ "effective_from": format!("20{n:02}-01-01"), "rates": { "standard": 20 },
+                "exceptions": (0..each).map(exception).collect::<Vec<_>>() });
+            let body = json!({ "periods": (0..periods).map(period).collect::<Vec<_>>() });
+            acme.put(format!("/api/v1/pricing/tax/rates/{country}")).json(&body).send().await
+        };
+        rates("DE", 40, 50).await.expect(200);
+        let refused = rates("FR", 1, 1).await.expect_problem(400, "request.invalid");
+        assert!(refused.names_field("periods"), "{}", refused.json);
+        rates("FR", 1, 0).await.expect(200);
+        // Fewer of one leave room for others.
+        rates("DE", 40, 49).await.expect(200);
+        rates("FR", 1, 1).await.expect(200);
+        let file = json!({ "items": { "NL": [{ "effective_from": "2021-01-01", "rates": { "standard": 21 },
+            "exceptions": (0..40).map(|n| json!({ "name": "Isle", "postcode": format!("{n:05}"), "standard": 0 })).collect::<Vec<_>>() }] } });
+        assert!(acme.post("/api/v1/pricing/tax/rates/import").json(&file).send().await.expect_problem(400, "request.invalid").names_field("items"));
+    }
+
     async fn tax_is_set_up_imported_and_charged(app: TestApp) {
         let acme = app.client("acme", &["*"]);
         let unset = acme.get("/api/v1/pricing/tax/settings").send().await.expect(200);

@@ -118,7 +118,10 @@ pub(crate) fn request_label(tx: &mut Tx<'_>, request: &RequestLabel) -> Result<S
     }
     head.label_requests += 1;
     let now = tx.now();
-    tx.exec(sql::INSERT_LABEL, (head.shipment_id, head.label_requests, request.carrier_id, &service, now))?;
+    tx.exec(
+        sql::INSERT_LABEL,
+        (head.shipment_id, head.label_requests, request.carrier_id, &service, now, &carrier.base_url, &carrier.sealed),
+    )?;
     workflows::begin_label(tx, head.shipment_id, head.label_requests)?;
     let goods = goods(parcels.iter().map(|parcel| &parcel.lines[..]));
     enter(tx, &mut head, state, &goods, "label_requested", &request.by, "")?;

@@ -12,6 +12,11 @@ pub(crate) fn carrier(read: &mut Read<'_>, carrier_id: CarrierId) -> Result<Carr
     read.opt(sql::CARRIER, (carrier_id,))?.ok_or_else(error::carrier_not_found)
 }
 
+/// The carrier of a request for labels, as it is to be asked about it. Errors: `shipping.label_not_found`.
+pub(crate) fn carrier_of_label(read: &mut Read<'_>, shipment_id: ShipmentId, attempt: i64) -> Result<Carrier> {
+    read.opt(sql::CARRIER_OF_LABEL, (shipment_id, attempt))?.ok_or_else(error::label_not_found)
+}
+
 /// Every carrier; a tenant has at most 20.
 pub(crate) fn carriers(read: &mut Read<'_>) -> Result<Vec<CarrierView>> {
     Ok(read.all::<Carrier>(sql::CARRIERS, ())?.into_iter().map(CarrierView::from).collect())

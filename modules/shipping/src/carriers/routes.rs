@@ -10,13 +10,13 @@ use crate::shipments::commands::{Track, track};
 use crate::shipments::model::{Shipment, ShipmentId};
 use crate::shipments::queries as shipments;
 use crate::shipments::routes::by;
-use crate::words::{By, Refusals};
+use crate::words::By;
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use kernel::Error;
+use kernel::{Error, Faults};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -63,23 +63,23 @@ struct AddCarrier {
 }
 
 fn check(name: Option<&str>, base_url: Option<&str>, secrets: Option<&Secrets>) -> kernel::Result<()> {
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     if let Some(name) = name {
-        refusals.text("name", name, 1, 100);
+        faults.text("name", name, 1, 100);
     }
     if let Some(base_url) = base_url {
-        refusals.text("base_url", base_url, 8, 300);
+        faults.text("base_url", base_url, 8, 300);
     }
     if let Some(Secrets { api_key, webhook_secrets }) = secrets {
         if !(1..=255).contains(&api_key.len()) || !api_key.bytes().all(|b| b.is_ascii_graphic()) {
-            refusals.add("api_key", "invalid", "1 to 255 visible ASCII characters");
+            faults.add("api_key", "invalid", "1 to 255 visible ASCII characters");
         }
         let good = |secret: &String| secret.parse::<client::webhook::Secret>().is_ok();
         if webhook_secrets.len() > 2 || !webhook_secrets.iter().all(good) {
-            refusals.add("webhook_secrets", "invalid", "at most two, each whsec_ and the base64 of 24 to 64 bytes");
+            faults.add("webhook_secrets", "invalid", "at most two, each whsec_ and the base64 of 24 to 64 bytes");
         }
     }
-    refusals.finish()
+    faults.finish()
 }
 
 /// Sets a carrier up. Its secrets are sealed.
@@ -211,11 +211,11 @@ async fn request_labels(
     if_match: IfMatch,
     Keyed { key, body }: Keyed<LabelRequest>,
 ) -> Result<impl IntoResponse> {
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     if let Some(service) = &body.service {
-        refusals.text("service", service, 1, 64);
+        faults.text("service", service, 1, 64);
     }
-    refusals.finish()?;
+    faults.finish()?;
     let request = RequestLabel { shipment_id, if_match, carrier_id: body.carrier_id, service: body.service, by: by(&caller) };
     let shipment = app.submit(&caller, key, commands::request_label, request).await?.value;
     Ok((StatusCode::ACCEPTED, Versioned(shipment.head.version, shipment)))
@@ -277,13 +277,12 @@ async fn get_label(
         if !head.labelled {
             return Err(error::label_not_found());
         }
-        let label = queries::label(read, shipment_id, head.label_requests)?;
         let sold = queries::sold(read, shipment_id, head.label_requests)?;
         let found = sold.into_iter().find(|(number, _, _)| *number == parcel).ok_or_else(error::label_not_found)?;
-        Ok((label.carrier_id, found.2))
+        Ok((head.label_requests, found.2))
     };
-    let (carrier_id, label_url) = app.peek(&caller, both).await?;
-    let adapter = app.part::<Shipping>().adapter(app.store(), caller.tenant()?, carrier_id).await?;
+    let (attempt, label_url) = app.peek(&caller, both).await?;
+    let adapter = app.part::<Shipping>().adapter_of_label(app.store(), caller.tenant()?, shipment_id, attempt).await?;
     let document = adapter.document(&label_url).await?;
     Ok(([(CONTENT_TYPE, document.content_type), (CACHE_CONTROL, "private, no-store")], document.bytes))
 }

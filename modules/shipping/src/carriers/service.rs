@@ -3,6 +3,7 @@
 use crate::carriers::adapter::{Adapter, MAX_DOCUMENT, Secrets};
 use crate::carriers::model::{Carrier, CarrierId};
 use crate::carriers::queries;
+use crate::shipments::model::ShipmentId;
 use client::{Client, ClientConfig, SealingKey};
 use kernel::{Error, Result, Rng, TenantId};
 use std::sync::Arc;
@@ -84,8 +85,18 @@ impl Shipping {
     /// A carrier that can be talked to, as it is set up now. Errors: `shipping.carrier_not_found`, `shipping.sealed`, the store's.
     pub(crate) async fn adapter(&self, store: &Store, tenant: TenantId, carrier_id: CarrierId) -> Result<Adapter> {
         let carrier = store.peek(tenant, move |read| queries::carrier(read, carrier_id)).await?;
-        let secrets = self.secrets(tenant, &carrier)?;
-        let Carrier { kind, base_url, .. } = carrier;
+        self.adapter_to(tenant, &carrier)
+    }
+
+    /// The carrier that a shipment's labels were asked of, where it was then. Errors: as above.
+    pub(crate) async fn adapter_of_label(&self, store: &Store, tenant: TenantId, shipment_id: ShipmentId, attempt: i64) -> Result<Adapter> {
+        let carrier = store.peek(tenant, move |read| queries::carrier_of_label(read, shipment_id, attempt)).await?;
+        self.adapter_to(tenant, &carrier)
+    }
+
+    fn adapter_to(&self, tenant: TenantId, carrier: &Carrier) -> Result<Adapter> {
+        let secrets = self.secrets(tenant, carrier)?;
+        let Carrier { kind, base_url, .. } = carrier.clone();
         let host = base_url.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or_default();
         let policy = self.0.policies.of_kind(&format!("shipping.{host}"), "shipping", self.0.usual);
         Ok(Adapter { kind, base_url, secrets, client: self.0.client.under(policy) })

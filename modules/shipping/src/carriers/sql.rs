@@ -19,8 +19,17 @@ WHERE tenant_id = $1 AND carrier_id = $2 AND version = $3";
 
 pub(crate) const INSERT_LABEL: &str = "
 INSERT INTO shipping_labels (tenant_id, shipment_id, attempt, carrier_id, service, state, carrier_label, price_minor, currency, detail,
-  requested_at, ended_at)
-VALUES ($1, $2, $3, $4, $5, 'requested', NULL, NULL, NULL, '', $6, NULL)";
+  requested_at, ended_at, base_url, sealed)
+VALUES ($1, $2, $3, $4, $5, 'requested', NULL, NULL, NULL, '', $6, NULL, $7, $8)";
+
+/// The carrier of a label, where it was when it was asked. Where it still is there, the secrets of today hold: a key is changed because the
+/// old one is worth nothing any more. Elsewhere those of then: nobody is shown another one's key.
+pub(crate) const CARRIER_OF_LABEL: &str = "
+SELECT c.carrier_id, c.version, c.name, c.kind, CASE WHEN l.sealed IS NULL THEN c.base_url ELSE l.base_url END,
+  CASE WHEN l.sealed IS NULL OR l.base_url = c.base_url THEN c.sealed ELSE l.sealed END, c.enabled, c.created_at, c.updated_at
+FROM shipping_labels l
+JOIN shipping_carriers c ON c.tenant_id = $1 AND c.carrier_id = l.carrier_id
+WHERE l.tenant_id = $1 AND l.shipment_id = $2 AND l.attempt = $3";
 
 pub(crate) const UPDATE_LABEL: &str = "
 UPDATE shipping_labels SET state = $4, carrier_label = $5, price_minor = $6, currency = $7, detail = $8, ended_at = $9
@@ -58,6 +67,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("INSERT_CARRIER", INSERT_CARRIER),
     ("UPDATE_CARRIER", UPDATE_CARRIER),
     ("INSERT_LABEL", INSERT_LABEL),
+    ("CARRIER_OF_LABEL", CARRIER_OF_LABEL),
     ("UPDATE_LABEL", UPDATE_LABEL),
     ("LABEL", LABEL),
     ("LABELS", LABELS),

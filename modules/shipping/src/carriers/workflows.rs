@@ -45,6 +45,12 @@ impl Asked {
     fn key(self) -> String {
         format!("{}-{}", self.shipment_id, self.attempt)
     }
+
+    /// The carrier, where it was when it was asked for the labels.
+    async fn adapter(self, request: &Request) -> Result<Adapter> {
+        let tenant = request.tenant.ok_or_else(|| Error::internal("a label without a tenant"))?;
+        request.part::<Shipping>().adapter_of_label(request.store(), tenant, self.shipment_id, self.attempt).await
+    }
 }
 
 pub(crate) fn workflows() -> Vec<Workflow> {
@@ -97,7 +103,7 @@ async fn order(request: &Request) -> Result<(Adapter, Order)> {
         Ok((queries::label(read, asked.shipment_id, asked.attempt)?, shipments::shipment(read, asked.shipment_id)?))
     };
     let (label, shipment) = request.store().peek(tenant, all).await?;
-    let adapter = request.part::<Shipping>().adapter(request.store(), tenant, label.carrier_id).await?;
+    let adapter = asked.adapter(request).await?;
     let (destination, parcels) = (shipment.head.destination, shipment.parcels);
     Ok((adapter, Order { reference: asked.key(), service: label.service, destination, parcels }))
 }
@@ -155,7 +161,8 @@ fn label_ended(tx: &mut Tx<'_>, saga: &Saga, status: Status, reason: &str) -> Re
 #[derive(Serialize, Deserialize)]
 struct Given {
     carrier_label: String,
-    carrier_id: crate::carriers::model::CarrierId,
+    #[serde(flatten)]
+    asked: Asked,
 }
 
 fn prepare_void(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
@@ -164,14 +171,13 @@ fn prepare_void(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     let (LabelState::Voiding, Some(carrier_label)) = (label.state, label.carrier_label) else {
         return Ok(Prepared::Next(Next::Finish));
     };
-    let body = to_value(&Given { carrier_label, carrier_id: label.carrier_id })?;
+    let body = to_value(&Given { carrier_label, asked })?;
     Ok(Prepared::Call { key: saga.stable_key(), body })
 }
 
 async fn given(request: &Request) -> Result<(Adapter, String)> {
-    let Given { carrier_label, carrier_id } = request.body()?;
-    let tenant = request.tenant.ok_or_else(|| Error::internal("a label without a tenant"))?;
-    Ok((request.part::<Shipping>().adapter(request.store(), tenant, carrier_id).await?, carrier_label))
+    let Given { carrier_label, asked } = request.body()?;
+    Ok((asked.adapter(request).await?, carrier_label))
 }
 
 fn void(request: Request) -> BoxFuture<'static, Outcome> {
@@ -221,7 +227,8 @@ fn is_over(state: State) -> bool {
 
 #[derive(Serialize, Deserialize)]
 struct Look {
-    carrier_id: crate::carriers::model::CarrierId,
+    #[serde(flatten)]
+    asked: Asked,
     /// Parcels by their numbers, with what their carrier calls them.
     parcels: Vec<(u32, String)>,
 }
@@ -241,7 +248,7 @@ fn prepare_look(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     }
     let parcels = queries::sold(tx, asked.shipment_id, asked.attempt)?;
     let parcels = parcels.into_iter().map(|(parcel, tracking_number, _)| (parcel, tracking_number)).collect();
-    Ok(Prepared::Call { key: saga.stable_key(), body: to_value(&Look { carrier_id: label.carrier_id, parcels })? })
+    Ok(Prepared::Call { key: saga.stable_key(), body: to_value(&Look { asked, parcels })? })
 }
 
 /// A read: what can't be learnt now is no news.
@@ -253,17 +260,15 @@ fn look(request: Request) -> BoxFuture<'static, Outcome> {
 }
 
 async fn news(request: &Request) -> Result<Vec<(u32, Vec<Told>)>> {
-    let Look { carrier_id, parcels } = request.body()?;
-    let tenant = request.tenant.ok_or_else(|| Error::internal("a label without a tenant"))?;
-    let adapter = request.part::<Shipping>().adapter(request.store(), tenant, carrier_id).await?;
+    let Look { asked, parcels } = request.body()?;
+    let adapter = asked.adapter(request).await?;
     let mut all = Vec::with_capacity(parcels.len());
-    let mut room = MAX_NEWS;
+    // Each parcel has its part: at most 50 of them.
+    let room = (MAX_NEWS / parcels.len().max(1)).clamp(1, 10);
     for (parcel, tracking_number) in parcels {
         let Some(told) = adapter.track(&tracking_number).await else { continue };
         // The latest say most.
-        let told = told[told.len().saturating_sub(room.min(10))..].to_vec();
-        room -= told.len();
-        all.push((parcel, told));
+        all.push((parcel, told[told.len().saturating_sub(room)..].to_vec()));
     }
     Ok(all)
 }

@@ -29,6 +29,7 @@ pub(crate) const CACHES: ModuleCaches = ModuleCaches {
         "shipping_rate.removed",
     ],
     tags: |change: &Change| change.tenant.map_or(Tags::NONE, |tenant| Tags::of([tag(&tenant)])),
+    forget: |_, _| {},
     hot: |app, most| serde_json::to_value(app.part::<RatesOf>().0.hot(most)).unwrap_or_default(),
     warm: |app, keys, within| Box::pin(warm(app, keys, within)),
 };

@@ -1,8 +1,8 @@
 //! Zones, methods and rate tables, and the pure quote: what it costs to ship where.
 
 use crate::error;
-use crate::words::{Refusals, entity, from_json, words};
-use kernel::{Currency, Result, Timestamp};
+use crate::words::{entity, from_json, words};
+use kernel::{Currency, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -121,15 +121,15 @@ fn yes() -> bool {
 impl NewMethod {
     /// Errors: `request.invalid`.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
-        refusals.text("name", &self.name, 1, 100);
-        refusals.text("service", &self.service, 0, 64);
-        refusals.number("min_days", self.min_days, 0, 365);
-        refusals.number("max_days", self.max_days, 0, 365);
+        let mut faults = Faults::default();
+        faults.text("name", &self.name, 1, 100);
+        faults.text("service", &self.service, 0, 64);
+        faults.number("min_days", self.min_days, 0, 365);
+        faults.number("max_days", self.max_days, 0, 365);
         if self.min_days > self.max_days {
-            refusals.add("min_days", "out_of_range", "not more than max_days");
+            faults.add("min_days", "out_of_range", "not more than max_days");
         }
-        refusals.finish()
+        faults.finish()
     }
 }
 
@@ -206,30 +206,30 @@ pub struct NewRate {
 impl NewRate {
     /// Errors: `request.invalid`.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
-        if refusals.count("tiers", self.tiers.len(), 1, MAX_TIERS) {
+        let mut faults = Faults::default();
+        if faults.count("tiers", self.tiers.len(), 1, MAX_TIERS) {
             let mut last = -1;
             for (i, tier) in self.tiers.iter().enumerate() {
-                refusals.number(format!("tiers[{i}].price_minor"), tier.price_minor, 0, MAX_AMOUNT_MINOR);
+                faults.number(format!("tiers[{i}].price_minor"), tier.price_minor, 0, MAX_AMOUNT_MINOR);
                 match tier.up_to {
                     Some(up_to) => {
-                        refusals.number(format!("tiers[{i}].up_to"), up_to, 0, MAX_AMOUNT_MINOR);
+                        faults.number(format!("tiers[{i}].up_to"), up_to, 0, MAX_AMOUNT_MINOR);
                         if up_to <= last {
-                            refusals.add(format!("tiers[{i}].up_to"), "not_rising", "more than in the tier before");
+                            faults.add(format!("tiers[{i}].up_to"), "not_rising", "more than in the tier before");
                         }
                         last = up_to;
                     }
                     None if i + 1 < self.tiers.len() => {
-                        refusals.add(format!("tiers[{i}].up_to"), "required", "only the last tier may be without an end");
+                        faults.add(format!("tiers[{i}].up_to"), "required", "only the last tier may be without an end");
                     }
                     None => {}
                 }
             }
         }
         if let Some(free_from_minor) = self.free_from_minor {
-            refusals.number("free_from_minor", free_from_minor, 0, MAX_AMOUNT_MINOR);
+            faults.number("free_from_minor", free_from_minor, 0, MAX_AMOUNT_MINOR);
         }
-        refusals.finish()
+        faults.finish()
     }
 
     /// What it costs; none when it is beyond the last tier.
@@ -284,27 +284,27 @@ pub fn normal_postcode(text: &str) -> String {
 
 /// Brings areas into the form in which they are stored and compared. Errors: `request.invalid`.
 pub(crate) fn normal_areas(areas: &[Area]) -> Result<Vec<Area>> {
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     let mut normal = Vec::with_capacity(areas.len().min(MAX_AREAS));
-    if refusals.count("areas", areas.len(), 1, MAX_AREAS) {
+    if faults.count("areas", areas.len(), 1, MAX_AREAS) {
         for (i, area) in areas.iter().enumerate() {
             if area.country != ANYWHERE {
-                refusals.country(format!("areas[{i}].country"), &area.country);
+                faults.country(format!("areas[{i}].country"), &area.country);
             } else if !area.postcodes.is_empty() {
-                refusals.add(format!("areas[{i}].postcodes"), "not_allowed", "postcodes belong to a country");
+                faults.add(format!("areas[{i}].postcodes"), "not_allowed", "postcodes belong to a country");
             }
             let mut postcodes = Vec::new();
-            if refusals.count(format!("areas[{i}].postcodes"), area.postcodes.len(), 0, MAX_RANGES) {
+            if faults.count(format!("areas[{i}].postcodes"), area.postcodes.len(), 0, MAX_RANGES) {
                 for (j, range) in area.postcodes.iter().enumerate() {
                     let at = |field: &str| format!("areas[{i}].postcodes[{j}].{field}");
-                    refusals.text(at("from"), &range.from, 1, 20);
-                    refusals.text(at("to"), &range.to, 0, 20);
+                    faults.text(at("from"), &range.from, 1, 20);
+                    faults.text(at("to"), &range.to, 0, 20);
                     let from = normal_postcode(&range.from);
                     let to = if range.to.is_empty() { from.clone() } else { normal_postcode(&range.to) };
                     if from.is_empty() {
-                        refusals.add(at("from"), "not_a_postcode", "letters and digits");
+                        faults.add(at("from"), "not_a_postcode", "letters and digits");
                     } else if to.len() != from.len() || to < from {
-                        refusals.add(at("to"), "not_a_range", "as long as from, and not before it");
+                        faults.add(at("to"), "not_a_range", "as long as from, and not before it");
                     }
                     postcodes.push(Range { from, to });
                 }
@@ -312,7 +312,7 @@ pub(crate) fn normal_areas(areas: &[Area]) -> Result<Vec<Area>> {
             normal.push(Area { country: area.country.clone(), postcodes });
         }
     }
-    refusals.finish()?;
+    faults.finish()?;
     Ok(normal)
 }
 
@@ -393,12 +393,12 @@ pub struct Parcelled {
 impl Parcelled {
     /// Errors: `request.invalid`.
     pub fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
-        refusals.country("destination.country", &self.destination.country);
-        refusals.text("destination.postcode", &self.destination.postcode, 0, 20);
-        refusals.number("weight_g", self.weight_g, 0, MAX_WEIGHT_G);
-        refusals.number("amount_minor", self.amount_minor, 0, MAX_AMOUNT_MINOR);
-        refusals.finish()
+        let mut faults = Faults::default();
+        faults.country("destination.country", &self.destination.country);
+        faults.text("destination.postcode", &self.destination.postcode, 0, 20);
+        faults.number("weight_g", self.weight_g, 0, MAX_WEIGHT_G);
+        faults.number("amount_minor", self.amount_minor, 0, MAX_AMOUNT_MINOR);
+        faults.finish()
     }
 }
 

@@ -4,12 +4,11 @@ use crate::rates::cache::cached;
 use crate::rates::commands::{self, ChangeMethod, ChangeZone, PutRate, PutZone};
 use crate::rates::model::*;
 use crate::rates::{queries, sql};
-use crate::words::Refusals;
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use kernel::{Currency, Page};
+use kernel::{Currency, Faults, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -50,9 +49,9 @@ struct NewShippingZone {
 }
 
 fn check_name(name: &str) -> kernel::Result<()> {
-    let mut refusals = Refusals::default();
-    refusals.text("name", name, 1, 100);
-    refusals.finish()
+    let mut faults = Faults::default();
+    faults.text("name", name, 1, 100);
+    faults.finish()
 }
 
 /// Makes a zone: a part of the world that is shipped to alike.

@@ -197,16 +197,29 @@ pub struct Take {
     pub tracking_numbers: BTreeMap<u32, String>,
     /// Who does it.
     pub by: By,
+    /// Who may keep it from going.
+    pub gate: Option<Gate>,
+}
+
+/// What the application asks before a shipment goes, in the same transaction, because it concerns what this module does not know; a part of
+/// the application.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// Refuses when what belongs to this order may not go.
+    pub may_go: fn(&mut Tx<'_>, &str) -> Result<()>,
 }
 
 /// Errors: `shipping.shipment_not_found`, `shipping.not_allowed`, `shipping.has_label`, `shipping.label_voiding`,
-/// `shipping.tracking_number_taken`, `request.invalid` for a parcel that is not there, `request.precondition_failed`.
+/// `shipping.tracking_number_taken`, `request.invalid` for a parcel that is not there, `request.precondition_failed`, those of its gate.
 pub(crate) fn take(tx: &mut Tx<'_>, take: &Take) -> Result<Shipment> {
     let Shipment { mut head, mut parcels } = queries::shipment(tx, take.shipment_id)?;
     take.if_match.check(head.version)?;
     let state = decide(head.state, head.labelled, Command::By(take.step))?;
     if take.step == Step::Ship {
         carriers::commands::keeps_its_label(tx, &head)?;
+        if let Some(gate) = take.gate {
+            (gate.may_go)(tx, &head.order_id)?;
+        }
     }
     number_parcels(tx, head.shipment_id, &mut parcels, &take.tracking_numbers)?;
     let shipment_goods = goods(parcels.iter().map(|parcel| &parcel.lines[..]));

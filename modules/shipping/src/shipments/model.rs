@@ -2,8 +2,8 @@
 
 use crate::error;
 use crate::rates::model::MethodId;
-use crate::words::{Refusals, entity, from_json, words};
-use kernel::{Error, Result, Timestamp};
+use crate::words::{entity, from_json, words};
+use kernel::{Error, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
@@ -242,7 +242,7 @@ pub struct Address {
 }
 
 impl Address {
-    fn check(&self, refusals: &mut Refusals) {
+    fn check(&self, faults: &mut Faults) {
         let texts = [
             ("recipient", &self.recipient, 1, 200),
             ("line1", &self.line1, 1, 200),
@@ -253,9 +253,9 @@ impl Address {
             ("phone", &self.phone, 0, 32),
         ];
         for (field, value, min, max) in texts {
-            refusals.text(format!("destination.{field}"), value, min, max);
+            faults.text(format!("destination.{field}"), value, min, max);
         }
-        refusals.country("destination.country", &self.country);
+        faults.country("destination.country", &self.country);
     }
 }
 
@@ -297,27 +297,27 @@ pub struct NewParcel {
 }
 
 /// Checks the parcels of a shipment.
-pub(crate) fn check_parcels(parcels: &[NewParcel], refusals: &mut Refusals) {
-    if !refusals.count("parcels", parcels.len(), 1, MAX_PARCELS) {
+pub(crate) fn check_parcels(parcels: &[NewParcel], faults: &mut Faults) {
+    if !faults.count("parcels", parcels.len(), 1, MAX_PARCELS) {
         return;
     }
     let entries: usize = parcels.iter().map(|parcel| parcel.lines.len()).sum();
     if entries > MAX_ENTRIES {
-        refusals.add("parcels", "too_many", format!("{entries} lines in all parcels together; at most {MAX_ENTRIES}"));
+        faults.add("parcels", "too_many", format!("{entries} lines in all parcels together; at most {MAX_ENTRIES}"));
         return;
     }
     for (i, parcel) in parcels.iter().enumerate() {
-        refusals.number(format!("parcels[{i}].weight_g"), parcel.weight_g, 0, MAX_PARCEL_G);
+        faults.number(format!("parcels[{i}].weight_g"), parcel.weight_g, 0, MAX_PARCEL_G);
         for (field, side) in [("length_mm", parcel.length_mm), ("width_mm", parcel.width_mm), ("height_mm", parcel.height_mm)] {
-            refusals.number(format!("parcels[{i}].{field}"), side, 0, MAX_SIDE_MM);
+            faults.number(format!("parcels[{i}].{field}"), side, 0, MAX_SIDE_MM);
         }
-        refusals.count(format!("parcels[{i}].lines"), parcel.lines.len(), 1, MAX_ENTRIES);
+        faults.count(format!("parcels[{i}].lines"), parcel.lines.len(), 1, MAX_ENTRIES);
         let mut seen = BTreeSet::new();
         for (j, entry) in parcel.lines.iter().enumerate() {
-            refusals.number(format!("parcels[{i}].lines[{j}].line"), i64::from(entry.line), 1, i64::from(MAX_LINE_NUMBER));
-            refusals.number(format!("parcels[{i}].lines[{j}].quantity"), entry.quantity, 1, MAX_QUANTITY);
+            faults.number(format!("parcels[{i}].lines[{j}].line"), i64::from(entry.line), 1, i64::from(MAX_LINE_NUMBER));
+            faults.number(format!("parcels[{i}].lines[{j}].quantity"), entry.quantity, 1, MAX_QUANTITY);
             if !seen.insert(entry.line) {
-                refusals.add(format!("parcels[{i}].lines[{j}].line"), "repeated", "the parcel names this line twice");
+                faults.add(format!("parcels[{i}].lines[{j}].line"), "repeated", "the parcel names this line twice");
             }
         }
     }
@@ -353,12 +353,12 @@ pub struct NewShipment {
 impl NewShipment {
     /// Errors: `request.invalid`.
     pub fn check(&self) -> Result<()> {
-        let mut refusals = Refusals::default();
-        refusals.text("order_id", &self.order_ref, 1, 64);
-        refusals.text("note", &self.note, 0, 500);
-        self.destination.check(&mut refusals);
-        check_parcels(&self.parcels, &mut refusals);
-        refusals.finish()
+        let mut faults = Faults::default();
+        faults.text("order_id", &self.order_ref, 1, 64);
+        faults.text("note", &self.note, 0, 500);
+        self.destination.check(&mut faults);
+        check_parcels(&self.parcels, &mut faults);
+        faults.finish()
     }
 }
 
@@ -464,13 +464,6 @@ pub struct Shipment {
     pub head: ShipmentHead,
     /// By number.
     pub parcels: Vec<Parcel>,
-}
-
-impl Shipment {
-    /// What is in it: line number to quantity.
-    pub fn goods(&self) -> BTreeMap<u32, i64> {
-        goods(self.parcels.iter().map(|parcel| &parcel.lines[..]))
-    }
 }
 
 /// What a carrier has told of a parcel.

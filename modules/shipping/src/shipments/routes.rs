@@ -4,11 +4,11 @@ use crate::rates::model::MethodId;
 use crate::shipments::commands::{self, Repack, Take, Told, Track};
 use crate::shipments::model::*;
 use crate::shipments::queries::{self, TrackingPosition, Which};
-use crate::words::{By, Refusals};
+use crate::words::By;
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::response::IntoResponse;
-use kernel::{Error, Page, Timestamp};
+use kernel::{Error, Faults, Page, Timestamp};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -78,18 +78,18 @@ async fn create_shipment(
 }
 
 fn entries(field: &str, given: &[Entry]) -> kernel::Result<BTreeMap<u32, i64>> {
-    let mut refusals = Refusals::default();
+    let mut faults = Faults::default();
     let mut quantities = BTreeMap::new();
-    if refusals.count(field, given.len(), 1, MAX_ENTRIES) {
+    if faults.count(field, given.len(), 1, MAX_ENTRIES) {
         for (i, entry) in given.iter().enumerate() {
-            refusals.number(format!("{field}[{i}].line"), i64::from(entry.line), 1, 100_000);
-            refusals.number(format!("{field}[{i}].quantity"), entry.quantity, 1, 1_000_000_000);
+            faults.number(format!("{field}[{i}].line"), i64::from(entry.line), 1, 100_000);
+            faults.number(format!("{field}[{i}].quantity"), entry.quantity, 1, 1_000_000_000);
             if quantities.insert(entry.line, entry.quantity).is_some() {
-                refusals.add(format!("{field}[{i}].line"), "repeated", "this line is given twice");
+                faults.add(format!("{field}[{i}].line"), "repeated", "this line is given twice");
             }
         }
     }
-    refusals.finish()?;
+    faults.finish()?;
     Ok(quantities)
 }
 
@@ -160,9 +160,9 @@ async fn repack_shipment(
     if_match: IfMatch,
     Body(ParcelsOfShipment { parcels }): Body<ParcelsOfShipment>,
 ) -> Result<Versioned<Shipment>> {
-    let mut refusals = Refusals::default();
-    check_parcels(&parcels, &mut refusals);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    check_parcels(&parcels, &mut faults);
+    faults.finish()?;
     let repack = Repack { shipment_id, if_match, parcels, by: by(&caller) };
     let shipment = app.submit(&caller, None, commands::repack, repack).await?.value;
     Ok(Versioned(shipment.head.version, shipment))
@@ -208,20 +208,21 @@ async fn take_step(
     if_match: IfMatch,
     Keyed { key, body }: Keyed<ShipmentStepBody>,
 ) -> Result<Versioned<Shipment>> {
-    let mut refusals = Refusals::default();
-    refusals.text("reason", &body.reason, 0, 500);
+    let mut faults = Faults::default();
+    faults.text("reason", &body.reason, 0, 500);
     let mut tracking_numbers = BTreeMap::new();
-    if refusals.count("tracking_numbers", body.tracking_numbers.len(), 0, MAX_PARCELS) {
+    if faults.count("tracking_numbers", body.tracking_numbers.len(), 0, MAX_PARCELS) {
         for (i, number) in body.tracking_numbers.into_iter().enumerate() {
-            refusals.number(format!("tracking_numbers[{i}].parcel"), i64::from(number.parcel), 1, MAX_PARCELS as i64);
-            refusals.text(format!("tracking_numbers[{i}].tracking_number"), &number.tracking_number, 1, 64);
+            faults.number(format!("tracking_numbers[{i}].parcel"), i64::from(number.parcel), 1, MAX_PARCELS as i64);
+            faults.text(format!("tracking_numbers[{i}].tracking_number"), &number.tracking_number, 1, 64);
             if tracking_numbers.insert(number.parcel, number.tracking_number).is_some() {
-                refusals.add(format!("tracking_numbers[{i}].parcel"), "repeated", "this parcel is given twice");
+                faults.add(format!("tracking_numbers[{i}].parcel"), "repeated", "this parcel is given twice");
             }
         }
     }
-    refusals.finish()?;
-    let take = Take { shipment_id, if_match, step: body.step, reason: body.reason, tracking_numbers, by: by(&caller) };
+    faults.finish()?;
+    let gate = app.part_if_any::<commands::Gate>().copied();
+    let take = Take { shipment_id, if_match, step: body.step, reason: body.reason, tracking_numbers, by: by(&caller), gate };
     let shipment = app.submit(&caller, key, commands::take, take).await?.value;
     Ok(Versioned(shipment.head.version, shipment))
 }
@@ -275,11 +276,11 @@ async fn track_parcel(
     Params(shipment_id): Params<ShipmentId>,
     Keyed { key, body }: Keyed<TrackingOfParcel>,
 ) -> Result<Versioned<Shipment>> {
-    let mut refusals = Refusals::default();
-    refusals.text("event_ref", &body.event_ref, 1, 128);
-    refusals.text("place", &body.place, 0, 200);
-    refusals.text("detail", &body.detail, 0, 500);
-    refusals.finish()?;
+    let mut faults = Faults::default();
+    faults.text("event_ref", &body.event_ref, 1, 128);
+    faults.text("place", &body.place, 0, 200);
+    faults.text("detail", &body.detail, 0, 500);
+    faults.finish()?;
     let TrackingOfParcel { parcel, event_ref, status, occurred_at, place, detail } = body;
     let told = vec![Told { event_ref, status, occurred_at, place, detail }];
     let shipment = app.submit(&caller, key, commands::track, Track { shipment_id, parcel, told, by: by(&caller) }).await?.value;

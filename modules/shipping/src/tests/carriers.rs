@@ -1,9 +1,8 @@
 //! A carrier of our own on a port of its own, and everything that goes wrong between it and us: stories on each engine.
 
 use super::stories::shipment;
-use crate::api::ShipmentId;
 use crate::carriers::model::Purchase;
-use crate::{LABEL, Shipping, ShippingConfig, VOID};
+use crate::{LABEL, ShipmentId, Shipping, ShippingConfig, VOID};
 use client::webhook;
 use kernel::{Clock as _, ManualClock, Timestamp};
 use sandbox::{Carrier, CarrierConfig, LabelStatus, ScanStatus};
@@ -222,6 +221,52 @@ testkit::both_engines! {
                 sold += 1;
             }
         }
+    }
+
+    async fn a_carrier_is_asked_where_it_was(app: TestApp) {
+        let world = World::new(app).await;
+        let (doubtful, sold) = (world.packed().await, world.labelled("standard").await);
+        world.ask(&doubtful, "standard+timeout_after").await;
+        assert_eq!(world.label(&doubtful).await["state"], "requested");
+        // The carrier moves to where nobody knows of it, with another key.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let elsewhere = format!("http://{}", listener.local_addr().expect("an address"));
+        let other = Carrier::open(CarrierConfig { public_url: elsewhere.clone(), ..CarrierConfig::default() }, world.clock.clone()).expect("a carrier");
+        let serving = other.clone();
+        tokio::spawn(async move { sandbox::serve_carrier(serving, listener, std::future::pending()).await });
+        let moved = json!({ "base_url": elsewhere, "api_key": "ck_sandbox", "webhook_secrets": [SECRET] });
+        world.acme.patch(format!("/api/v1/shipping/carriers/{}", world.id)).json(&moved).send().await.expect(200);
+        for _ in 0..4 {
+            world.later(30_000).await;
+        }
+        assert_eq!((world.get(&doubtful).await["state"].as_str(), world.carrier.books().len(), other.books().len()), (Some("ready"), 2, 0));
+        // What it sold there it takes back there, and shows there.
+        world.acme.get(format!("{doubtful}/parcels/1/label")).send().await.expect(200);
+        world.acme.post(format!("{sold}/void-label")).send().await.expect(202);
+        world.app.drained().await;
+        assert_eq!(world.label(&sold).await["state"], "voided");
+        // What is asked for from now on it is asked for where it is now.
+        world.ask(&sold, "standard").await;
+        assert_eq!((world.carrier.books().len(), other.books().len()), (2, 1));
+    }
+
+    async fn every_parcel_of_a_large_shipment_is_looked_for(app: TestApp) {
+        let world = World::new(app).await;
+        let parcels: Vec<Value> = (1..=12).map(|line| json!({ "weight_g": 100, "lines": [{ "line": line, "quantity": 1 }] })).collect();
+        let large = json!({ "order_id": "ord_1", "destination": super::stories::address(), "parcels": parcels });
+        let path = world.acme.post("/api/v1/shipping/shipments").json(&large).send().await.expect(201).header("location").to_owned();
+        world.step(&path, "pack").await;
+        world.ask(&path, "standard+quiet").await;
+        world.step(&path, "ship").await;
+        // More has been seen of each parcel than one look takes in of all of them.
+        for number in world.numbers(0) {
+            for stop in 0..12 {
+                world.carrier.scan(&number, ScanStatus::InTransit, &format!("Stop {stop}")).expect("a parcel");
+            }
+        }
+        world.travel(0);
+        world.later(13 * 3_600_000).await;
+        assert_eq!(world.get(&path).await["state"], "delivered");
     }
 
     async fn what_nobody_can_learn_a_person_finds_out(app: TestApp) {

@@ -1,8 +1,9 @@
 //! Stories over HTTP, on each engine. Each ends with the audits of `crate::audits`.
 
-use crate::api::{self, By, NewShipment, ShipmentId, State, Step, Tracked};
-use crate::shipments::model::{Address, Entry, NewParcel};
-use crate::shipments::{commands, queries};
+use crate::shipments::commands::{self, Take, Track};
+use crate::shipments::model::*;
+use crate::shipments::queries;
+use crate::words::By;
 use kernel::{Error, Result, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -195,7 +196,7 @@ testkit::both_engines! {
         for _ in 0..10 {
             let store = store.clone();
             racing.spawn(async move {
-                let command = |tx: &mut Tx<'_>, quantity: &i64| api::create(tx, new_shipment("ord_9", *quantity), By::system()).map(|made| made.head.shipment_id);
+                let command = |tx: &mut Tx<'_>, quantity: &i64| commands::create(tx, &(new_shipment("ord_9", *quantity), By::system())).map(|made| made.head.shipment_id);
                 store.write(tenant, command, 2_i64).await
             });
         }
@@ -205,17 +206,23 @@ testkit::both_engines! {
         assert!(ended.iter().filter_map(|end| end.as_ref().err()).all(|refused: &Error| refused.code() == "shipping.over_shipment"));
         // What is called off, or lost, may be shipped again.
         let cancel = |tx: &mut Tx<'_>, id: &ShipmentId| {
-            api::step(tx, *id, Step::Cancel, By::system())?;
-            let second = api::create(tx, new_shipment("ord_9", 3), By::system())?;
-            api::step(tx, second.head.shipment_id, Step::Pack, By::system())?;
-            api::step(tx, second.head.shipment_id, Step::Ship, By::system())?;
-            let lost = api::track(tx, second.head.shipment_id, 1, vec![told("x", Tracked::Lost, 1)], By::system())?;
-            assert_eq!((lost.head.state, lost.goods()), (State::Failed, BTreeMap::from([(1, 3)])));
-            assert_eq!(api::goods_of_order(tx, "ord_9")?, BTreeMap::new());
-            api::create(tx, new_shipment("ord_9", 3), By::system()).map(|_| ())
+            let take = |tx: &mut Tx<'_>, shipment_id: ShipmentId, step: Step| {
+                let (if_match, tracking_numbers) = (web::IfMatch(None), BTreeMap::new());
+                commands::take(tx, &Take { shipment_id, if_match, step, reason: String::new(), tracking_numbers, by: By::system(), gate: None })
+            };
+            take(tx, *id, Step::Cancel)?;
+            let second = commands::create(tx, &(new_shipment("ord_9", 3), By::system()))?.head.shipment_id;
+            take(tx, second, Step::Pack)?;
+            take(tx, second, Step::Ship)?;
+            let lost = Track { shipment_id: second, parcel: 1, told: vec![told("x", Tracked::Lost, 1)], by: By::system() };
+            let lost = commands::track(tx, &lost)?;
+            assert_eq!((lost.head.state, goods(lost.parcels.iter().map(|parcel| &parcel.lines[..]))), (State::Failed, BTreeMap::from([(1, 3)])));
+            assert_eq!(queries::goods_of_order(tx, "ord_9")?, BTreeMap::new());
+            commands::create(tx, &(new_shipment("ord_9", 3), By::system())).map(|_| ())
         };
         store.write(tenant, cancel, made[0]).await.expect("shipped again");
-        assert_eq!(store.read(tenant, |read| api::shipments_of_order(read, "ord_9")).await.expect("shipments").len(), 3);
+        let of_order = queries::Which::OfOrder("ord_9".to_owned());
+        assert_eq!(store.read(tenant, move |read| queries::shipments(read, &of_order, i64::MAX, 100)).await.expect("shipments").len(), 3);
     }
 
     async fn ten_people_ship_one_shipment_and_it_goes_once(app: TestApp) {

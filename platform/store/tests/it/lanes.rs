@@ -2,9 +2,11 @@
 
 use crate::common::{Place, Transfer, UNLUCKY, balance, open_account, tenant, transfer, transfers};
 use crate::store;
-use crate::store::{Call, Engine, NewEvent, OnceKey, Position, Store, Tx};
+use crate::store::{Call, Engine, Left, NewEvent, OnceKey, Position, Rider, Store, Tx};
 use kernel::{Error, ErrorKind, Scope};
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Runs a test body on each engine that is there.
 macro_rules! on_both {
@@ -230,6 +232,22 @@ on_both! {
         assert_eq!(gone, None);
     }
 
+    async fn what_is_ridden_is_passed_on_beside_a_panic(place: &Place) {
+        let store = bank(place).await;
+        let riding = Arc::new(Passes::default());
+        let rider: Arc<dyn Rider> = riding.clone();
+        store.set_rider(Arc::downgrade(&rider));
+        // They wait for this one, and so are one group.
+        let slow = store.write(tenant(7), |tx, ()| { std::thread::sleep(Duration::from_millis(200)); open_account(tx, &(70, 1)) }, ());
+        let rides = store.write(tenant(7), |tx, ()| { assert!(tx.leave(71_i64), "somebody rides"); open_account(tx, &(71, 1)) }, ());
+        let panics = store.write(Scope::Platform, |tx, ()| tx.in_tenant(tenant(7), |_| -> kernel::Result<()> { panic!("planted") }), ());
+        let later = store.write(tenant(7), |tx, ()| { tx.leave(72_i64); open_account(tx, &(72, 1)) }, ());
+        let (slow, rides, panics, later) = tokio::join!(slow, rides, panics, later);
+        slow.and(rides).and(later).expect("unharmed");
+        assert_eq!(panics.expect_err("refused").kind(), ErrorKind::Internal);
+        assert!(riding.0.lock().expect("whole").contains(&71), "{riding:?}");
+    }
+
     async fn an_attempt_undoes_itself_alone(place: &Place) {
         let store = bank(place).await;
         store.write(Scope::Platform, |tx, ()| {
@@ -391,5 +409,19 @@ async fn a_failed_guard_is_not_taken_by_a_neighbour() {
             assert_eq!(poor.expect_err("refused").code(), "bank.insufficient");
             saving.expect("not its failure");
         }
+    }
+}
+
+/// A rider that takes numbers along, and what it was given back.
+#[derive(Debug, Default)]
+struct Passes(Mutex<Vec<i64>>);
+
+impl Rider for Passes {
+    fn ride(&self, _: &mut store::Tx<'_>, left: Vec<Left>) -> kernel::Result<Vec<Left>> {
+        Ok(left)
+    }
+
+    fn committed(&self, _: u16, done: Vec<Left>) {
+        self.0.lock().expect("whole").extend(done.into_iter().filter_map(|left| left.downcast::<i64>().ok()).map(|number| *number));
     }
 }

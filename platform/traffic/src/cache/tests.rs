@@ -111,6 +111,43 @@ async fn a_value_is_fresh_then_stale_then_a_spare_then_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_source_comes_first_and_what_it_said_stands_in() {
+    let caches = caches();
+    let cache = cache(&caches, settings());
+    let ask = async |answer: Result<u32>| match cache.source_first(&1, async { answer }, |n| (*n > 0).then_some(Product(*n))).await {
+        Ok(Sourced::Now(n)) => Ok((n, false)),
+        Ok(Sourced::Then(found)) => Ok((found.0, found.is_stale())),
+        Err(error) => Err(error.code()),
+    };
+    assert_eq!(ask(Err(down())).await, Err("test.down"), "nothing is remembered");
+    assert_eq!(ask(Ok(1)).await, Ok((1, false)));
+    assert_eq!(ask(Ok(2)).await, Ok((2, false)), "what is remembered is never in the way");
+    assert_eq!(ask(Ok(0)).await, Ok((0, false)));
+    assert_eq!(ask(Err(down())).await, Ok((2, true)), "what is not to be kept is not");
+    assert_eq!(ask(Err(Error::not_found("test.gone", "it is gone"))).await, Err("test.gone"), "that is an answer");
+    cache.invalidate(&1).await;
+    assert_eq!(ask(Err(down())).await, Err("test.down"), "never what is known to have changed");
+    assert_eq!(ask(Ok(3)).await, Ok((3, false)));
+    cache.forget(&1);
+    assert_eq!(ask(Err(down())).await, Err("test.down"), "nor what was forgotten");
+    // What was read before the change that made it forgotten is not kept after it.
+    let overtaken = async {
+        pass(10).await;
+        Ok(4)
+    };
+    let change = async {
+        pass(5).await;
+        cache.forget(&1);
+    };
+    let (read, ()) = tokio::join!(cache.source_first(&1, overtaken, |n| Some(Product(*n))), change);
+    assert!(matches!(read, Ok(Sourced::Now(4))));
+    assert_eq!(ask(Err(down())).await, Err("test.down"));
+    assert_eq!(ask(Ok(5)).await, Ok((5, false)));
+    pass(10_000 + 71_000).await;
+    assert_eq!(ask(Err(down())).await, Err("test.down"), "too old for anything");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_invalidated_is_never_given_again() {
     let (caches, source) = (caches(), Source::default());
     let cache = cache(&caches, settings());

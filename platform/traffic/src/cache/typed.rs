@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher as _};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ use tokio::sync::watch;
 const ENTRY_BYTES: u64 = 160;
 /// When Redis is away, values that are kept only there are kept here, so many.
 const FALLBACK_ENTRIES: u64 = 10_000;
+/// Counters of what was forgotten, by the key's hash.
+const FORGOTTEN: usize = 256;
 /// Minus the logarithm of the least number above 0 that [`uniform`] gives: an early refresh is that far ahead at most.
 const LONGEST_DRAW: f64 = 36.75;
 
@@ -163,6 +165,14 @@ impl<V> Found<V> {
     }
 }
 
+/// What [`Cache::source_first`] gives.
+pub enum Sourced<T, V> {
+    /// What the source says now.
+    Now(T),
+    /// What is remembered of what it said.
+    Then(Found<V>),
+}
+
 /// A value weighs its bytes.
 #[derive(Clone)]
 struct Bytes;
@@ -204,6 +214,8 @@ struct Inner<K, V> {
     memory: Memory<K, Arc<Entry<V>>, Bytes, DefaultHashBuilder, Evicted>,
     capacity: u64,
     flights: Mutex<Flights<K, V>>,
+    /// Raised when a key of this hash is forgotten: what was read before that is not kept after it.
+    forgotten: [AtomicU32; FORGOTTEN],
     metrics: CacheMetrics,
 }
 
@@ -271,6 +283,7 @@ where
             memory,
             capacity,
             flights: Mutex::new(Flights { last: 0, under_way: HashMap::new() }),
+            forgotten: [const { AtomicU32::new(0) }; FORGOTTEN],
             metrics,
             settings,
         });
@@ -316,6 +329,48 @@ where
             }
             (Err(error), _) => Err(error),
         }
+    }
+
+    /// What the source says now, whatever is remembered; and of that what `keep` makes of it is remembered. When the source fails, what it
+    /// said last stands in, for as long as the value's time and `stale_if_error_ms` together, but never what is known to have changed. What
+    /// is remembered so stays in this process. Errors: those of `load`, unless an old value may stand in for it.
+    pub async fn source_first<T>(
+        &self,
+        key: &K,
+        load: impl Future<Output = Result<T>>,
+        keep: impl FnOnce(&T) -> Option<V>,
+    ) -> Result<Sourced<T, V>> {
+        let inner = &self.0;
+        let (stamps, began_us, forgotten) = (inner.stamps(key), inner.hub.now_us(), inner.forgotten(key));
+        let before = forgotten.load(SeqCst);
+        inner.metrics.loads.inc();
+        match load.await {
+            Ok(answer) => {
+                if let Some(value) = keep(&answer) {
+                    inner.keep(key.clone(), &Arc::new(inner.entry(Some(value), stamps, began_us, 0, None)));
+                    if forgotten.load(SeqCst) != before {
+                        inner.memory.remove(key);
+                    }
+                }
+                Ok(Sourced::Now(answer))
+            }
+            Err(error) if is_failure(&error) => {
+                inner.metrics.load_failures.inc();
+                let now = inner.hub.now_us();
+                let spare = inner.remembered(key).filter(|entry| inner.worth(entry, now) != Worth::Nothing);
+                let found = spare.and_then(|entry| inner.found(entry, now, true)).ok_or(error)?;
+                inner.metrics.stale.inc();
+                Ok(Sourced::Then(found))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes what [`Cache::source_first`] has kept for this key out of this process's memory: it is old. For what changes so often that
+    /// raising a tag, which others share, would cost them too much.
+    pub fn forget(&self, key: &K) {
+        self.0.forgotten(key).fetch_add(1, SeqCst);
+        self.0.memory.remove(key);
     }
 
     /// The value if it is in this process's memory and fresh.
@@ -414,6 +469,12 @@ where
     K: Hash + Eq + Clone + Serialize + Send + Sync + 'static,
     V: Cached,
 {
+    fn forgotten(&self, key: &K) -> &AtomicU32 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        key.hash(&mut hasher);
+        &self.forgotten[hasher.finish() as usize % FORGOTTEN]
+    }
+
     fn remembered(&self, key: &K) -> Option<Arc<Entry<V>>> {
         if !self.settings.local && self.hub.shared.get().is_some_and(|shared| shared.connected()) {
             return None;

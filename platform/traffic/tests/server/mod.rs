@@ -18,18 +18,35 @@ pub fn redis() -> Option<String> {
 /// A Redis of this test's own, which it may end.
 pub struct Server {
     child: Child,
-    port: u16,
+    pub port: u16,
     folder: tempfile::TempDir,
 }
 
 impl Server {
     pub fn start() -> Server {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Server::start_on(port, tempfile::tempdir().unwrap())
+        Server::start_with(&[])
     }
 
-    fn start_on(port: u16, folder: tempfile::TempDir) -> Server {
+    /// With more arguments.
+    pub fn start_with(more: &[&str]) -> Server {
+        Server::start_on(free_port(), tempfile::tempdir().unwrap(), more)
+    }
+
+    /// A Sentinel of the master on this port, which it calls `limits`.
+    pub fn sentinel(master: u16) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("sentinel.conf");
+        let text = format!(
+            "sentinel monitor limits 127.0.0.1 {master} 2\nsentinel down-after-milliseconds limits 500\nsentinel failover-timeout limits 3000\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        Server::start_on(free_port(), folder, &[config.to_str().unwrap(), "--sentinel"])
+    }
+
+    /// Starts it, and waits until it listens.
+    fn start_on(port: u16, folder: tempfile::TempDir, more: &[&str]) -> Server {
         let child = Command::new("redis-server")
+            .args(more)
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"])
             .arg(folder.path())
             .stdout(Stdio::null())
@@ -44,14 +61,20 @@ impl Server {
         Server { child, port, folder }
     }
 
-    /// On the same port, as empty as at first.
+    /// On the same port, as empty as at first, without more arguments.
     pub fn start_again(&mut self) {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        *self = Server::start_on(self.port, folder);
+        *self = Server::start_on(self.port, folder, &[]);
     }
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// What it answers to a command of redis-cli.
+    pub fn ask(&self, command: &[&str]) -> String {
+        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().expect("redis-cli runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     pub fn kill(&mut self) {
@@ -63,5 +86,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// One that has room for a cluster's bus 10,000 above.
+fn free_port() -> u16 {
+    loop {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < 55_000 && std::net::TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
     }
 }

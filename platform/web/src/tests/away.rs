@@ -50,6 +50,7 @@ fn module(ttl_ms: u64) -> Module {
             (Some(tenant), Ok(thing)) => tag(&(tenant, thing)),
             _ => Tags::NONE,
         },
+        forget: |_, _| {},
         hot: |app, most| serde_json::to_value(app.part::<Remembered>().0.hot(most)).unwrap(),
         warm: |_, _, _| Box::pin(async { 0 }),
     });
@@ -101,6 +102,99 @@ async fn without_the_store_what_is_remembered_is_served_with_its_age() {
     bench.get("/health/ready", &[]).await.is_problem(503, "server.not_ready", "");
     let health = bench.get("/api/v1/platform/health", &[OPERATOR]).await;
     assert_eq!((health.json["mode"].as_str(), health.json["dependencies"][0]["name"].as_str()), (Some("away"), Some("store")));
+    assert!(bench.metrics().await.contains("health_dependency{name=\"store\"} 2\n"));
+}
+
+/// Takes in what it is given, as long as it may.
+#[derive(Default)]
+struct Drawer(std::sync::Mutex<Vec<Deferred>>);
+
+const ROOM: usize = 2;
+
+impl Intake for Drawer {
+    fn take_in(self: Arc<Self>, request: Deferred) -> BoxFuture<'static, kernel::Result<TakenIn>> {
+        let mut kept = self.0.lock().unwrap();
+        let taken = if kept.len() < ROOM {
+            let intake_id = IntakeId::from_i64(kept.len() as i64 + 1);
+            kept.push(request);
+            let (state, status_url, taken_in_at) = (IntakeState::Waiting, format!("/drawer/{intake_id}"), SystemClock.now());
+            Ok(TakenIn { intake_id, state, status_url, location: None, code: None, detail: None, taken_in_at, ended_at: None })
+        } else {
+            Err(Error::overloaded("test.full", "no more"))
+        };
+        std::future::ready(taken).boxed()
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.lock().unwrap().len() < ROOM
+    }
+}
+
+/// Somebody whom the authenticator only remembers: the store is away.
+const REMEMBERED: (&str, &str) = ("authorization", "Bearer remembered:acme:things.write,things.read");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_wait_is_taken_in_and_done_once() {
+    let drawer = Arc::new(Drawer::default());
+    let bench = bench_of(tempfile::tempdir().unwrap(), TTL_MS, |builder| builder.intake(drawer.clone()));
+    let make = async |more: &[(&str, &str)], body: &str| {
+        let headers = [&[REMEMBERED, ("content-type", "application/json")], more].concat();
+        bench.send("POST", "/api/v1/things", &headers, body.to_owned()).await
+    };
+    make(&[], "{}").await.is_problem(400, "request.invalid", "name");
+    let taken = make(&[("idempotency-key", "one")], r#"{"name":"one"}"#).await;
+    assert_eq!((taken.status, taken.header("location"), taken.json["state"].as_str()), (202, "/drawer/qor_00000000001", Some("waiting")));
+    assert_eq!(make(&[], r#"{"name":"two"}"#).await.status, 202);
+    make(&[], r#"{"name":"three"}"#).await.is_problem(503, "test.full", "");
+    let changed = bench.send("PUT", "/api/v1/things/thg_00000000001", &[REMEMBERED], HttpBody::empty()).await;
+    changed.is_problem(503, "store.unavailable", "");
+    // Whoever is known for certain is served by the store.
+    assert_eq!(bench.make(&[], r#"{"name":"now"}"#).await.status, 201);
+
+    // The store is back.
+    let one = drawer.0.lock().unwrap()[0].clone();
+    assert_eq!((one.path.as_str(), one.key.as_deref(), one.actor.kind), ("/api/v1/things", Some("one"), ActorKind::User));
+    let location = async |request: Deferred, key: &str| {
+        let answer = bench.web.again(request, key).await?;
+        Ok::<_, Error>(answer.headers()["location"].to_str().unwrap().to_owned())
+    };
+    let first = location(one.clone(), "one").await.unwrap();
+    assert_eq!(location(one.clone(), "one").await.unwrap(), first, "the same key is the same thing");
+    let again = bench.make(&[("idempotency-key", "one")], r#"{"name":"one"}"#).await;
+    assert_eq!((again.status, again.header("location"), again.header("idempotency-replayed")), (201, first.as_str(), "true"));
+    let reused = location(Deferred { body: r#"{"name":"other"}"#.into(), ..one.clone() }, "one").await;
+    assert_eq!(reused.unwrap_err().code(), "idempotency.key_reused");
+    let stranger = location(Deferred { actor: Actor { id: NOBODY_NOW, ..one.actor }, ..one }, "two").await;
+    assert_eq!(stranger.unwrap_err().code(), "request.forbidden", "who may not any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_writes_and_reads_go_on() {
+    let bench = bench_of(tempfile::tempdir().unwrap(), TTL_MS, |builder| builder);
+    let store = bench.web.app().store().clone();
+    // SQLite is told that there are no more pages, and says what it says when the disk has none.
+    let room = async |there_is: bool| {
+        let sql: &'static str = if there_is { "PRAGMA max_page_count = 1000000" } else { "PRAGMA max_page_count = 1" };
+        let set = move |tx: &mut Tx<'_>, (): &()| tx.all::<(i64,)>(sql, ()).map(drop);
+        store.write(kernel::Scope::Platform, set, ()).await.unwrap();
+    };
+    let known = made(&bench, "known").await;
+    room(false).await;
+    // What fits into pages that are there is still written.
+    let large = json!({ "name": "x".repeat(3_000) }).to_string();
+    let mut refused = bench.make(&[], &large).await;
+    for _ in 0..100 {
+        if refused.status != 201 {
+            break;
+        }
+        refused = bench.make(&[], &large).await;
+    }
+    refused.is_problem(503, "store.disk_full", "");
+    assert_eq!(bench.get(&format!("/api/v1/remembered/{known}"), &[WRITER]).await.json["name"], "known");
+    assert_eq!(bench.get("/api/v1/things", &[WRITER]).await.status, 200);
+    assert_eq!(bench.get("/health/ready", &[]).await.status, 200, "it can be asked, and says what it can't do");
+    room(true).await;
+    assert_eq!(bench.make(&[], &large).await.status, 201, "by itself, when there is room");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,6 +235,9 @@ async fn what_is_committed_is_not_remembered_as_it_was() {
     following.abort();
     tokio::time::sleep(Duration::from_millis(2_300)).await;
     assert!(!bench.web.app().caches().bus().proven);
+    let ready = bench.get("/health/ready", &[]).await.json;
+    assert_eq!((&ready["status"], &ready["dependencies"][1]), (&json!("degraded"), &json!({ "name": "caches", "mode": "degraded" })));
+    assert!(bench.metrics().await.contains("health_dependency{name=\"caches\"} 1\n"));
     beside.write(ACME, rename, (thing, "unheard".to_owned())).await.unwrap();
     assert_eq!(name().await, "unheard");
 }

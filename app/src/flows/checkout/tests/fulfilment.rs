@@ -12,18 +12,31 @@ impl World {
     }
 
     async fn send(&self, order_id: &str, quantity: i64) {
+        let path = format!("{}/steps", self.packed(order_id, quantity).await);
+        self.acme.post(path).json(&json!({ "step": "ship" })).send().await.expect(200);
+    }
+
+    /// A shipment that is ready to go: its path.
+    async fn packed(&self, order_id: &str, quantity: i64) -> String {
         let destination = json!({ "recipient": "Ada", "line1": "Kade 1", "city": "Utrecht", "postal_code": "3511 AA", "country": "NL" });
         let parcel = json!({ "weight_g": 500, "lines": [{ "line": 1, "quantity": quantity }] });
         let shipment = json!({ "order_id": order_id, "destination": destination, "parcels": [parcel] });
-        let shipment = self.acme.post("/api/v1/shipping/shipments").json(&shipment).send().await.expect(201).text("shipment_id");
-        for step in ["pick", "pack", "ship"] {
-            let path = format!("/api/v1/shipping/shipments/{shipment}/steps");
-            self.acme.post(path).json(&json!({ "step": step })).send().await.expect(200);
+        let shipment = self.acme.post("/api/v1/shipping/shipments").json(&shipment).send().await.expect(201).header("location").to_owned();
+        for step in ["pick", "pack"] {
+            self.acme.post(format!("{shipment}/steps")).json(&json!({ "step": step })).send().await.expect(200);
         }
+        shipment
     }
 
     /// Has so many of an order's first line back: some to be sold again, the others not.
     async fn take_back(&self, order_id: &str, restock: i64, write_off: i64) {
+        let path = self.come_back(order_id, restock, write_off).await;
+        self.acme.post(format!("{path}/refund")).send().await.expect(200);
+        self.app.drained().await;
+    }
+
+    /// The same up to its inspection: the return's path.
+    async fn come_back(&self, order_id: &str, restock: i64, write_off: i64) -> String {
         let lines = json!([{ "line": 1, "quantity": restock + write_off }]);
         let asked = json!({ "lines": lines, "reason": "too green" });
         let asked = self.acme.post(format!("/api/v1/orders/{order_id}/returns")).json(&asked).send().await.expect(201);
@@ -32,8 +45,7 @@ impl World {
         self.acme.post(format!("{path}/receive")).send().await.expect(200);
         let inspected = json!({ "lines": [{ "line": 1, "restock": restock, "write_off": write_off }] });
         self.acme.post(format!("{path}/inspect")).json(&inspected).send().await.expect(200);
-        self.acme.post(format!("{path}/refund")).send().await.expect(200);
-        self.app.drained().await;
+        path
     }
 
     async fn order(&self, order_id: &str) -> Value {
@@ -89,13 +101,54 @@ testkit::both_engines! {
         assert_eq!(world.refusals().await, 0);
     }
 
-    /// An order on hold that was sent all the same is not paid for by that.
-    async fn what_was_on_hold_is_told(app: TestApp) {
+    /// An order on hold does not go. What a carrier has all the same is out of stock, and is not paid for by that.
+    async fn what_is_on_hold_does_not_go(app: TestApp) {
         let world = World::new(app).await;
-        let (order_id, _) = sold(&world, "manual").await;
-        world.acme.post(format!("/api/v1/orders/{order_id}/hold")).json(&json!({ "reason": "looks odd" })).send().await.expect(200);
-        world.ship(&order_id, 3).await;
-        assert_eq!((world.paid(&order_id).await, world.refusals().await), ((0, 0), 1));
+        let (order_id, item) = sold(&world, "manual").await;
+        let hold = json!({ "reason": "looks odd" });
+        world.acme.post(format!("/api/v1/orders/{order_id}/hold")).json(&hold).send().await.expect(200);
+        let shipment = world.packed(&order_id, 3).await;
+        let steps = format!("{shipment}/steps");
+        world.acme.post(&steps).json(&json!({ "step": "ship" })).send().await.expect_problem(409, "orders.on_hold");
+        let seen = json!({ "parcel": 1, "event_ref": "e1", "status": "in_transit", "occurred_at": "2026-01-05T12:00:00Z" });
+        world.acme.post(format!("{shipment}/tracking")).json(&seen).send().await.expect(200);
+        world.app.drained().await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await, world.refusals().await), ((7, 0), (0, 0), 1));
+        // Once it may go, what the order says follows, and nothing leaves the stock again.
+        world.acme.post(format!("/api/v1/orders/{order_id}/release")).send().await.expect(200);
+        world.acme.post(format!("/api/v1/orders/{order_id}/fulfil")).send().await.expect(200);
+        world.app.drained().await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await, world.refusals().await), ((7, 0), (1_000, 0), 1));
+    }
+
+    /// What is added to an order is reserved with it or not added, what is taken off is free, and what goes by hand leaves the stock.
+    async fn stock_follows_an_edit(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, item) = sold(&world, "manual").await;
+        let (variant, cup) = world.variant("CUP-01", "5", Some(2)).await;
+        let line = world.order(&order_id).await["lines"][0].clone();
+        let edit = async |teas: i64, cups: i64| {
+            let mut lines = vec![json!({ "line": 1, "sku": line["sku"], "variant_id": line["variant_id"], "quantity": teas, "unit_price": "3.333" })];
+            if cups > 0 {
+                lines.push(json!({ "line": 7, "sku": "CUP-01", "variant_id": variant, "quantity": cups, "unit_price": "5" }));
+            }
+            world.acme.patch(format!("/api/v1/orders/{order_id}")).json(&json!({ "lines": lines })).send().await
+        };
+        assert!(edit(4, 3).await.expect_problem(409, "inventory.insufficient").names_field("lines[1].quantity"));
+        assert_eq!((world.level(&item).await, world.level(&cup).await), ((10, 3), (2, 0)), "nothing of it was done");
+        assert_eq!(world.order(&order_id).await["version"], 1);
+        edit(2, 2).await.expect(200);
+        assert_eq!((world.level(&item).await, world.level(&cup).await), ((10, 2), (2, 2)));
+        edit(2, 1).await.expect(200);
+        assert_eq!(world.level(&cup).await, (2, 1));
+        // By hand, both lines; and then what was sold of the first one is paid for, its last part with it.
+        let some = json!({ "lines": [{ "line": 1, "quantity": 1 }, { "line": 7, "quantity": 1 }] });
+        world.acme.post(format!("/api/v1/orders/{order_id}/fulfil")).json(&some).send().await.expect(200);
+        world.app.drained().await;
+        assert_eq!((world.level(&item).await, world.level(&cup).await, world.paid(&order_id).await), ((9, 1), (1, 0), (333, 0)));
+        world.ship(&order_id, 1).await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await, world.refusals().await), ((8, 0), (667, 0), 0));
+        assert_eq!(world.order(&order_id).await["state"], "fulfilled");
     }
 
     /// What comes back is on the shelf again or is damaged, and its price is given back.
@@ -108,6 +161,37 @@ testkit::both_engines! {
         assert_eq!((world.level(&item).await, world.paid(&order_id).await), ((8, 0), (1_000, 667)));
         world.take_back(&order_id, 1, 0).await;
         assert_eq!((world.level(&item).await, world.paid(&order_id).await), ((9, 0), (1_000, 1_000)));
+        assert_eq!(world.refusals().await, 0);
+    }
+
+    /// What came back pays for what takes its place, as far as that is not paid for; the rest is given back.
+    async fn an_exchange_moves_the_difference(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, item) = sold(&world, "automatic").await;
+        world.ship(&order_id, 3).await;
+        // One that was bought, and is paid for.
+        let (cup, _) = world.variant("CUP-01", "5", Some(2)).await;
+        let bought = world.buy(&cup, 1, "tok_approve", 5_000).await.expect(201).text("order_id");
+        let path = world.come_back(&order_id, 1, 0).await;
+        let done = world.acme.post(format!("{path}/exchange")).json(&json!({ "order_id": bought })).send().await.expect(200).json;
+        assert_eq!((done["due_minor"].as_i64(), done["carried_minor"].as_i64()), (Some(-333), Some(0)));
+        world.app.drained().await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await), ((8, 0), (1_000, 333)));
+        // One that somebody has placed: 2.00 of 3.34 pay for it.
+        let line = json!({ "sku": "CUP-02", "quantity": 1, "unit_price": "2" });
+        let placed = json!({ "country": "NL", "currency": "EUR", "lines": [line] });
+        let placed = world.acme.post("/api/v1/orders").json(&placed).send().await.expect(201).text("order_id");
+        let path = world.come_back(&order_id, 1, 0).await;
+        let done = world.acme.post(format!("{path}/exchange")).json(&json!({ "order_id": placed })).send().await.expect(200).json;
+        assert_eq!((done["due_minor"].as_i64(), done["carried_minor"].as_i64()), (Some(-134), Some(200)));
+        world.app.drained().await;
+        assert_eq!(world.paid(&order_id).await, (1_000, 333 + 134));
+        let due = async |order_id: &str| {
+            let paid = world.acme.get(format!("/api/v1/orders/{order_id}/payments")).send().await.expect(200).json;
+            (paid["payment_state"].as_str().expect("a state").to_owned(), paid["carried_minor"].as_i64(), paid["due_minor"].as_i64())
+        };
+        assert_eq!(due(&placed).await, ("paid".to_owned(), Some(200), Some(0)));
+        assert_eq!(due(&order_id).await, ("partly_refunded".to_owned(), Some(-200), Some(0)));
         assert_eq!(world.refusals().await, 0);
     }
 

@@ -1,6 +1,7 @@
 //! A tenant with something to sell, a provider of our own on a port of its own, and callbacks from it.
 
 use super::super::Checkouts;
+use crate::flows::guards;
 use kernel::{ManualClock, Timestamp};
 use payments::{Payments, PaymentsConfig};
 use sandbox::{Charge, Sandbox, SandboxConfig};
@@ -43,7 +44,10 @@ pub(super) fn setup() -> Setup {
         crate::flows::checkout::module(),
     ];
     let caches = traffic::cache::Caches::new(traffic::cache::CachesConfig::default(), Arc::new(kernel::SeededRng::new(5)));
-    Setup::new(modules).customise(move |builder| builder.part(for_routes).part(Checkouts::default()).caches(caches)).workflow_part(payments)
+    let customise = move |builder: web::AppBuilder| {
+        builder.part(for_routes).part(Checkouts::default()).part(guards::OUTSIDE).part(guards::GATE).caches(caches)
+    };
+    Setup::new(modules).customise(customise).workflow_part(payments)
 }
 
 pub(super) struct World {

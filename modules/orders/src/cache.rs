@@ -1,0 +1,65 @@
+//! What is remembered of orders: those that were read last, for as long as the database is away and nobody knows better.
+
+use crate::model::OrderId;
+use crate::queries::Order;
+use kernel::{Result, TenantId};
+use store::Change;
+use traffic::cache::{Cache, Cached, Caches, Normal, Settings, Tag, Tags};
+use web::{ModuleCaches, Part};
+
+/// How long an order is remembered, in milliseconds; after that it is spare for as long as the class allows.
+const TTL_MS: u64 = 3_600_000;
+/// Of the memory of all caches, in percent.
+const MEMORY_PERCENT: u8 = 5;
+
+/// Orders by tenant and id, each as it was last read. An order is always read from the store; this stands in when it is away.
+pub(crate) struct Orders(pub Cache<(TenantId, OrderId), Order>);
+
+/// An order's own events name it. A credit note changes one that its event does not name: none of the tenant's is known to be right then.
+pub(crate) const CACHES: ModuleCaches = ModuleCaches {
+    open,
+    events: &[
+        "order.placed",
+        "order.changed",
+        "order.fulfilled",
+        "order.closed",
+        "order.cancelled",
+        "order.held",
+        "order.released",
+        "order.delivered",
+        "order.tagged",
+        "order.exchanged_for",
+        "credit_note.issued",
+    ],
+    tags: |change: &Change| match change.tenant {
+        Some(tenant) if change.kind == "credit_note.issued" => Tags::of([all(tenant)]),
+        _ => Tags::NONE,
+    },
+    forget: |app, change| {
+        if let (Some(tenant), Ok(order)) = (change.tenant, change.subject.parse()) {
+            app.part::<Orders>().0.forget(&(tenant, order));
+        }
+    },
+    // Nothing is loaded ahead: only what was asked for is remembered.
+    hot: |_, _| serde_json::Value::Null,
+    warm: |_, _, _| Box::pin(std::future::ready(0)),
+};
+
+fn all(tenant: TenantId) -> Tag {
+    Tag::new("orders", tenant.as_i64())
+}
+
+fn open(caches: &Caches) -> Result<Part> {
+    let settings = Settings { ttl_ms: TTL_MS, memory_percent: MEMORY_PERCENT, shared: false, ..Settings::of::<Order>("orders.orders") };
+    Ok(Part::new(Orders(Cache::new(caches, settings, |key: &(TenantId, OrderId)| Tags::of([all(key.0)]))?)))
+}
+
+impl Cached for Order {
+    type Class = Normal;
+
+    fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let lines = self.lines.iter().map(|line| size_of_val(line) + line.line.description.len() + line.line.sku.len());
+        size_of::<Self>() + text(&self.head.external_ref) + self.head.country.len() + lines.sum::<usize>()
+    }
+}
