@@ -163,6 +163,8 @@ enum Ran {
 
 /// The code of a statement that ran into its command's deadline.
 pub(crate) const TIMED_OUT: &str = "store.statement_timeout";
+/// What an engine says when there is no room left.
+const DISK_FULL: &str = "store.disk_full";
 /// How often a group is run before its callers are told that the database is away.
 const ATTEMPTS: u32 = 6;
 /// How long a tenant's commands rest while it moves, before they are looked at again.
@@ -236,8 +238,12 @@ impl<E: LaneEngine> Lane<E> {
             }
         }
         for job in jobs {
-            let away = Error::unavailable("store.unavailable", "the database is away; nothing was done").retry_after_ms(1_000);
-            job.finish(Err(away.caused_by(last.clone())));
+            // That the disk is full says more than that it did not work.
+            let away = match last.code() {
+                DISK_FULL => last.clone(),
+                _ => Error::unavailable("store.unavailable", "the database is away; nothing was done").caused_by(last.clone()),
+            };
+            job.finish(Err(away.retry_after_ms(1_000)));
         }
     }
 
