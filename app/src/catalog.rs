@@ -6,7 +6,7 @@
 use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::import::lines;
+use crate::input;
 use crate::output::{Output, grouped};
 use crate::wiring::{Node, Use};
 use catalog::api::{
@@ -25,8 +25,6 @@ use tokio::sync::mpsc;
 /// touched once: SKUs in no order touch a page of their index each, so large transactions save most of that. On PostgreSQL others wait.
 const TOGETHER: usize = 16;
 const TOGETHER_BESIDE_OTHERS: usize = 2;
-/// Transactions that are parsed ahead of the one that is being written.
-const AHEAD: usize = 2;
 /// How long a transaction may take, far more than it does.
 const DEADLINE_MS: u32 = 120_000;
 /// About what a row takes in memory, in bytes.
@@ -53,7 +51,7 @@ struct Parsed {
     refused: ImportReport,
 }
 
-/// The last line with `--json`.
+/// The last line of an import with `--json`.
 #[derive(Serialize)]
 struct Done<'a> {
     ok: bool,
@@ -74,37 +72,26 @@ async fn import(config: Config, file: &Path, tenant: &str, format: Option<cli::C
     let bar = out.progress(size, "{msg} {wide_bar} {bytes}/{total_bytes} {elapsed}");
     bar.set_message("importing");
     let begun = Instant::now();
-    let (sender, mut parts) = mpsc::channel(AHEAD);
     let (path, shown) = (file.to_owned(), bar.clone());
     let together = if node.store.engine(node.store.shard_of(tenant)) == Engine::Sqlite { TOGETHER } else { TOGETHER_BESIDE_OTHERS };
-    let reader = tokio::task::spawn_blocking(move || read_file(&path, format, together, shown, &sender));
+    let read = move |parts: &mpsc::Sender<Parsed>| read_file(&path, format, together, shown, parts);
     let mut report = ImportReport::default();
-    let mut written = Ok(());
-    while let Some(Parsed { part, refused }) = parts.recv().await {
+    let fed = input::feed(read, async |Parsed { part, refused }| {
         report.absorb(refused);
         let rows: usize = part.iter().map(|(lines, _)| lines.len()).sum();
         let call = Call::new(tenant).deadline_ms(DEADLINE_MS).bytes(rows * ROW_BYTES);
         let batches = Together(part.iter().map(|(_, batch)| batch.clone()).collect());
-        match node.store.write(call, upsert_all, batches).await {
-            Ok(outcomes) => {
-                for ((lines, _), outcomes) in part.iter().zip(outcomes) {
-                    bar.suspend(|| report.take_problems().iter().for_each(|problem| tell(problem, out)));
-                    report.add(lines, outcomes);
-                }
-            }
-            Err(error) => {
-                written = Err(error);
-                break;
-            }
+        let outcomes = node.store.write(call, upsert_all, batches).await?;
+        for ((lines, _), outcomes) in part.iter().zip(outcomes) {
+            bar.suspend(|| report.take_problems().iter().for_each(|problem| tell(problem, out)));
+            report.add(lines, outcomes);
         }
-    }
+        Ok(())
+    });
+    let fed = fed.await;
     bar.suspend(|| report.take_problems().iter().for_each(|problem| tell(problem, out)));
-    // The reader ends when nobody takes its parts any more.
-    drop(parts);
-    let read = reader.await.map_err(|e| Failure::new(Exit::Internal, "import.reader", format!("the reader ended by a panic: {e}")))?;
     bar.finish_and_clear();
-    written?;
-    read?;
+    fed?;
     let seconds = begun.elapsed().as_secs_f64();
     node.store.analyze(node.store.shard_of(tenant)).await?;
     node.close().await;
@@ -152,7 +139,7 @@ fn by_name(file: &Path) -> Outcome<Format> {
 
 /// Reads the whole file and sends it in parts.
 fn read_file(path: &Path, format: Format, together: usize, bar: ProgressBar, parts: &mpsc::Sender<Parsed>) -> Outcome<()> {
-    let mut rows = Rows::stream(format, lines::input(path, move |bytes| bar.inc(bytes))?)?;
+    let mut rows = Rows::stream(format, input::open(path, move |bytes| bar.inc(bytes))?)?;
     loop {
         let mut refused = ImportReport::default();
         let mut part: Part = Vec::with_capacity(together);
@@ -174,21 +161,29 @@ async fn export(config: Config, tenant: &str, format: cli::CatalogFormat, out: O
     let tenant = crate::admin::find(&node, tenant).await?.id;
     let mut file = BufWriter::new(std::io::stdout());
     let csv = format == cli::CatalogFormat::Csv && !out.is_json();
-    // A reader that has gone away wants no more.
-    let mut gone = csv && write_cells(&mut file, &CSV_HEADER).is_err();
+    let mut wanted = still_wanted(if csv { write_cells(&mut file, &CSV_HEADER) } else { Ok(()) })?;
     let (mut after, mut count) = (None, 0_u64);
-    while !gone && let Some((rows, last)) = node.store.read_within(tenant, PAGE_MS, move |read| export_page(read, after, PAGE)).await? {
-        for row in &rows {
-            let written = if csv { write_cells(&mut file, &row.cells()) } else { write_line(&mut file, row) };
-            gone |= written.is_err();
-        }
+    while wanted && let Some((rows, last)) = node.store.read_within(tenant, PAGE_MS, move |read| export_page(read, after, PAGE)).await? {
+        let write = |row: &ImportRow| if csv { write_cells(&mut file, &row.cells()) } else { write_line(&mut file, row) };
+        wanted = still_wanted(rows.iter().try_for_each(write))?;
         (after, count) = (Some(last), count + rows.len() as u64);
     }
-    let _ = file.flush();
+    if wanted {
+        still_wanted(file.flush())?;
+    }
     out.note(format!("{} rows", grouped(count as i64)));
     out.value(&serde_json::json!({ "ok": true, "rows": count }));
     node.close().await;
     Ok(Exit::Ok)
+}
+
+/// A reader that has gone away wants no more, which is no error; a disk that is full is one. Errors: `cli.file`.
+fn still_wanted(written: std::io::Result<()>) -> Outcome<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::file("cannot write", Path::new("stdout"), &error)),
+    }
 }
 
 fn write_line(file: &mut impl Write, row: &ImportRow) -> std::io::Result<()> {

@@ -255,7 +255,8 @@ pub(crate) struct OnlineRetail {
 pub(crate) enum Catalog {
     /// Make and change variants by a file of any size, plain or gzip; exits with 1 when rows were refused
     ///
-    /// Rows that say what is there already change nothing, so an import that was stopped is run again. What a later row says of a SKU wins.
+    /// Rows that say what is there already change nothing, so an import that was stopped is run again. What a later row says of a SKU wins; a
+    /// SKU and currency that come twice with different values, more than 1,000 rows apart, are written twice each time.
     Import {
         /// The file: CSV with a header, or NDJSON; columns as POST /api/v1/catalog/import takes them
         file: PathBuf,
@@ -267,6 +268,9 @@ pub(crate) enum Catalog {
         format: Option<CatalogFormat>,
     },
     /// Write all variants with their prices to stdout, as `import` reads them
+    ///
+    /// With --json the rows are NDJSON and the last line is the answer, which `import` refuses: leave it away for a file to bring in. Titles
+    /// and descriptions of products, schedules, attributes, tags, media and categories are not in such a file.
     Export {
         /// Tenant: slug or id
         #[arg(long)]

@@ -9,7 +9,8 @@ use std::fmt;
 pub(crate) enum Exit {
     /// Done.
     Ok = 0,
-    /// It ran, and a check failed (`audit`, `doctor`, `migrate --status`, or an import that refused invoices).
+    /// It ran, and a check failed (`audit`, `doctor`, `migrate --status`, an import that refused invoices or rows of a catalog, `reconcile` with
+    /// something that differs).
     CheckFailed = 1,
     /// Wrong usage, configuration or input; the same call never succeeds.
     Usage = 2,

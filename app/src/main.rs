@@ -15,6 +15,7 @@ mod doctor;
 mod exit;
 mod flows;
 mod import;
+mod input;
 mod ledger;
 mod limits;
 mod lock;
@@ -22,6 +23,8 @@ mod logging;
 mod migrate;
 mod openapi;
 mod output;
+#[cfg(test)]
+mod plans;
 mod reconcile;
 mod resilience;
 mod sandbox_psp;

@@ -197,13 +197,18 @@ impl Node {
         SealKey::from_seed(&derived(secret, "ledgers' seals"))
     }
 
-    /// Where orders go while the database is away: on PostgreSQL, unless the configuration says no.
+    /// Where orders go while the database is away: on PostgreSQL, unless the configuration says no. Warns of orders that wait for another
+    /// node, or for another database.
     pub(crate) async fn intake(&self) -> OrderIntake {
+        let (data, node, inside) = (&self.config.data, self.config.node, self.config.database.is_empty());
+        for (other, orders) in crate::flows::intake::stranded(data, &self.environment, node, inside).await {
+            let data = data.display();
+            tracing::warn!(node = other, orders, %data, "orders wait that a node has taken in: start it with its data folder and its database");
+        }
         match self.config.intake {
-            Some(bounds) if !self.config.database.is_empty() => {
-                OrderIntake::open(&self.config.data, bounds, self.environment.clone(), self.config.node).await
-            }
-            _ => OrderIntake::Off,
+            _ if inside => OrderIntake::Off,
+            Some(bounds) => OrderIntake::open(data, bounds, self.environment.clone(), node).await,
+            None => OrderIntake::left(data, self.environment.clone(), node).await,
         }
     }
 
@@ -211,7 +216,9 @@ impl Node {
     pub(crate) async fn start_workflows(&self, outside: &Outside) -> Outcome<Runner> {
         let parts = Parts::new().with(outside.payments.clone()).with(outside.webhooks.clone()).with(outside.wallets.clone());
         let parts = parts.with(outside.shipping.clone());
-        let config = RunnerConfig { on_outcome: Some(outside.payments.on_outcome()), ..RunnerConfig::default() };
+        // Whoever runs sagas of an embedded folder has its lock.
+        let alone = self.config.database.is_empty();
+        let config = RunnerConfig { on_outcome: Some(outside.payments.on_outcome()), alone, ..RunnerConfig::default() };
         Ok(Runner::start(self.store.clone(), workflows(), parts, config, self.rng.clone()).await?)
     }
 
@@ -243,6 +250,8 @@ impl Node {
         }
         if let Some(queue) = intake.queue() {
             queue.metrics().register(&mut registry);
+        }
+        if let Some(queue) = intake.taking() {
             app = app.intake(queue.clone());
         }
         if let Some(health) = intake.health() {

@@ -347,6 +347,24 @@ fn nothing_is_taken_in_where_that_is_off() {
 }
 
 #[test]
+fn what_was_taken_in_before_that_was_switched_off_is_placed() {
+    let Some(world) = World::new() else { return };
+    let server = world.serve(&[]);
+    assert_eq!(world.order(&server, "before", None).0, 201);
+    world.proxy.cut();
+    let taken = world.order(&server, "left-1", Some("key-1"));
+    assert_eq!(taken.0, 202, "{}", taken.2);
+    server.signal("KILL");
+    drop(server);
+    world.proxy.heal();
+    let server = world.serve(&["intake.enabled=false"]);
+    assert_eq!(world.ended(&server, &taken)["state"], "placed");
+    world.assert_orders("left-", 1);
+    assert_eq!((mode(&server, "intake").as_str(), metric(&server, "intake_waiting ")), ("normal", Some(0.0)));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn without_redis_requests_are_served_and_it_is_told() {
     let Ok(redis) = std::env::var("BRANDOS_TEST_REDIS") else {
         assert!(std::env::var("CI").is_err(), "BRANDOS_TEST_REDIS is not set: in CI a test without Redis is a failure");

@@ -5,6 +5,7 @@ mod common;
 
 use common::Sandbox;
 use serde_json::{Value, json};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -256,6 +257,32 @@ fn the_demo_shows_something_within_seconds_and_starts_again() {
 }
 
 #[test]
+fn a_demo_that_was_broken_off_is_finished() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["tenant", "create", "heron-kettle"]).expect(0);
+    let key = sandbox.run(&["api-key", "create", "--tenant", "heron-kettle", "--json"]).expect(0).json()["key"].clone();
+    let server = sandbox.serve(&["serve"]);
+    let new = r#"{"sku":"HK-KETTLE-MOSS","name":"Kettle"}"#;
+    let (status, item) = server.request("POST", "/api/v1/inventory/items", key.as_str(), new);
+    assert_eq!(status, 201, "{item}");
+    let item = serde_json::from_str::<Value>(&item).unwrap()["item_id"].as_str().unwrap().to_owned();
+    assert_eq!(server.stop(), Some(0));
+
+    let began = Instant::now();
+    let server = sandbox.serve(&["demo", "--rate", "0.001"]);
+    let get =
+        |path: &str| -> Value { serde_json::from_str(&server.request("GET", path, server.serving["api_key"].as_str(), "").1).unwrap() };
+    while get(&format!("/api/v1/inventory/items/{item}/levels"))["data"] == json!([]) {
+        assert!(began.elapsed() < Duration::from_secs(90), "nothing is delivered after {:?}", began.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let variant = get("/api/v1/variants/by-sku?sku=HK-KETTLE-MOSS")["variant_id"].clone();
+    let made_of = get(&format!("/api/v1/inventory/components?variant_id={}", variant.as_str().unwrap()));
+    assert_eq!(made_of["components"], json!([{ "item_id": item, "quantity": 1 }]), "{made_of}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn the_demo_sells_ships_and_takes_back() {
     let sandbox = Sandbox::new();
     let began = Instant::now();
@@ -480,6 +507,15 @@ fn a_whole_catalog_goes_in_and_out_and_in_again() {
             let again = sandbox.run(&["catalog", "export", "--tenant", "second", "--format", format]).expect(0).stdout;
             assert!(again == out, "what came in goes out again");
         }
+        // A reader that goes away is no failure; a disk that is full is one.
+        let export = ["catalog", "export", "--tenant", "first"];
+        let mut gone = sandbox.command(&export).stdout(Stdio::piped()).spawn().unwrap();
+        drop(gone.stdout.take());
+        assert_eq!(gone.wait().unwrap().code(), Some(0));
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended = common::Ended::from(sandbox.command(&export).stdout(full).output().unwrap()).expect(3);
+        assert!(ended.stderr.contains("cli.file"), "{}", ended.stderr);
+
         let cut = sandbox.write("cut.csv", "sku\nok\n\"never closed");
         assert_eq!(import(&cut, "first", 0).0[0], 2);
         let unknown = sandbox.write("all.txt", "sku\na\n");

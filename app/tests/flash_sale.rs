@@ -418,10 +418,15 @@ fn sale(sandbox: &Sandbox, goods: Goods, seed: u64) {
         server = sandbox.serve_at(&front, &options());
     }
     let bought = runtime.block_on(async {
-        let all = tokio::time::timeout(PATIENCE, shoppers.join_all()).await;
-        all.unwrap_or_else(|_| panic!("only {} of {units} are sold after {PATIENCE:?}", shop.sold.load(Relaxed)))
+        if let Ok(all) = tokio::time::timeout(PATIENCE, shoppers.join_all()).await {
+            return all;
+        }
+        let undecided: Vec<Value> =
+            staff.list("checkouts").await.into_iter().filter(|checkout| checkout["state"] == "paying").take(5).collect();
+        panic!("only {} of {units} are sold after {PATIENCE:?}; undecided: {undecided:#?}", shop.sold.load(Relaxed));
     });
     let sold_in = begun.elapsed();
+    assert_eq!(shop.sold.load(Relaxed), units, "what shoppers were told that they have");
     let mut sales: BTreeMap<String, Fate> = bought.into_iter().flatten().map(|order_id| (order_id, Fate::Kept)).collect();
     runtime.block_on(agrees(&shop, &staff, &books, &sales));
 

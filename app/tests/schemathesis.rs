@@ -46,7 +46,7 @@ fn schemathesis() -> Option<PathBuf> {
 /// What it finds wrong, as it says it; nothing when all is well.
 fn findings(program: &Path, sandbox: &Sandbox, url: &str, credential: &str, include: &str, config: &str) -> Option<String> {
     let config = sandbox.write("schemathesis.toml", config);
-    let examples = std::env::var("BRANDOS_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "25".to_owned());
+    let examples = std::env::var("BRANDOS_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "12".to_owned());
     let mut command = Command::new(program);
     command
         .current_dir(sandbox.path(""))

@@ -172,8 +172,10 @@ fn a_shop_is_arranged_and_its_goods_are_taxed_and_weighed() {
         let kitchen = post("catalog/categories", json!({ "slug": "kitchen", "title": "Kitchen" }))["category_id"].clone();
         let mugs = post("catalog/categories", json!({ "slug": "mugs", "title": "Mugs", "parent_id": kitchen }))["category_id"].clone();
         post("catalog/attributes", json!({ "code": "glaze", "title": "Glaze", "kind": "choice", "choices": ["matt", "clear"] }));
+        let supplier = json!({ "code": "supplier", "title": "Supplier", "kind": "text", "storefront": false });
+        let supplier = post("catalog/attributes", supplier)["attribute_id"].clone();
         let picture = json!({ "kind": "image", "url": "https://cdn.example/mug.png", "alt": "A mug" });
-        let change = json!({ "category_ids": [mugs], "attributes": { "glaze": "matt" }, "media": [picture], "tags": ["gift"], "tax_class": "reduced" });
+        let change = json!({ "category_ids": [mugs], "attributes": { "glaze": "matt", "supplier": "S-17" }, "media": [picture], "tags": ["gift"], "tax_class": "reduced" });
         staff.send("PATCH", &format!("products/{}", shop.product), change).expect(200);
         staff.send("PATCH", &format!("products/{}", shop.hidden[0]), json!({ "category_ids": [mugs] })).expect(200);
         let gifts = post("catalog/collections", json!({ "slug": "gifts", "title": "Gifts", "rule": { "tags": ["gift"] } }));
@@ -204,6 +206,9 @@ fn a_shop_is_arranged_and_its_goods_are_taxed_and_weighed() {
         assert_eq!((slugs, &tree.json["data"][1]["parent_id"]), (vec!["kitchen", "mugs"], &kitchen));
         let shown = page.get(&format!("storefront/products/{}", shop.product)).expect(200);
         assert_eq!((&shown.json["attributes"], &shown.json["media"]), (&json!({ "glaze": "matt" }), &json!([picture])));
+        staff.send("PATCH", &format!("catalog/attributes/{}", supplier.as_str().unwrap()), json!({ "storefront": true })).expect(200);
+        let shown = page.get(&format!("storefront/products/{}", shop.product)).expect(200);
+        assert_eq!(shown.json["attributes"], json!({ "glaze": "matt", "supplier": "S-17" }), "at once, remembered or not");
 
         // Two of the small one, 400 g each, and one of the large one, which has a class of its own and was never weighed.
         staff.send("PATCH", &format!("variants/{}", shop.small), json!({ "weight_g": 400 })).expect(200);

@@ -12,9 +12,9 @@ use log::Consumer;
 use orders::OrderId;
 use orders::api::{self as orders_api, By, State};
 use payments::api as payments_api;
-use pricing::api::{self as pricing_api, LineQuantity, PricedKind, PricedLine};
+use pricing::api as pricing_api;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use store::{Event, NewEvent, Tx};
 use web::EventInfo;
 
@@ -28,7 +28,7 @@ pub(super) const EVENTS: &[EventInfo] = &[EventInfo {
 pub(super) fn consumers() -> Vec<Consumer> {
     vec![
         Consumer::sql("fulfilment.shipments", &["shipment.shipped", "shipment.delivered"], take_in_shipments),
-        Consumer::sql("fulfilment.fulfilled", &["order.fulfilled"], take_in_fulfilled),
+        Consumer::sql("fulfilment.orders", &["order.fulfilled", "order.changed"], take_in_orders),
         Consumer::sql("fulfilment.returns", &["return.inspected", "return.refunded", "return.exchanged"], take_in_returns),
         Consumer::sql("fulfilment.cancelled", &["order.cancelled"], take_in_cancelled),
         Consumer::sql("fulfilment.captures", &["payment.captured"], take_in_captures),
@@ -117,7 +117,22 @@ fn shipped(following: &mut Following<'_, '_>, goods: &BTreeMap<u32, i64>) -> Res
     }
     let Some(sold) = sold(following.tx, order_id)? else { return Ok(()) };
     following.part("stock", |tx| take_out(tx, &sold, cause, |line, _| goods.get(&line).copied().unwrap_or(0)))?;
+    following.part("stock", |tx| were_reserved(tx, &sold, goods))?;
     Ok(())
+}
+
+/// Refuses goods that went and that the reservation does not have: an edit that came between a shipment and the news of it has let go of
+/// them, and they are counted as if they were there.
+fn were_reserved(tx: &mut Tx<'_>, sold: &Sold, goods: &BTreeMap<u32, i64>) -> Result<()> {
+    let reserved = stock::reservation(tx, &sold.stock_reference)?;
+    let held = |line: u32| reserved.lines.iter().find(|own| own.line == reserved_line(line)).map_or(0, |own| own.quantity);
+    match goods.iter().find(|(line, quantity)| **quantity > held(**line)) {
+        None => Ok(()),
+        Some((line, quantity)) => {
+            let detail = format!("{quantity} of line {line} went, and {} are reserved: count them", held(*line));
+            Err(Error::failed_precondition("fulfilment.not_reserved", detail))
+        }
+    }
 }
 
 /// What matters of an order's event.
@@ -126,15 +141,19 @@ struct Fulfilled {
     reason: Option<String>,
 }
 
-/// Goods left an order, by a shipment or by hand: its stock and its payment follow what has gone so far.
-fn take_in_fulfilled(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
+/// Goods left an order, by a shipment or by hand: its stock and its payment follow what has gone so far. When it was edited its stock has
+/// followed by then, and what has gone may cost something else, or be all that there is.
+fn take_in_orders(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
     for event in events {
         let (Ok(order_id), Fulfilled { reason }) = (event.subject.parse::<OrderId>(), payload(event)?) else { continue };
         let Some(sold) = sold(tx, order_id)? else { continue };
         let cause = reason.filter(|reason| !reason.is_empty()).unwrap_or_else(|| event.subject.clone());
-        let sent: BTreeMap<u32, i64> = orders_api::progress(tx, order_id)?.into_iter().map(|line| (line.line, line.shipped)).collect();
         let mut following = Following { tx, order_id, cause: &cause };
-        following.part("stock", |tx| take_out(tx, &sold, &cause, |line, gone| sent.get(&line).copied().unwrap_or(0) - gone))?;
+        if event.kind == "order.fulfilled" {
+            let sent = orders_api::progress(following.tx, order_id)?;
+            let sent: BTreeMap<u32, i64> = sent.into_iter().map(|line| (line.line, line.shipped)).collect();
+            following.part("stock", |tx| take_out(tx, &sold, &cause, |line, gone| sent.get(&line).copied().unwrap_or(0) - gone))?;
+        }
         following.part("payment", |tx| capture(tx, order_id, &sold))?;
     }
     Ok(())
@@ -155,30 +174,24 @@ fn take_out(tx: &mut Tx<'_>, sold: &Sold, note: &str, wanted: impl Fn(u32, i64) 
     stock::ship(tx, &shipment).map(drop)
 }
 
-/// Takes what all that was sent so far costs and was not taken yet, all charges with the first of it. While a capture is under way nothing:
-/// its outcome comes here again. Nothing where all was taken at once.
+/// Takes what all that was sent so far costs by the order as it is now, less what was taken for it, as far as it was authorised. While a
+/// capture is under way nothing: its outcome comes here again. Of an order of which nothing more goes the rest is let go of.
 fn capture(tx: &mut Tx<'_>, order_id: OrderId, sold: &Sold) -> Result<()> {
     let Some(intent_id) = sold.intent_id else { return Ok(()) };
-    let room = payments_api::room(tx, intent_id)?;
-    if room.capturable_minor == 0 {
+    let capturable_minor = payments_api::capturable(tx, intent_id)?;
+    if capturable_minor == 0 {
         return Ok(());
     }
-    let sent: BTreeMap<u32, i64> = orders_api::progress(tx, order_id)?.into_iter().map(|line| (line.line, line.shipped)).collect();
-    let sent = |line: &PricedLine| sent.get(&line.line).copied().unwrap_or(0).min(line.quantity);
-    let is_sale = |line: &&PricedLine| line.kind == PricedKind::Sale;
-    let lines = || sold.priced.lines.iter();
-    if lines().filter(is_sale).all(|line| sent(line) == 0) {
-        return Ok(());
+    let Some(order) = orders_api::head(tx, order_id)? else { return Ok(()) };
+    let Some(sent_minor) = orders_api::sent_minor(tx, &order)? else { return Ok(()) };
+    // What was given back was taken for goods that went, and counts. Nothing is carried over to an order whose payment is open.
+    let taken_minor = payments_api::paid_for_order(tx, &order_id.to_string(), order.currency)?.captured_minor;
+    let amount_minor = (sent_minor - taken_minor).min(capturable_minor);
+    let last = matches!(order.state, State::Fulfilled | State::Closed);
+    if amount_minor > 0 {
+        return payments_api::capture(tx, intent_id, Some(amount_minor), last);
     }
-    let due = lines().map(|line| LineQuantity { line: line.line, quantity: if is_sale(&line) { sent(line) } else { line.quantity } });
-    let due: Vec<LineQuantity> = due.filter(|of| of.quantity > 0).collect();
-    let amount_minor = (pricing_api::refund(&sold.priced, &[], &due)?.total_minor - room.captured_minor).min(room.capturable_minor);
-    if amount_minor <= 0 {
-        return Ok(());
-    }
-    // Lines that were taken off the order never go.
-    let last = orders_api::head(tx, order_id)?.is_some_and(|order| matches!(order.state, State::Fulfilled | State::Closed));
-    payments_api::capture(tx, intent_id, Some(amount_minor), last)
+    if last { payments_api::void(tx, intent_id, "nothing more of the order goes") } else { Ok(()) }
 }
 
 /// What matters of a payment's event.
@@ -266,8 +279,9 @@ fn take_back(tx: &mut Tx<'_>, sold: &Sold, lines: Vec<(u32, i64)>, damaged: bool
 fn take_in_cancelled(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
     for event in events {
         let Ok(order_id) = event.subject.parse::<OrderId>() else { continue };
-        let Some(sold) = sold(tx, order_id)? else { continue };
         let mut following = Following { tx, order_id, cause: &event.subject };
+        following.part("payment", |tx| nothing_carried(tx, order_id))?;
+        let Some(sold) = sold(following.tx, order_id)? else { continue };
         following.part("stock", |tx| stock::release(tx, &sold.stock_reference).map(drop))?;
         following.part("order", |tx| pricing_api::give_back(tx, &sold.checkout_name))?;
         if let Some(intent_id) = sold.intent_id {
@@ -277,7 +291,21 @@ fn take_in_cancelled(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a payment that was taken is for an order that was called off meanwhile.
-pub(super) fn is_cancelled(tx: &mut Tx<'_>, order_id: OrderId) -> Result<bool> {
-    Ok(orders_api::head(tx, order_id)?.is_some_and(|order| order.state == State::Cancelled))
+/// Refuses to call it done when an exchange has paid for an order that was called off: nothing gives that back by itself.
+fn nothing_carried(tx: &mut Tx<'_>, order_id: OrderId) -> Result<()> {
+    let carried_minor = orders_api::carried(tx, order_id)?;
+    if carried_minor <= 0 {
+        return Ok(());
+    }
+    let detail = format!("an exchange has carried {carried_minor} minor units over to it: give them back");
+    Err(Error::failed_precondition("fulfilment.carried_over", detail))
+}
+
+/// Those of these orders that were called off.
+pub(super) fn cancelled(tx: &mut Tx<'_>, order_ids: Vec<OrderId>) -> Result<HashSet<OrderId>> {
+    if order_ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let called_off = orders_api::heads(tx, &order_ids)?.into_iter().filter(|order| order.state == State::Cancelled);
+    Ok(called_off.map(|order| order.order_id).collect())
 }

@@ -1,10 +1,10 @@
 //! Reads invoice lines out of a CSV file, plain or gzip, without keeping more than one line.
 
 use crate::exit::{Exit, Failure, Outcome};
+use crate::input;
 use csv::ByteRecord;
 use kernel::{Timestamp, UnitPrice};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 /// The columns, in order.
@@ -35,31 +35,9 @@ pub(crate) struct Lines {
     description: String,
 }
 
-/// Opens a file of invoice lines, as [`input`] does. Errors: `cli.file`; `import.wrong_columns`.
+/// Opens a file of invoice lines, as [`input::open`] does. Errors: `cli.file`; `import.wrong_columns`.
 pub(crate) fn open(path: &Path, read: impl FnMut(u64) + Send + 'static) -> Outcome<Lines> {
-    Lines::new(input(path, read)?)
-}
-
-/// Opens a file; gzip is told by its first two bytes. `read` is told the bytes of the file as they are read. Errors: `cli.file`.
-pub(crate) fn input(path: &Path, read: impl FnMut(u64) + Send + 'static) -> Outcome<Box<dyn Read + Send>> {
-    let file = File::open(path).map_err(|e| Failure::new(Exit::Usage, "cli.file", format!("cannot open {}: {e}", path.display())))?;
-    let mut counted = BufReader::with_capacity(256 * 1024, Counted { inner: file, read });
-    let head = counted.fill_buf().map_err(|e| Failure::file("cannot read", path, &e))?;
-    Ok(if head.starts_with(&[0x1f, 0x8b]) { Box::new(flate2::bufread::MultiGzDecoder::new(counted)) } else { Box::new(counted) })
-}
-
-/// Passes on what it reads and tells how much that was.
-struct Counted<R, F> {
-    inner: R,
-    read: F,
-}
-
-impl<R: Read, F: FnMut(u64)> Read for Counted<R, F> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        (self.read)(n as u64);
-        Ok(n)
-    }
+    Lines::new(input::open(path, read)?)
 }
 
 impl Lines {

@@ -8,12 +8,13 @@
 mod audit;
 mod batch;
 mod invoices;
-pub(crate) mod lines;
+mod lines;
 mod trade;
 
 use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::input;
 use crate::output::{Output, grouped, major_from_micros};
 use crate::wiring::{Node, Use};
 use batch::{Batch, Look, PARTLY_THERE};
@@ -36,8 +37,6 @@ use tokio::sync::mpsc;
 /// The larger, the fewer times a batch looks up the same stock codes and writes the same pages.
 const BATCH_LINES: usize = 16_000;
 const BATCH_INVOICES: usize = 4_000;
-/// Batches that are parsed ahead of the one that is being written.
-const AHEAD: usize = 2;
 /// How long a batch may take, far more than it does.
 const BATCH_DEADLINE_MS: u32 = 120_000;
 /// How long the consumers may take to catch up at the end.
@@ -86,27 +85,18 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
 
     let bar = out.progress(size, "{msg} {wide_bar} {bytes}/{total_bytes} {elapsed}");
     bar.set_message("importing");
-    let (sender, mut batches) = mpsc::channel(AHEAD);
     let (path, read) = (import.file.clone(), bar.clone());
-    let reader = tokio::task::spawn_blocking(move || read_file(&path, read, &fingerprint, currency, done, &sender));
     let mut outcome = ImportOutcome::default();
-    let mut written = Ok(());
-    while let Some(batch) = batches.recv().await {
-        match write(&node, tenant, batch).await {
-            // Which they were the batch itself has used; here they would only be kept.
-            Ok(taken) => batch::add(&mut outcome, ImportOutcome { taken: Vec::new(), ..taken }),
-            Err(failure) => {
-                written = Err(failure);
-                break;
-            }
-        }
-    }
-    // The reader ends when nobody takes its batches any more.
-    drop(batches);
-    let read = reader.await.map_err(|e| Failure::new(Exit::Internal, "import.reader", format!("the reader ended by a panic: {e}")))?;
+    let read = move |batches: &mpsc::Sender<Batch>| read_file(&path, read, &fingerprint, currency, done, batches);
+    let fed = input::feed(read, async |batch| {
+        let taken = write(&node, tenant, batch).await?;
+        // Which they were the batch itself has used; here they would only be kept.
+        batch::add(&mut outcome, ImportOutcome { taken: Vec::new(), ..taken });
+        Ok(())
+    });
+    let fed = fed.await;
     bar.finish_and_clear();
-    written?;
-    let odd = read?;
+    let odd = fed?;
 
     let bar = out.progress(0, "{msg} {elapsed}");
     bar.set_message("waiting for the projections");

@@ -3,7 +3,9 @@
 //! A checkout: [`load`] and [`revalidate`], then [`begin_checkout`] with the version that the shopper saw, all in the transaction that
 //! reserves and drafts; later [`ordered`] or [`reopen`].
 
-pub use crate::commands::{ChangeCart, NewCart, SignIn, SignedIn, begin_checkout, change, change_loaded, create, ordered, reopen, sign_in};
+pub use crate::commands::{
+    ChangeCart, NewCart, SignIn, SignedIn, begin_checkout, change, change_loaded, create, may_check_out, ordered, reopen, sign_in,
+};
 pub use crate::model::{Cart, Change, Destination, Line, LineEdit, MAX_COUPON, MAX_COUPONS, MAX_LINES, MAX_QUANTITY, Seen, Status};
 pub use crate::queries::{CartKey, Proof, load};
 pub use crate::revalidate::{Diff, Difference, Fact, revalidate, settle};

@@ -6,7 +6,7 @@ use crate::queries::{self, CartKey};
 use crate::sql::{self, Head};
 use crate::token::TokenHash;
 use crate::{error, events, workflows};
-use kernel::{Currency, Result};
+use kernel::{Currency, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::Tx;
 use web::IfMatch;
@@ -252,18 +252,21 @@ fn add_token(tx: &mut Tx<'_>, cart_id: CartId, mut tokens: Vec<u8>, new: &TokenH
     tx.exec(sql::SET_TOKENS, (cart_id, &tokens[surplus * 32..]))
 }
 
+/// Whether a checkout of a cart may begin. Errors: those of [`begin_checkout`].
+pub fn may_check_out(cart: &Cart, seen_version: i64, now: Timestamp) -> Result<()> {
+    cart.must_be_open(now)?;
+    if cart.version != seen_version {
+        return Err(error::changed());
+    }
+    if cart.line_count == 0 { Err(error::empty()) } else { Ok(()) }
+}
+
 /// Begins a checkout of a cart that was loaded in this transaction: from now on it can't be changed until [`reopen`]. One statement.
 /// `attempts` rises, and tells this checkout from earlier ones that failed.
 /// Errors: `carts.expired`, `carts.checking_out`, `carts.ordered`, `carts.merged`, `carts.empty`, `carts.changed` when the version is not
 /// the one that the shopper saw.
 pub fn begin_checkout(tx: &mut Tx<'_>, cart: &mut Cart, seen_version: i64) -> Result<()> {
-    cart.must_be_open(tx.now())?;
-    if cart.version != seen_version {
-        return Err(error::changed());
-    }
-    if cart.line_count == 0 {
-        return Err(error::empty());
-    }
+    may_check_out(cart, seen_version, tx.now())?;
     tx.must(sql::BEGIN_CHECKOUT, (cart.cart_id, seen_version), error::changed)?;
     (cart.status, cart.attempts) = (Status::CheckingOut, cart.attempts + 1);
     Ok(())

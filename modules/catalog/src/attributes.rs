@@ -1,11 +1,11 @@
 //! Attributes: what a tenant tells of its products and variants, each of a type that values are checked against.
 
 use crate::events;
-use crate::model::{Faults, MAX_TITLE, check_line, check_slug};
+use crate::model::{MAX_TITLE, check_line, check_slug};
 use crate::sql;
-use kernel::{Error, PageRequest, Result, Timestamp};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use kernel::{Error, Faults, PageRequest, Result, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::{FromRow, FromValue, Read, Row, ToValue, Tx, Value, ValueRef};
 use utoipa::ToSchema;
 
@@ -26,7 +26,7 @@ pub(crate) const MAX_VALUES: usize = 50;
 /// The most values that a choice is of.
 pub(crate) const MAX_CHOICES: usize = 200;
 /// The longest text, in characters.
-const MAX_TEXT: usize = 1_000;
+pub(crate) const MAX_TEXT: usize = 1_000;
 /// The longest choice, in characters.
 const MAX_CHOICE: usize = 100;
 /// The largest number, and the smallest with a minus before it: doubles are exact to the thousandth below it.
@@ -84,10 +84,18 @@ pub enum AttributeValue {
     /// Of a boolean.
     Boolean(bool),
     /// Of a number.
+    #[serde(deserialize_with = "plain")]
     #[schema(value_type = f64)]
     Number(serde_json::Number),
     /// Of a text, a date or a choice.
     Text(String),
+}
+
+/// A number as it is kept and compared: 12.0 is 12.
+fn plain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<serde_json::Number, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let whole = number.as_f64().filter(|value| number.is_f64() && value.fract() == 0.0 && value.abs() <= MAX_NUMBER);
+    Ok(whole.map_or(number, |value| serde_json::Number::from(value as i64)))
 }
 
 impl AttributeValue {
@@ -116,6 +124,8 @@ pub(crate) struct Attribute {
     pub kind: AttributeKind,
     /// What a choice may be, in their order.
     pub choices: Vec<String>,
+    /// Whether a shop shows its values to anybody; they are known to the tenant's own people and programs alone where it does not.
+    pub storefront: bool,
     /// Rises with every change; the `ETag`.
     pub version: i64,
     /// When it was made.
@@ -135,6 +145,7 @@ impl FromRow for Attribute {
             version: row.get(5)?,
             created_at: row.get(6)?,
             updated_at: row.get(7)?,
+            storefront: row.get(8)?,
         })
     }
 }
@@ -155,6 +166,13 @@ pub(crate) struct NewAttribute {
     #[serde(default)]
     #[schema(max_items = 200)]
     pub choices: Vec<String>,
+    /// Whether a shop shows its values to anybody; so it is unless said.
+    #[serde(default = "yes")]
+    pub storefront: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What to change on an attribute; what is left out stays.
@@ -169,6 +187,9 @@ pub(crate) struct AttributeChange {
     #[serde(default)]
     #[schema(max_items = 200)]
     pub choices: Option<Vec<String>>,
+    /// Whether a shop shows its values to anybody.
+    #[serde(default)]
+    pub storefront: Option<bool>,
 }
 
 fn check_choices(kind: AttributeKind, choices: &[String], faults: &mut Faults) {
@@ -178,9 +199,9 @@ fn check_choices(kind: AttributeKind, choices: &[String], faults: &mut Faults) {
         AttributeKind::Choice if count > MAX_CHOICES => faults.check("choices", Err(("too_many", format!("at most {MAX_CHOICES}")))),
         AttributeKind::Choice => {
             for (i, choice) in choices.iter().enumerate() {
-                faults.check(&format!("choices[{i}]"), check_line(choice, MAX_CHOICE));
+                faults.check(format!("choices[{i}]"), check_line(choice, MAX_CHOICE));
                 if choices[..i].contains(choice) {
-                    faults.check(&format!("choices[{i}]"), Err(("duplicate", "it is there already".to_owned())));
+                    faults.check(format!("choices[{i}]"), Err(("duplicate", "it is there already".to_owned())));
                 }
             }
         }
@@ -243,8 +264,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, path: &str, values: &mut AttributeValues, c
         };
         let shown: String = code.chars().take(100).collect();
         match known.get(code) {
-            Some(attribute) => faults.check(&format!("{path}.{shown}"), check_value(attribute, value)),
-            None => faults.check(&format!("{path}.{shown}"), Err(("unknown", "there is no such attribute".to_owned()))),
+            Some(attribute) => faults.check(format!("{path}.{shown}"), check_value(attribute, value)),
+            None => faults.check(format!("{path}.{shown}"), Err(("unknown", "there is no such attribute".to_owned()))),
         }
         values.insert(code.clone(), value.clone());
     }
@@ -269,6 +290,16 @@ pub(crate) fn attributes(read: &mut Read<'_>, page: &PageRequest<String>) -> Res
     read.all(sql::ATTRIBUTES, (page.after.clone().unwrap_or_default(), page.limit + 1))
 }
 
+/// The codes of attributes whose values a shop does not show.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Hidden(pub BTreeSet<String>);
+
+/// Those of the tenant.
+pub(crate) fn hidden(read: &mut Read<'_>) -> Result<Hidden> {
+    let all: Vec<Attribute> = read.all(sql::ATTRIBUTES, ("", MAX_ATTRIBUTES))?;
+    Ok(Hidden(all.into_iter().filter(|attribute| !attribute.storefront).map(|attribute| attribute.code).collect()))
+}
+
 /// Defines an attribute. Errors: `request.invalid`; `catalog.too_many_attributes`; `catalog.attribute_taken`.
 pub(crate) fn create_attribute(tx: &mut Tx<'_>, new: &NewAttribute) -> Result<Attribute> {
     let mut faults = Faults::default();
@@ -287,11 +318,13 @@ pub(crate) fn create_attribute(tx: &mut Tx<'_>, new: &NewAttribute) -> Result<At
         title: new.title.clone(),
         kind: new.kind,
         choices: new.choices.clone(),
+        storefront: new.storefront,
         version: 1,
         created_at: now,
         updated_at: now,
     };
-    let row = (attribute.attribute_id, &attribute.code, &attribute.title, attribute.kind, sql::to_json(&attribute.choices), now);
+    let Attribute { attribute_id, code, title, kind, choices, storefront, .. } = &attribute;
+    let row = (attribute_id, code, title, kind, sql::to_json(choices), now, storefront);
     tx.must(sql::INSERT_ATTRIBUTE, row, || Error::conflict("catalog.attribute_taken", "another attribute has this code already"))?;
     tx.emit(events::attribute("attribute.created", &attribute));
     Ok(attribute)
@@ -329,12 +362,14 @@ pub(crate) fn update_attribute(tx: &mut Tx<'_>, update: &UpdateAttribute) -> Res
     }
     crate::model::replace(&mut attribute.title, update.change.title.as_ref(), "title", &mut changed);
     crate::model::replace(&mut attribute.choices, update.change.choices.as_ref(), "choices", &mut changed);
+    crate::model::replace(&mut attribute.storefront, update.change.storefront.as_ref(), "storefront", &mut changed);
     if changed.is_empty() {
         return Ok(attribute);
     }
     attribute.version += 1;
     attribute.updated_at = tx.now();
-    let row = (attribute.attribute_id, &attribute.title, sql::to_json(&attribute.choices), attribute.version, attribute.updated_at);
+    let Attribute { attribute_id, title, choices, storefront, version, updated_at, .. } = &attribute;
+    let row = (attribute_id, title, sql::to_json(choices), storefront, version, updated_at);
     tx.exec(sql::UPDATE_ATTRIBUTE, row)?;
     tx.emit(events::attribute("attribute.updated", &attribute));
     Ok(attribute)
@@ -352,6 +387,7 @@ mod tests {
             title: "A".to_owned(),
             kind,
             choices: if kind == AttributeKind::Choice { vec!["red".to_owned(), "blue".to_owned()] } else { Vec::new() },
+            storefront: true,
             version: 1,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
@@ -363,7 +399,7 @@ mod tests {
             (AttributeKind::Text, "7", "wrong_type"),
             (AttributeKind::Number, "7", "ok"),
             (AttributeKind::Number, "-0.25", "ok"),
-            (AttributeKind::Number, "1e12", "ok"),
+            (AttributeKind::Number, "1000000000000", "ok"),
             (AttributeKind::Number, "-1.1e12", "out_of_range"),
             (AttributeKind::Number, r#""7""#, "wrong_type"),
             (AttributeKind::Boolean, "false", "ok"),
@@ -381,6 +417,23 @@ mod tests {
             let found = check_value(&of(kind), &read).map_or_else(|(code, _)| code, |()| "ok");
             assert_eq!(found, expected, "{kind:?} {value}");
             assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::from_str::<serde_json::Value>(value).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_number_is_what_it_is_however_it_is_written() {
+        let table = [
+            ("12", "12"),
+            ("12.0", "12"),
+            ("1.2e1", "12"),
+            ("-0.0", "0"),
+            ("1e12", "1000000000000"),
+            ("12.50", "12.5"),
+            ("1e13", "10000000000000.0"),
+        ];
+        for (value, expected) in table {
+            let read: AttributeValue = serde_json::from_str(value).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), expected, "{value}");
         }
     }
 }

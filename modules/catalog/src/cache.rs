@@ -1,6 +1,6 @@
-//! What is remembered of products: each with its variants and prices, for an hour, until it changes.
+//! What is remembered, for an hour, until it changes: each product with its variants and prices; and which attributes shops don't show.
 
-use crate::attributes::AttributeValues;
+use crate::attributes::{AttributeValues, Hidden};
 use crate::model::{ProductDetail, ProductId};
 use crate::queries;
 use kernel::{Result, TenantId};
@@ -13,9 +13,15 @@ use web::{App, ModuleCaches, Part};
 const TTL_MS: u64 = 3_600_000;
 /// Of the memory of all caches, in percent.
 const MEMORY_PERCENT: u8 = 50;
+const HIDDEN_MEMORY_PERCENT: u8 = 1;
 
-/// Products by tenant and id.
-pub(crate) struct Products(pub Cache<(TenantId, ProductId), ProductDetail>);
+/// What is remembered.
+pub(crate) struct Remembered {
+    /// Products by tenant and id.
+    pub products: Cache<(TenantId, ProductId), ProductDetail>,
+    /// By tenant.
+    pub hidden: Cache<TenantId, Hidden>,
+}
 
 /// Every change of a product, a variant or a price is an event of the product.
 pub(crate) const CACHES: ModuleCaches = ModuleCaches {
@@ -28,13 +34,16 @@ pub(crate) const CACHES: ModuleCaches = ModuleCaches {
         "price.changed",
         "product.published",
         "product.unpublished",
+        "attribute.created",
+        "attribute.updated",
     ],
     tags: |change: &Change| match (change.tenant, change.subject.parse::<ProductId>()) {
         (Some(tenant), Ok(product)) => Tags::of([tag(&(tenant, product))]),
-        _ => Tags::NONE,
+        (Some(tenant), Err(_)) => Tags::of([hidden_tag(&tenant)]),
+        (None, _) => Tags::NONE,
     },
     forget: |_, _| {},
-    hot: |app, most| serde_json::to_value(app.part::<Products>().0.hot(most)).unwrap_or_default(),
+    hot: |app, most| serde_json::to_value(app.part::<Remembered>().products.hot(most)).unwrap_or_default(),
     warm: |app, keys, within| Box::pin(warm(app, keys, within)),
 };
 
@@ -45,16 +54,32 @@ async fn warm(app: App, keys: serde_json::Value, within: Duration) -> usize {
         let store = store.clone();
         async move { store.peek(tenant, move |read| queries::product(read, id)).await.map(Some) }
     };
-    app.part::<Products>().0.warm(keys, within, load).await
+    app.part::<Remembered>().products.warm(keys, within, load).await
 }
 
 fn tag(key: &(TenantId, ProductId)) -> Tag {
     Tag::new("product", (key.0.as_i64(), key.1.as_i64()))
 }
 
+fn hidden_tag(tenant: &TenantId) -> Tag {
+    Tag::new("hidden_attributes", tenant.as_i64())
+}
+
 fn open(caches: &Caches) -> Result<Part> {
     let settings = Settings { ttl_ms: TTL_MS, memory_percent: MEMORY_PERCENT, ..Settings::of::<ProductDetail>("catalog.products") };
-    Ok(Part::new(Products(Cache::new(caches, settings, |key| Tags::of([tag(key)]))?)))
+    let products = Cache::new(caches, settings, |key| Tags::of([tag(key)]))?;
+    let settings =
+        Settings { ttl_ms: TTL_MS, memory_percent: HIDDEN_MEMORY_PERCENT, ..Settings::of::<Hidden>("catalog.hidden_attributes") };
+    let hidden = Cache::new(caches, settings, |tenant| Tags::of([hidden_tag(tenant)]))?;
+    Ok(Part::new(Remembered { products, hidden }))
+}
+
+impl Cached for Hidden {
+    type Class = Normal;
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.0.iter().map(|code| size_of_val(code) + code.len()).sum::<usize>()
+    }
 }
 
 impl Cached for ProductDetail {

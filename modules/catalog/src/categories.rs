@@ -4,9 +4,9 @@
 //! is one comparison of texts.
 
 use crate::events;
-use crate::model::{Faults, ProductId, check_named, check_range, present, replace};
+use crate::model::{ProductId, check_named, check_range, present, replace};
 use crate::sql;
-use kernel::{Error, PageRequest, Result, Timestamp};
+use kernel::{Error, Faults, PageRequest, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{FromRow, Read, Row, Tx};
 use utoipa::ToSchema;
@@ -47,7 +47,7 @@ pub(crate) struct Category {
     pub description: String,
     /// Among its siblings, the smallest first; of equal ones, the older first.
     pub position: i64,
-    /// Rises with every change of its fields; the `ETag`. What is in it is told by its products.
+    /// Rises with every change of its fields, and when a category above it moves; the `ETag`. What is in it is told by its products.
     pub version: i64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -272,10 +272,11 @@ pub(crate) fn update_category(tx: &mut Tx<'_>, update: &UpdateCategory) -> Resul
     category.version += 1;
     category.updated_at = tx.now();
     let Category { category_id, slug, title, description, position, version, updated_at, path, .. } = &category;
-    tx.exec(sql::UPDATE_CATEGORY, (category_id, slug, title, description, position, version, updated_at))?;
     if *path != old {
-        tx.exec(sql::MOVE_CATEGORIES, (&old, end_of(&old), path, old.len() as i64 + 1))?;
+        tx.exec(sql::MOVE_CATEGORIES, (&old, end_of(&old), path, old.len() as i64 + 1, updated_at))?;
     }
+    // After the move, which has raised the versions of all that moved, this one's too.
+    tx.exec(sql::UPDATE_CATEGORY, (category_id, slug, title, description, position, version, updated_at))?;
     tx.emit(events::category("category.updated", &category));
     Ok(category)
 }

@@ -3,13 +3,13 @@
 //! A rule is asked when its collection is read, of so many products at a time as are looked at for a page: so it holds at once for
 //! whatever changes, and no read costs more than [`LOOKED_AT`] products, however rare the matches are.
 
-use crate::attributes::{AttributeValue, AttributeValues, MAX_VALUES};
-use crate::categories::{self, CategoryId, ids_of, slug_taken};
+use crate::attributes::{AttributeValue, AttributeValues, MAX_TEXT, MAX_VALUES};
+use crate::categories::{Category, CategoryId, ids_of, slug_taken};
 use crate::events;
 use crate::facets::{MAX_TAG, MAX_TAGS};
-use crate::model::{Faults, ProductId, ProductStatus, check_code, check_line, check_named, check_price, check_slug, replace};
+use crate::model::{ProductId, ProductStatus, check_code, check_line, check_named, check_price, check_slug, replace};
 use crate::sql;
-use kernel::{Currency, Error, PageRequest, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Faults, PageRequest, Result, Timestamp, UnitPrice};
 use serde::{Deserialize, Serialize};
 use store::{FromRow, Read, Row, Tx};
 use utoipa::ToSchema;
@@ -120,22 +120,22 @@ impl Rule {
             faults.check("rule.tags", Err(("too_many", format!("at most {MAX_TAGS} tags"))));
         }
         for (i, tag) in self.tags.iter().enumerate().take(MAX_TAGS) {
-            faults.check(&format!("rule.tags[{i}]"), check_code(tag, MAX_TAG));
+            faults.check(format!("rule.tags[{i}]"), check_code(tag, MAX_TAG));
         }
         if self.attributes.len() > MAX_VALUES {
             faults.check("rule.attributes", Err(("too_many", format!("at most {MAX_VALUES} values"))));
         }
         for (code, value) in self.attributes.iter().take(MAX_VALUES) {
             let shown: String = code.chars().take(100).collect();
-            faults.check(&format!("rule.attributes.{shown}"), check_slug(code));
+            faults.check(format!("rule.attributes.{shown}"), check_slug(code));
             if let AttributeValue::Text(text) = value {
-                faults.check(&format!("rule.attributes.{shown}"), check_line(text, 1_000));
+                faults.check(format!("rule.attributes.{shown}"), check_line(text, MAX_TEXT));
             }
         }
         if let Some(range) = &self.price {
             for (end, field) in [(range.at_least, "at_least"), (range.at_most, "at_most")] {
                 if let Some(end) = end {
-                    faults.check(&format!("rule.price.{field}"), check_price(end));
+                    faults.check(format!("rule.price.{field}"), check_price(end));
                 }
             }
         }
@@ -236,7 +236,8 @@ fn check(tx: &mut Tx<'_>, slug: Option<&str>, title: Option<&str>, description: 
     }
     faults.finish()?;
     if let Some(id) = rule.and_then(|rule| rule.category_id) {
-        categories::category(tx, id).map_err(|_| Error::field("rule.category_id", "unknown", "there is no such category"))?;
+        let known: Option<Category> = tx.opt(sql::CATEGORY, (id,))?;
+        known.ok_or_else(|| Error::field("rule.category_id", "unknown", "there is no such category"))?;
     }
     Ok(())
 }

@@ -13,8 +13,6 @@ use crate::{events, sql};
 use kernel::{Currency, Error, Result, Timestamp, UnitPrice};
 use store::Tx;
 
-pub(crate) use crate::upsert::{UpsertBatch, upsert_variants};
-
 fn sku_taken(sku: &str) -> Error {
     Error::conflict("catalog.sku_taken", format!("another variant has the SKU {sku} already"))
 }
@@ -136,7 +134,7 @@ pub(crate) fn write_new_variant(tx: &mut Tx<'_>, variant: &Variant) -> Result<()
         variant.product_id,
         &variant.sku,
         &variant.title,
-        sql::options_to_json(&variant.options),
+        sql::to_json(&variant.options),
         &variant.barcode,
         variant.status,
         variant.created_at,
@@ -288,7 +286,7 @@ pub(crate) fn write_variant_row(tx: &mut Tx<'_>, variant: &Variant, now: Timesta
         variant.variant_id,
         &variant.sku,
         &variant.title,
-        sql::options_to_json(&variant.options),
+        sql::to_json(&variant.options),
         &variant.barcode,
         variant.status,
         variant.version,

@@ -30,7 +30,11 @@ pub(crate) const EVENTS: &[EventInfo] = &[
     EventInfo { kind: "collection.updated", version: 1, description: "A collection, or what is chosen for it, was changed." },
     EventInfo { kind: "collection.deleted", version: 1, description: "A collection was deleted." },
     EventInfo { kind: "attribute.created", version: 1, description: "An attribute was defined." },
-    EventInfo { kind: "attribute.updated", version: 1, description: "An attribute's title or choices were changed." },
+    EventInfo {
+        kind: "attribute.updated",
+        version: 1,
+        description: "An attribute's title, its choices, or whether shops show it, were changed.",
+    },
 ];
 
 #[derive(Serialize)]

@@ -2,9 +2,9 @@
 
 use crate::attributes::{self, AttributeValues, ValueChanges};
 use crate::categories::CategoryId;
-use crate::model::{Fault, Faults, ProductId, ProductStatus, check_code, check_line, replace};
+use crate::model::{Fault, ProductId, ProductStatus, check_code, check_line, replace};
 use crate::sql;
-use kernel::{Error, Result, Timestamp};
+use kernel::{Error, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{FromRow, Row, Tx};
 use utoipa::ToSchema;
@@ -130,9 +130,9 @@ impl FacetChange<'_> {
                 faults.check("tags", Err(("too_many", format!("at most {MAX_TAGS} tags"))));
             }
             for (i, tag) in tags.iter().enumerate().take(MAX_TAGS) {
-                faults.check(&format!("tags[{i}]"), check_code(tag, MAX_TAG));
+                faults.check(format!("tags[{i}]"), check_code(tag, MAX_TAG));
                 if tags[..i].contains(tag) {
-                    faults.check(&format!("tags[{i}]"), Err(("duplicate", "it is there already".to_owned())));
+                    faults.check(format!("tags[{i}]"), Err(("duplicate", "it is there already".to_owned())));
                 }
             }
         }
@@ -142,7 +142,7 @@ impl FacetChange<'_> {
             }
             for (i, medium) in media.iter().enumerate().take(MAX_MEDIA) {
                 if let Err((field, fault)) = check_medium(medium) {
-                    faults.check(&format!("media[{i}].{field}"), Err(fault));
+                    faults.check(format!("media[{i}].{field}"), Err(fault));
                 }
             }
         }

@@ -1,6 +1,9 @@
 //! Files of variants: CSV and NDJSON, read row by row into [`UpsertRow`]s, with a report of each row that is refused, and written again.
+//!
+//! A file is of variants. Of their products it carries the external id (or the id, of one that has none and several variants) and the
+//! status; not titles, descriptions, tax classes, schedules, tags, attributes, media and categories. Cells of CSV are trimmed.
 
-use crate::model::{Dimensions, MAX_OPTIONS, Price, Variant, VariantOption};
+use crate::model::{Dimensions, MAX_OPTIONS, Price, ProductStatus, Variant, VariantOption, VariantStatus};
 use crate::upsert::{Change, MAX_BATCH, RowOutcome, UpsertRow};
 use kernel::{Currency, Error, FieldError, Result, UnitPrice};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,11 +19,13 @@ pub(crate) const MAX_ROWS: usize = 10_000;
 pub(crate) const MAX_PROBLEMS: usize = 1_000;
 
 /// The columns of a file that is exported.
-pub const CSV_HEADER: [&str; 21] = [
+pub const CSV_HEADER: [&str; 23] = [
     "sku",
     "product",
     "title",
     "barcode",
+    "status",
+    "product_status",
     "currency",
     "price",
     "tax_class",
@@ -74,7 +79,8 @@ impl Format {
 pub struct ImportRow {
     /// The SKU, 1 to 64 visible characters.
     pub sku: String,
-    /// External id of the product that it belongs to, made when it is new. Without one a new SKU gets a product of its own.
+    /// External id of the product that it belongs to, or its id; made under this name when there is none. Without one a new SKU gets a product
+    /// of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
     /// The variant's title.
@@ -83,6 +89,14 @@ pub struct ImportRow {
     /// Its barcode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub barcode: Option<String>,
+    /// Whether the variant is for sale when its product is; a new one is, unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<VariantStatus>)]
+    pub status: Option<String>,
+    /// Where the product is in its life; a new one is active, unless said. One that was for sale is no draft again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ProductStatus>)]
+    pub product_status: Option<String>,
     /// The currency of `price`. A SKU may have a row for each currency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
@@ -129,7 +143,7 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
 
 impl ImportRow {
     /// The rows that make this variant again, one for each price.
-    pub(crate) fn of(variant: &Variant, product: Option<String>) -> Vec<ImportRow> {
+    pub(crate) fn of(variant: &Variant, product: Option<String>, product_status: ProductStatus) -> Vec<ImportRow> {
         let digits = |number: Option<i64>| number.map(|number| number.to_string());
         let [length_mm, width_mm, height_mm] = crate::sql::sides(variant.dimensions).map(digits);
         let row = ImportRow {
@@ -137,6 +151,8 @@ impl ImportRow {
             product,
             title: Some(variant.title.clone()),
             barcode: variant.barcode.clone(),
+            status: Some(variant.status.as_str().to_owned()),
+            product_status: Some(product_status.as_str().to_owned()),
             options: variant.options.clone(),
             tax_class: variant.tax_class.clone(),
             weight_g: digits(variant.weight_g),
@@ -158,10 +174,11 @@ impl ImportRow {
 
     /// The cells of a CSV file with the header [`CSV_HEADER`].
     pub fn cells(&self) -> Vec<&str> {
-        let texts = [&self.product, &self.title, &self.barcode, &self.currency, &self.price, &self.tax_class, &self.weight_g];
+        let texts = [&self.product, &self.title, &self.barcode, &self.status, &self.product_status, &self.currency, &self.price];
+        let goods = [&self.tax_class, &self.weight_g];
         let sides = [&self.length_mm, &self.width_mm, &self.height_mm];
         let mut cells = vec![self.sku.as_str()];
-        cells.extend(texts.into_iter().chain(sides).map(|text| text.as_deref().unwrap_or_default()));
+        cells.extend(texts.into_iter().chain(goods).chain(sides).map(|text| text.as_deref().unwrap_or_default()));
         cells.extend(self.options.iter().flat_map(|option| [option.name.as_str(), option.value.as_str()]));
         cells.resize(CSV_HEADER.len(), "");
         cells
@@ -187,6 +204,14 @@ impl ImportRow {
                     }
                 }
             },
+        }
+        let status = VariantStatus::ALL.into_iter().find(|status| self.status.as_deref() == Some(status.as_str()));
+        if self.status.is_some() && status.is_none() {
+            note("status", "unknown", "active or archived".to_owned());
+        }
+        let product_status = ProductStatus::ALL.into_iter().find(|status| self.product_status.as_deref() == Some(status.as_str()));
+        if self.product_status.is_some() && product_status.is_none() {
+            note("product_status", "unknown", "draft, active or archived".to_owned());
         }
         let mut number = |field: &str, text: &Option<String>| -> Option<i64> {
             let text = text.as_ref()?;
@@ -215,6 +240,8 @@ impl ImportRow {
             product: self.product,
             title: self.title,
             barcode: self.barcode,
+            status,
+            product_status,
             options: self.options,
             tax_class: self.tax_class,
             weight_g,
@@ -394,6 +421,8 @@ enum Column {
     Product,
     Title,
     Barcode,
+    Status,
+    ProductStatus,
     Currency,
     Price,
     TaxClass,
@@ -442,6 +471,8 @@ impl Header {
             "product" => Some(Column::Product),
             "title" => Some(Column::Title),
             "barcode" => Some(Column::Barcode),
+            "status" => Some(Column::Status),
+            "product_status" => Some(Column::ProductStatus),
             "currency" => Some(Column::Currency),
             "price" => Some(Column::Price),
             "tax_class" => Some(Column::TaxClass),
@@ -474,6 +505,8 @@ impl Header {
                 Column::Product => row.product = Some(text),
                 Column::Title => row.title = Some(text),
                 Column::Barcode => row.barcode = Some(text),
+                Column::Status => row.status = Some(text),
+                Column::ProductStatus => row.product_status = Some(text),
                 Column::Currency => row.currency = Some(text),
                 Column::Price => row.price = Some(text),
                 Column::TaxClass => row.tax_class = Some(text),

@@ -20,7 +20,6 @@ mod model;
 mod publishing;
 mod queries;
 mod routes;
-mod routes_arranged;
 mod shop;
 mod sql;
 #[cfg(test)]
@@ -37,8 +36,8 @@ pub mod api {
     pub use crate::facets::{Media, MediaKind};
     pub use crate::history::By;
     pub use crate::import::{CSV_HEADER, Format, ImportReport, ImportRow, RowProblem, Rows};
-    pub use crate::model::{Dimensions, Price, ProductId, VariantId, VariantOption};
-    pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, export_page, variant_snapshot, variant_snapshots, variants_by_sku};
+    pub use crate::model::{Dimensions, Price, ProductId, ProductStatus, VariantId, VariantOption, VariantStatus};
+    pub use crate::queries::{MAX_LOOKUP, VariantSnapshot, export_page, variant_snapshots, variants_by_sku};
     pub use crate::shop::{MAX_SEARCH, Shelf, ShopProduct, ShopVariant, shelf_products, shop_product, shop_products};
     pub use crate::upsert::{
         Change, MAX_BATCH, MAX_OBSERVATIONS, Observation, RowOutcome, UpsertBatch, UpsertRow, VariantRef, observe_prices, upsert_by_sku,
@@ -58,13 +57,14 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 1, name: "first", sql: include_str!("../migrations/0001_first.sql") },
     store::Migration { number: 2, name: "tax_and_weight", sql: include_str!("../migrations/0002_tax_and_weight.sql") },
     store::Migration { number: 3, name: "arranged", sql: include_str!("../migrations/0003_arranged.sql") },
+    store::Migration { number: 4, name: "storefront", sql: include_str!("../migrations/0004_storefront.sql") },
 ];
 
 /// The module, as plain data.
 pub fn module() -> Module {
     Module {
         permissions: PERMISSIONS,
-        routes: routes::routes().into_iter().chain(routes_arranged::routes()).collect(),
+        routes: routes::routes(),
         workflows: publishing::workflows(),
         events: events::EVENTS,
         statements: sql::statements(),

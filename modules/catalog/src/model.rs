@@ -3,7 +3,7 @@
 use crate::attributes::{AttributeValue, AttributeValues, ValueChanges};
 use crate::categories::CategoryId;
 use crate::facets::{FacetChange, Facets, Media};
-use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Faults, Result, Timestamp, UnitPrice};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -57,7 +57,7 @@ pub(crate) const MAX_PRICE: UnitPrice = UnitPrice::from_micros(100_000_000_000 *
 /// Where a product is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum ProductStatus {
+pub enum ProductStatus {
     /// Being prepared; not for sale yet.
     Draft,
     /// For sale.
@@ -67,6 +67,9 @@ pub(crate) enum ProductStatus {
 }
 
 impl ProductStatus {
+    /// Every one.
+    pub(crate) const ALL: [ProductStatus; 3] = [ProductStatus::Draft, ProductStatus::Active, ProductStatus::Archived];
+
     /// As it is stored and sent.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,7 +88,7 @@ impl ProductStatus {
 /// Whether a variant is for sale when its product is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum VariantStatus {
+pub enum VariantStatus {
     /// For sale.
     Active,
     /// No longer for sale.
@@ -93,6 +96,9 @@ pub(crate) enum VariantStatus {
 }
 
 impl VariantStatus {
+    /// Every one.
+    pub(crate) const ALL: [VariantStatus; 2] = [VariantStatus::Active, VariantStatus::Archived];
+
     /// As it is stored and sent.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -433,29 +439,6 @@ pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
 /// What is wrong with a value: a stable code, and for a person the limit and the problem.
 pub(crate) type Fault = (&'static str, String);
 
-/// Gathers what is wrong with an input, so that its sender learns of all of it at once.
-#[derive(Default)]
-pub(crate) struct Faults(Vec<FieldError>);
-
-impl Faults {
-    /// Notes the outcome of a check of `field`.
-    pub fn check(&mut self, field: &str, outcome: Result<(), Fault>) {
-        if let Err((code, detail)) = outcome {
-            self.0.push(FieldError { field: field.to_owned(), code, detail });
-        }
-    }
-
-    /// Everything that was found.
-    pub fn into_vec(self) -> Vec<FieldError> {
-        self.0
-    }
-
-    /// Errors: `request.invalid` with every field that was found wrong.
-    pub fn finish(self) -> Result<()> {
-        Error::fields(self.0)
-    }
-}
-
 /// Characters that take no space or change the direction of text: two texts that look alike would differ.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
@@ -577,14 +560,14 @@ pub(crate) fn check_range(value: i64, least: i64, most: i64) -> Result<(), Fault
 /// What goods are taxed as and what they weigh and measure; `path` is empty or ends with a dot.
 pub(crate) fn check_goods(path: &str, tax_class: Option<&str>, weight_g: Option<i64>, dimensions: Option<Dimensions>, faults: &mut Faults) {
     if let Some(class) = tax_class {
-        faults.check(&format!("{path}tax_class"), check_code(class, MAX_TAX_CLASS));
+        faults.check(format!("{path}tax_class"), check_code(class, MAX_TAX_CLASS));
     }
     if let Some(weight_g) = weight_g {
-        faults.check(&format!("{path}weight_g"), check_range(weight_g, 0, MAX_WEIGHT_G));
+        faults.check(format!("{path}weight_g"), check_range(weight_g, 0, MAX_WEIGHT_G));
     }
     if let Some(Dimensions { length_mm, width_mm, height_mm }) = dimensions {
         for (side, name) in [(length_mm, "length_mm"), (width_mm, "width_mm"), (height_mm, "height_mm")] {
-            faults.check(&format!("{path}dimensions.{name}"), check_range(side, 1, MAX_SIDE_MM));
+            faults.check(format!("{path}dimensions.{name}"), check_range(side, 1, MAX_SIDE_MM));
         }
     }
 }
@@ -595,10 +578,10 @@ pub(crate) fn check_options(path: &str, options: &[VariantOption], faults: &mut 
         return faults.check(path, Err(("too_many", format!("at most {MAX_OPTIONS} options"))));
     }
     for (i, option) in options.iter().enumerate() {
-        faults.check(&format!("{path}[{i}].name"), check_line(&option.name, MAX_OPTION_TEXT));
-        faults.check(&format!("{path}[{i}].value"), check_line(&option.value, MAX_OPTION_TEXT));
+        faults.check(format!("{path}[{i}].name"), check_line(&option.name, MAX_OPTION_TEXT));
+        faults.check(format!("{path}[{i}].value"), check_line(&option.value, MAX_OPTION_TEXT));
         if options[..i].iter().any(|earlier| earlier.name == option.name) {
-            faults.check(&format!("{path}[{i}].name"), Err(("duplicate", "each option has a name of its own".to_owned())));
+            faults.check(format!("{path}[{i}].name"), Err(("duplicate", "each option has a name of its own".to_owned())));
         }
     }
 }
@@ -608,9 +591,9 @@ fn check_prices(path: &str, prices: &[Price], faults: &mut Faults) {
         return faults.check(path, Err(("too_many", format!("at most {MAX_PRICES} prices"))));
     }
     for (i, price) in prices.iter().enumerate() {
-        faults.check(&format!("{path}[{i}].price"), check_price(price.price));
+        faults.check(format!("{path}[{i}].price"), check_price(price.price));
         if prices[..i].iter().any(|earlier| earlier.currency == price.currency) {
-            faults.check(&format!("{path}[{i}].currency"), Err(("duplicate", "one price a currency".to_owned())));
+            faults.check(format!("{path}[{i}].currency"), Err(("duplicate", "one price a currency".to_owned())));
         }
     }
 }
@@ -618,12 +601,12 @@ fn check_prices(path: &str, prices: &[Price], faults: &mut Faults) {
 impl NewVariant {
     /// Checks every field; `path` is empty or ends with a dot.
     fn check(&self, path: &str, faults: &mut Faults) {
-        faults.check(&format!("{path}sku"), check_sku(&self.sku));
+        faults.check(format!("{path}sku"), check_sku(&self.sku));
         if let Some(title) = &self.title {
-            faults.check(&format!("{path}title"), check_line(title, MAX_TITLE));
+            faults.check(format!("{path}title"), check_line(title, MAX_TITLE));
         }
         if let Some(barcode) = &self.barcode {
-            faults.check(&format!("{path}barcode"), check_barcode(barcode));
+            faults.check(format!("{path}barcode"), check_barcode(barcode));
         }
         check_options(&format!("{path}options"), &self.options, faults);
         check_goods(path, self.tax_class.as_deref(), self.weight_g, self.dimensions, faults);
@@ -657,7 +640,7 @@ impl NewProduct {
         for (i, variant) in self.variants.iter().enumerate() {
             variant.check(&format!("variants[{i}]."), &mut faults);
             if self.variants[..i].iter().any(|earlier| earlier.sku == variant.sku) {
-                faults.check(&format!("variants[{i}].sku"), Err(("duplicate", "each variant has a SKU of its own".to_owned())));
+                faults.check(format!("variants[{i}].sku"), Err(("duplicate", "each variant has a SKU of its own".to_owned())));
             }
         }
         faults.finish()

@@ -13,13 +13,11 @@ use workflow::{Action, Kind, Next, Prepared, Saga, Workflow};
 
 /// Looks for tenants with moments that have come.
 const SWEEP: &str = "catalog.sweep";
-/// Tells of a tenant's; its business key is the moment of the sweep.
+/// Tells of a tenant's.
 const PUBLISH: Kind = Kind { name: "catalog.publish", version: 1 };
 
 /// How often, in milliseconds: so late it may be told.
 const SWEEP_MS: i64 = 10_000;
-/// Tenants of one transaction of the sweep.
-const TENANTS: u32 = 200;
 /// Moments of one transaction of a job.
 const BATCH: u32 = 200;
 
@@ -42,18 +40,12 @@ pub(crate) fn schedule(tx: &mut Tx<'_>, id: ProductId, before: &Facets, after: &
     Ok(())
 }
 
-/// One page of tenants; its state is the last one of the page before.
 fn sweep(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
-    let after: i64 = saga.state::<Option<i64>>()?.unwrap_or_default();
-    let now = tx.now();
-    let tenants: Vec<(TenantId,)> = tx.all(sql::TENANTS_WITH_MOMENTS, (now, after, TENANTS))?;
-    let key = now.micros().to_string();
-    for (tenant,) in &tenants {
-        tx.in_tenant(*tenant, |tx| workflow::start(tx, PUBLISH, &key, &Value::Null))?;
-    }
-    let last = tenants.last().filter(|_| tenants.len() == TENANTS as usize).map(|(tenant,)| tenant.as_i64());
-    saga.set_state(&last)?;
-    Ok(if last.is_some() { Prepared::Next(Next::Step("run")) } else { Prepared::Done(Value::Null) })
+    workflow::start_in_each(tx, saga, PUBLISH, |tx, after, limit| {
+        let now = tx.now();
+        let tenants: Vec<(TenantId,)> = tx.all(sql::TENANTS_WITH_MOMENTS, (now, after, limit))?;
+        Ok(tenants.into_iter().map(|(tenant,)| tenant).collect())
+    })
 }
 
 fn publish(tx: &mut Tx<'_>, _: &mut Saga) -> Result<Prepared> {

@@ -156,12 +156,7 @@ impl VariantSnapshot {
     }
 }
 
-/// What an order copies of a variant; none when there is no such variant.
-pub fn variant_snapshot(read: &mut Read<'_>, id: VariantId) -> Result<Option<VariantSnapshot>> {
-    Ok(variant_snapshots(read, &[id])?.remove(&id))
-}
-
-/// The same of many variants, in one statement; those that do not exist are missing.
+/// What an order copies of these variants, in one statement; those that do not exist are missing.
 /// Errors: `catalog.batch_too_large` above [`MAX_LOOKUP`].
 pub fn variant_snapshots(read: &mut Read<'_>, ids: &[VariantId]) -> Result<HashMap<VariantId, VariantSnapshot>> {
     check_lookup(ids.len())?;
@@ -205,27 +200,30 @@ pub fn variant_snapshots(read: &mut Read<'_>, ids: &[VariantId]) -> Result<HashM
 }
 
 /// A page of all variants as rows of a file, after a variant, and where it ended; at the end nothing. Importing the rows again changes
-/// nothing; importing them elsewhere makes the same products, those without an external id under what is their id here.
+/// nothing. Importing them elsewhere makes the same variants, of products of the same status, under their external id (those without one
+/// that have several variants under what is their id here) and titled by it, or by their only variant; what else a product has, its
+/// description and schedule for instance, is not in the rows.
 /// Errors: those of the store.
 pub fn export_page(read: &mut Read<'_>, after: Option<VariantId>, limit: u32) -> Result<Option<(Vec<ImportRow>, VariantId)>> {
     let after = after.unwrap_or(VariantId::from_i64(0));
-    let mut variants: Vec<(Variant, Option<String>)> = Vec::with_capacity(limit as usize);
+    let mut variants: Vec<(Variant, Option<String>, ProductStatus)> = Vec::with_capacity(limit as usize);
     read.each(sql::EXPORT_VARIANTS, (after, limit), |row| {
         let variant = Variant::from_row(row)?;
         let (external_id, siblings): (Option<String>, i64) = (row.get(16)?, row.get(17)?);
         let product = external_id.or_else(|| (siblings > 1).then(|| variant.product_id.to_string()));
-        variants.push((variant, product));
+        variants.push((variant, product, row.get(18)?));
         Ok(())
     })?;
-    let Some(last) = variants.last().map(|(variant, _)| variant.variant_id) else { return Ok(None) };
+    let Some(last) = variants.last().map(|(variant, ..)| variant.variant_id) else { return Ok(None) };
     let most = i64::from(limit) * MAX_CURRENCIES;
     let prices: Vec<(VariantId, Currency, UnitPrice)> = read.all(sql::EXPORT_PRICES, (after, last, most))?;
     for (variant_id, currency, price) in prices {
-        if let Ok(place) = variants.binary_search_by_key(&variant_id, |(v, _)| v.variant_id) {
+        if let Ok(place) = variants.binary_search_by_key(&variant_id, |(v, ..)| v.variant_id) {
             variants[place].0.prices.push(Price { currency, price });
         }
     }
-    Ok(Some((variants.into_iter().flat_map(|(variant, product)| ImportRow::of(&variant, product)).collect(), last)))
+    let rows = variants.into_iter().flat_map(|(variant, product, status)| ImportRow::of(&variant, product, status));
+    Ok(Some((rows.collect(), last)))
 }
 
 /// Where these SKUs are; those that do not exist are missing. Errors: `catalog.batch_too_large` above [`MAX_LOOKUP`].

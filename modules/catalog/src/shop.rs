@@ -1,13 +1,13 @@
 //! What a shop shows of the catalog: products that are for sale, with their variants that are, and nothing else of them.
 
-use crate::attributes::AttributeValues;
-use crate::cache::Products;
+use crate::attributes::{self, AttributeValues, Hidden};
+use crate::cache::Remembered;
 use crate::categories;
 use crate::collections::{self, Listed};
 use crate::facets::{self, Media};
 use crate::model::{Price, ProductDetail, ProductId, VariantId, VariantOption, VariantStatus};
 use crate::{queries, sql};
-use kernel::{Currency, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Result, Timestamp, UnitPrice};
 use store::Read;
 use web::{App, Caller};
 
@@ -23,7 +23,7 @@ pub struct ShopProduct {
     pub title: String,
     /// What it is, for a person.
     pub description: String,
-    /// Values by the codes of their attributes.
+    /// Values by the codes of their attributes, those that shops show.
     pub attributes: AttributeValues,
     /// Pictures and other files, in the order in which they are shown.
     pub media: Vec<Media>,
@@ -42,7 +42,7 @@ pub struct ShopVariant {
     pub title: String,
     /// What tells it from its siblings.
     pub options: Vec<VariantOption>,
-    /// Values of its own, by the codes of their attributes.
+    /// Values of its own, by the codes of their attributes, those that shops show.
     pub attributes: AttributeValues,
     /// One list price a currency, by currency.
     pub prices: Vec<Price>,
@@ -56,24 +56,28 @@ impl ShopVariant {
 }
 
 /// What a shop shows of a product at a moment; nothing of a draft, of what was archived, or outside its schedule.
-pub(crate) fn shown(detail: &ProductDetail, now: Timestamp) -> Option<ShopProduct> {
+pub(crate) fn shown(detail: &ProductDetail, hidden: &Hidden, now: Timestamp) -> Option<ShopProduct> {
     if !facets::for_sale(detail.product.status, detail.facets.publish_at, detail.facets.unpublish_at, now) {
         return None;
     }
     let for_sale = detail.variants.iter().filter(|variant| variant.status == VariantStatus::Active);
+    let told = |values: &AttributeValues| {
+        let told = values.iter().filter(|(code, _)| !hidden.0.contains(*code));
+        told.map(|(code, value)| (code.clone(), value.clone())).collect::<AttributeValues>()
+    };
     let variant = |v: &crate::model::Variant| ShopVariant {
         variant_id: v.variant_id,
         sku: v.sku.clone(),
         title: v.title.clone(),
         options: v.options.clone(),
-        attributes: v.attributes.clone(),
+        attributes: told(&v.attributes),
         prices: v.prices.clone(),
     };
     Some(ShopProduct {
         product_id: detail.product.product_id,
         title: detail.product.title.clone(),
         description: detail.product.description.clone(),
-        attributes: detail.facets.attributes.clone(),
+        attributes: told(&detail.facets.attributes),
         media: detail.facets.media.clone(),
         variants: for_sale.map(variant).collect(),
     })
@@ -81,9 +85,12 @@ pub(crate) fn shown(detail: &ProductDetail, now: Timestamp) -> Option<ShopProduc
 
 /// A product of the caller's tenant, out of the cache; none when there is no such product, or it is not for sale.
 pub async fn shop_product(app: &App, caller: &Caller, id: ProductId) -> Result<Option<ShopProduct>> {
-    let key = (caller.tenant()?, id);
-    let found = app.cached(caller, &app.part::<Products>().0, key, move |read| queries::product(read, id)).await?;
-    Ok(found.and_then(|detail| shown(&detail, app.clock().now())))
+    let (tenant, remembered) = (caller.tenant()?, app.part::<Remembered>());
+    let found = app.cached(caller, &remembered.products, (tenant, id), move |read| queries::product(read, id)).await?;
+    let Some(detail) = found else { return Ok(None) };
+    let hidden = app.cached(caller, &remembered.hidden, tenant, attributes::hidden).await?;
+    let hidden = hidden.ok_or_else(|| Error::internal("what is hidden is there, were it only nothing"))?;
+    Ok(shown(&detail, &hidden, app.clock().now()))
 }
 
 /// The ids of products that are for sale, the newest first, up to `limit`: those before `before`, and with `text` somewhere in their

@@ -1,6 +1,6 @@
 //! Every statement of the catalog. `$1` is the tenant.
 
-use crate::model::{Dimensions, PriceObservation, Product, ProductStatus, VariantOption, VariantStatus};
+use crate::model::{Dimensions, PriceObservation, Product, ProductStatus, VariantStatus};
 use kernel::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,11 +113,11 @@ WHERE v.tenant_id = $1 AND v.variant_id",
     "ORDER BY v.variant_id, c.currency"
 );
 
-/// A page of all variants, with what their products are called and how many variants they have. Arguments: after this id, limit.
+/// A page of all variants, with what their products are called, how many variants they have and where they are in their life. Arguments: after this id, limit.
 pub(crate) const EXPORT_VARIANTS: &str = concat!(
     "SELECT ",
     variant_columns!(),
-    ", p.external_id, p.variants
+    ", p.external_id, p.variants, p.status
 FROM catalog_variants v JOIN catalog_products p ON p.tenant_id = $1 AND p.product_id = v.product_id
 WHERE v.tenant_id = $1 AND v.variant_id > $2 ORDER BY v.variant_id LIMIT $3"
 );
@@ -133,16 +133,23 @@ pub(crate) const VARIANT_IDS_BY_SKU: Sql =
 /// What a bulk upsert has to know of these SKUs.
 pub(crate) const UPSERT_VARIANTS: Sql = by_key!(
     "v.variant_id, v.product_id, v.sku, v.title, v.options, v.barcode, v.status, v.version, v.created_at, v.updated_at,
-v.tax_class, v.weight_g, v.length_mm, v.width_mm, v.height_mm, v.attributes, p.external_id, p.title, p.status, p.variants, p.version",
+v.tax_class, v.weight_g, v.length_mm, v.width_mm, v.height_mm, v.attributes, p.product_id, p.external_id, p.title, p.status, p.tax_class, p.variants, p.version",
     "catalog_variants v CROSS JOIN catalog_products p WHERE p.tenant_id = $1 AND p.product_id = v.product_id AND v.tenant_id = $1",
     "v.sku"
 );
 
 /// What a bulk upsert has to know of the products with these external ids.
 pub(crate) const UPSERT_PRODUCTS: Sql = by_key!(
-    "p.product_id, p.external_id, p.title, p.status, p.variants, p.version",
+    "p.product_id, p.external_id, p.title, p.status, p.tax_class, p.variants, p.version",
     "catalog_products p WHERE p.tenant_id = $1",
     "p.external_id"
+);
+
+/// The same of the products with these ids.
+pub(crate) const UPSERT_PRODUCTS_BY_ID: Sql = any_of!(
+    "SELECT p.product_id, p.external_id, p.title, p.status, p.tax_class, p.variants, p.version FROM catalog_products p
+WHERE p.tenant_id = $1 AND p.product_id",
+    ""
 );
 
 /// The prices of these variants.
@@ -204,9 +211,10 @@ pub(crate) const UPDATE_CATEGORY: &str =
     "UPDATE catalog_categories SET slug = $3, title = $4, description = $5, position = $6, version = $7, updated_at = $8
 WHERE tenant_id = $1 AND category_id = $2";
 
-/// Moves a subtree. Arguments: its path, the end of its range, its new path, from which character on the old ones are kept.
+/// Moves a subtree: how deep each category is changes, and so its version. Arguments: its path, the end of its range, its new path, from
+/// which character on the old ones are kept, the time.
 pub(crate) const MOVE_CATEGORIES: &str =
-    "UPDATE catalog_categories SET path = CAST($4 AS TEXT) || SUBSTR(path, CAST(CAST($5 AS BIGINT) AS INTEGER))
+    "UPDATE catalog_categories SET path = CAST($4 AS TEXT) || SUBSTR(path, CAST(CAST($5 AS BIGINT) AS INTEGER)), version = version + 1, updated_at = $6
 WHERE tenant_id = $1 AND path >= $2 AND path < $3";
 
 /// Deletes a category.
@@ -284,16 +292,16 @@ pub(crate) const FACTS: &str = "SELECT p.product_id, p.status, p.tags, p.attribu
 FROM catalog_products p WHERE p.tenant_id = $1 AND p.product_id < $2 ORDER BY p.product_id DESC LIMIT $4";
 
 /// An attribute.
-pub(crate) const ATTRIBUTE: &str = "SELECT attribute_id, code, title, kind, choices, version, created_at, updated_at
+pub(crate) const ATTRIBUTE: &str = "SELECT attribute_id, code, title, kind, choices, version, created_at, updated_at, storefront
 FROM catalog_attributes WHERE tenant_id = $1 AND attribute_id = $2";
 
 /// A page of attributes. Arguments: after this code, limit.
-pub(crate) const ATTRIBUTES: &str = "SELECT attribute_id, code, title, kind, choices, version, created_at, updated_at
+pub(crate) const ATTRIBUTES: &str = "SELECT attribute_id, code, title, kind, choices, version, created_at, updated_at, storefront
 FROM catalog_attributes WHERE tenant_id = $1 AND code > $2 ORDER BY code LIMIT $3";
 
 /// The attributes with these codes.
 pub(crate) const ATTRIBUTES_BY_CODE: Sql = by_key!(
-    "a.attribute_id, a.code, a.title, a.kind, a.choices, a.version, a.created_at, a.updated_at",
+    "a.attribute_id, a.code, a.title, a.kind, a.choices, a.version, a.created_at, a.updated_at, a.storefront",
     "catalog_attributes a WHERE a.tenant_id = $1",
     "a.code"
 );
@@ -303,11 +311,12 @@ pub(crate) const ATTRIBUTE_COUNT: &str = "SELECT COUNT(*) FROM catalog_attribute
 
 /// Defines an attribute, unless its code is taken.
 pub(crate) const INSERT_ATTRIBUTE: &str =
-    "INSERT INTO catalog_attributes (tenant_id, attribute_id, code, title, kind, choices, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7) ON CONFLICT DO NOTHING";
+    "INSERT INTO catalog_attributes (tenant_id, attribute_id, code, title, kind, choices, version, created_at, updated_at, storefront)
+VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $8) ON CONFLICT DO NOTHING";
 
 /// Writes an attribute's fields and its next version.
-pub(crate) const UPDATE_ATTRIBUTE: &str = "UPDATE catalog_attributes SET title = $3, choices = $4, version = $5, updated_at = $6
+pub(crate) const UPDATE_ATTRIBUTE: &str =
+    "UPDATE catalog_attributes SET title = $3, choices = $4, storefront = $5, version = $6, updated_at = $7
 WHERE tenant_id = $1 AND attribute_id = $2";
 
 /// A moment that is to be told.
@@ -388,25 +397,25 @@ pub(crate) const SET_PRICE: &str =
     "INSERT INTO catalog_prices (tenant_id, variant_id, currency, price_micros, updated_at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (tenant_id, variant_id, currency) DO UPDATE SET price_micros = excluded.price_micros, updated_at = excluded.updated_at";
 
-/// Makes many products: `[product_id, external_id, title, variants]`; then the time.
+/// Makes many products: `[product_id, external_id, title, variants, status]`; then the time.
 pub(crate) const INSERT_PRODUCTS: Sql = set_based!(
     "INSERT INTO catalog_products (tenant_id, product_id, external_id, title, description, status, variants, version, created_at, updated_at)
-SELECT CAST($1 AS BIGINT), CAST(r.value ->> 0 AS BIGINT), r.value ->> 1, r.value ->> 2, '', 'active', CAST(r.value ->> 3 AS BIGINT), 1,
+SELECT CAST($1 AS BIGINT), CAST(r.value ->> 0 AS BIGINT), r.value ->> 1, r.value ->> 2, '', r.value ->> 4, CAST(r.value ->> 3 AS BIGINT), 1,
 CAST($3 AS BIGINT), CAST($3 AS BIGINT)",
     ""
 );
 
-/// Makes many variants: `[variant_id, product_id, sku, title, options, barcode, tax_class, weight_g, length_mm, width_mm, height_mm]`; then the time.
+/// Makes many variants: `[variant_id, product_id, sku, title, options, barcode, tax_class, weight_g, length_mm, width_mm, height_mm, status]`; then the time.
 pub(crate) const INSERT_VARIANTS: Sql = set_based!(
     "INSERT INTO catalog_variants (tenant_id, variant_id, product_id, sku, title, options, barcode, tax_class, weight_g, length_mm, width_mm, height_mm, status, version, created_at, updated_at)
 SELECT CAST($1 AS BIGINT), CAST(r.value ->> 0 AS BIGINT), CAST(r.value ->> 1 AS BIGINT), r.value ->> 2, r.value ->> 3, r.value ->> 4, r.value ->> 5, r.value ->> 6,
-CAST(r.value ->> 7 AS BIGINT), CAST(r.value ->> 8 AS BIGINT), CAST(r.value ->> 9 AS BIGINT), CAST(r.value ->> 10 AS BIGINT), 'active', 1,
+CAST(r.value ->> 7 AS BIGINT), CAST(r.value ->> 8 AS BIGINT), CAST(r.value ->> 9 AS BIGINT), CAST(r.value ->> 10 AS BIGINT), r.value ->> 11, 1,
 CAST($3 AS BIGINT), CAST($3 AS BIGINT)",
     ""
 );
 
-/// Changes a product as an upsert does. Arguments: product, title, how many variants, version, time.
-pub(crate) const UPSERT_PRODUCT: &str = "UPDATE catalog_products SET title = $3, variants = $4, version = $5, updated_at = $6
+/// Changes a product as an upsert does. Arguments: product, title, status, how many variants, version, time.
+pub(crate) const UPSERT_PRODUCT: &str = "UPDATE catalog_products SET title = $3, status = $4, variants = $5, version = $6, updated_at = $7
 WHERE tenant_id = $1 AND product_id = $2";
 
 /// Sets many prices: `[variant_id, currency, price_micros]`; then the time.
@@ -456,7 +465,7 @@ WHERE o.tenant_id = $1 GROUP BY o.currency";
 
 /// All of them, for tests that prepare each on both engines.
 pub(crate) fn statements() -> Vec<Statement> {
-    let all: [(&'static str, Sql); 78] = [
+    let all: [(&'static str, Sql); 79] = [
         ("PRODUCT", PRODUCT.into()),
         ("PRODUCT_BY_EXTERNAL_ID", PRODUCT_BY_EXTERNAL_ID.into()),
         ("PRODUCTS", PRODUCTS.into()),
@@ -474,6 +483,7 @@ pub(crate) fn statements() -> Vec<Statement> {
         ("VARIANT_IDS_BY_SKU", VARIANT_IDS_BY_SKU),
         ("UPSERT_VARIANTS", UPSERT_VARIANTS),
         ("UPSERT_PRODUCTS", UPSERT_PRODUCTS),
+        ("UPSERT_PRODUCTS_BY_ID", UPSERT_PRODUCTS_BY_ID),
         ("UPSERT_PRICES", UPSERT_PRICES),
         ("FACETS", FACETS.into()),
         ("UPDATE_FACETS", UPDATE_FACETS.into()),
@@ -548,8 +558,10 @@ impl ToValue for ProductStatus {
 
 impl FromValue for ProductStatus {
     fn from_value(value: ValueRef<'_>) -> Result<Self> {
-        let all = [ProductStatus::Draft, ProductStatus::Active, ProductStatus::Archived];
-        all.into_iter().find(|s| value == ValueRef::Text(s.as_str())).ok_or_else(|| Error::internal("a product has an unknown status"))
+        ProductStatus::ALL
+            .into_iter()
+            .find(|s| value == ValueRef::Text(s.as_str()))
+            .ok_or_else(|| Error::internal("a product has an unknown status"))
     }
 }
 
@@ -561,29 +573,21 @@ impl ToValue for VariantStatus {
 
 impl FromValue for VariantStatus {
     fn from_value(value: ValueRef<'_>) -> Result<Self> {
-        let all = [VariantStatus::Active, VariantStatus::Archived];
-        all.into_iter().find(|s| value == ValueRef::Text(s.as_str())).ok_or_else(|| Error::internal("a variant has an unknown status"))
+        VariantStatus::ALL
+            .into_iter()
+            .find(|s| value == ValueRef::Text(s.as_str()))
+            .ok_or_else(|| Error::internal("a variant has an unknown status"))
     }
 }
 
 /// What is stored as JSON.
-pub(crate) fn to_json(value: &impl Serialize) -> String {
+pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("texts, numbers and lists of them serialise")
 }
 
 /// The same, as it was stored.
 pub(crate) fn from_json<T: DeserializeOwned>(json: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|e| Error::internal("stored JSON is not of its form").caused_by(e))
-}
-
-/// Options as they are stored.
-pub(crate) fn options_to_json(options: &[VariantOption]) -> String {
-    serde_json::to_string(options).expect("options are plain strings")
-}
-
-/// Options as they were stored.
-pub(crate) fn options_from_json(json: &str) -> Result<Vec<VariantOption>> {
-    serde_json::from_str(json).map_err(|e| Error::internal("a variant's options are not of their form").caused_by(e))
 }
 
 /// Three columns from `first` on: all of them, or none.
@@ -623,7 +627,7 @@ impl FromRow for crate::model::Variant {
             product_id: row.get(1)?,
             sku: row.get(2)?,
             title: row.get(3)?,
-            options: options_from_json(&row.get::<String>(4)?)?,
+            options: from_json(&row.get::<String>(4)?)?,
             barcode: row.get(5)?,
             status: row.get(6)?,
             prices: Vec::new(),

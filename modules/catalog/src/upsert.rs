@@ -1,16 +1,17 @@
-//! Bulk upsert by SKU, for files and importers: reads what there is in at most three statements, decides in memory, and writes in at
-//! most five, however many rows. A tenant's commands run one after another, so what was read still holds when it is written.
+//! Bulk upsert by SKU, for files and importers: reads what there is in at most four statements however many rows, decides in memory, and
+//! writes what differs: what is there already row by row, what is new as sets on PostgreSQL and row by row on SQLite. A tenant's commands
+//! run one after another, so what was read still holds when it is written.
 
 use crate::attributes::AttributeValues;
 use crate::commands;
 use crate::events;
 use crate::history::{self, By, FieldChange};
 use crate::model::{
-    Dimensions, Faults, MAX_EXTERNAL_ID, MAX_PRICES, MAX_TITLE, MAX_VARIANTS, Price, Product, ProductId, ProductStatus, Variant, VariantId,
-    VariantOption, check_barcode, check_code, check_goods, check_line, check_options, check_price, check_sku,
+    Dimensions, MAX_EXTERNAL_ID, MAX_PRICES, MAX_TITLE, MAX_VARIANTS, Price, Product, ProductId, ProductStatus, Variant, VariantId,
+    VariantOption, VariantStatus, check_barcode, check_code, check_goods, check_line, check_options, check_price, check_sku,
 };
 use crate::sql;
-use kernel::{Currency, Error, FieldError, Result, Timestamp, UnitPrice};
+use kernel::{Currency, Error, Faults, FieldError, Result, Timestamp, UnitPrice};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use store::{Engine, FromRow, Row, Tx};
 
@@ -25,12 +26,17 @@ pub const MAX_OBSERVATIONS: usize = 20_000;
 pub struct UpsertRow {
     /// The SKU, 1 to 64 visible characters; upper and lower case differ.
     pub sku: String,
-    /// External id of the product that it belongs to, made when it is new. Without one, a new SKU gets a product of its own.
+    /// External id of the product that it belongs to, or its id; made under this name when there is none. Without one, a new SKU gets a
+    /// product of its own.
     pub product: Option<String>,
     /// The variant's title; a new variant without one is titled by its SKU. The title of a product with one variant follows.
     pub title: Option<String>,
     /// Barcode.
     pub barcode: Option<String>,
+    /// Whether the variant is for sale when its product is; a new one is, unless said.
+    pub status: Option<VariantStatus>,
+    /// Where the product is in its life; a new one is active, unless said. One that was for sale is no draft again.
+    pub product_status: Option<ProductStatus>,
     /// Replaces all options; empty leaves them.
     pub options: Vec<VariantOption>,
     /// What the variant is taxed as.
@@ -64,7 +70,7 @@ impl UpsertRow {
         } else {
             self.prices.iter().for_each(|price| faults.check("price", check_price(price.price)));
         }
-        faults.into_vec()
+        faults.into_fields()
     }
 }
 
@@ -107,6 +113,8 @@ struct Merged<'a> {
     product: Option<&'a str>,
     title: Option<&'a str>,
     barcode: Option<&'a str>,
+    status: Option<VariantStatus>,
+    product_status: Option<ProductStatus>,
     options: &'a [VariantOption],
     tax_class: Option<&'a str>,
     weight_g: Option<i64>,
@@ -128,6 +136,8 @@ fn merge(rows: &[UpsertRow]) -> (Vec<Merged<'_>>, Vec<usize>) {
         into.product = row.product.as_deref().or(into.product);
         into.title = row.title.as_deref().or(into.title);
         into.barcode = row.barcode.as_deref().or(into.barcode);
+        into.status = row.status.or(into.status);
+        into.product_status = row.product_status.or(into.product_status);
         if !row.options.is_empty() {
             into.options = &row.options;
         }
@@ -149,10 +159,30 @@ fn merge(rows: &[UpsertRow]) -> (Vec<Merged<'_>>, Vec<usize>) {
 struct ProductState {
     product: Product,
     is_new: bool,
-    /// Its own title changed.
-    retitled: bool,
+    /// Its own fields that changed.
+    changed: Vec<&'static str>,
     /// Something of it, its variants or their prices changed.
     touched: bool,
+}
+
+impl ProductState {
+    fn change(&mut self, field: &'static str) {
+        if !self.changed.contains(&field) {
+            self.changed.push(field);
+        }
+    }
+
+    /// Takes over a status, and says whether it is another one. Refused: what was for sale is no draft again.
+    fn enter(&mut self, next: Option<ProductStatus>) -> Result<bool, FieldError> {
+        let Some(next) = next.filter(|next| *next != self.product.status) else { return Ok(false) };
+        if !self.is_new && !self.product.status.may_become(next) {
+            let detail = format!("the product is {} and can't be a draft again", self.product.status.as_str());
+            return Err(refusal("product_status", "not_draft_again", detail));
+        }
+        self.product.status = next;
+        self.change("status");
+        Ok(true)
+    }
 }
 
 /// A row of [`sql::UPSERT_VARIANTS`].
@@ -163,34 +193,33 @@ struct Found {
 
 impl FromRow for Found {
     fn from_row(row: &dyn Row) -> Result<Self> {
-        let variant = Variant::from_row(row)?;
-        let product = bare_product(variant.product_id, row.get(16)?, row.get(17)?, row.get(18)?, row.get(19)?, row.get(20)?);
-        Ok(Found { variant, product })
+        Ok(Found { variant: Variant::from_row(row)?, product: bare_product(row, 16)? })
     }
 }
 
-/// The fields of a product that an upsert looks at.
-fn bare_product(
-    product_id: ProductId,
-    external_id: Option<String>,
-    title: String,
-    status: ProductStatus,
-    variant_count: i64,
-    version: i64,
-) -> Product {
-    let never = Timestamp::default();
-    Product {
-        product_id,
-        external_id,
-        title,
-        description: String::new(),
-        status,
-        tax_class: None,
-        variant_count,
-        version,
-        created_at: never,
-        updated_at: never,
+/// A row of [`sql::UPSERT_PRODUCTS`].
+struct FoundProduct(Product);
+
+impl FromRow for FoundProduct {
+    fn from_row(row: &dyn Row) -> Result<Self> {
+        bare_product(row, 0).map(FoundProduct)
     }
+}
+
+/// What an upsert has to know of a product, seven columns from `first` on: whatever it writes of one, and what events tell.
+fn bare_product(row: &dyn Row, first: usize) -> Result<Product> {
+    Ok(Product {
+        product_id: row.get(first)?,
+        external_id: row.get(first + 1)?,
+        title: row.get(first + 2)?,
+        status: row.get(first + 3)?,
+        tax_class: row.get(first + 4)?,
+        variant_count: row.get(first + 5)?,
+        version: row.get(first + 6)?,
+        description: String::new(),
+        created_at: Timestamp::default(),
+        updated_at: Timestamp::default(),
+    })
 }
 
 /// Everything that a batch reads and then changes in memory.
@@ -216,13 +245,20 @@ impl State {
             state.know(product);
             state.variants.insert(variant.sku.clone(), variant);
         }
-        let mut external_ids: Vec<String> =
-            merged.iter().filter_map(|m| m.product).filter(|id| !state.by_external_id.contains_key(*id)).map(str::to_owned).collect();
-        external_ids.sort_unstable();
-        external_ids.dedup();
-        if !external_ids.is_empty() {
-            for (id, external_id, title, status, variants, version) in tx.all(sql::UPSERT_PRODUCTS, (external_ids,))? {
-                state.know(bare_product(id, external_id, title, status, variants, version));
+        let mut names: Vec<String> =
+            merged.iter().filter_map(|m| m.product).filter(|name| !state.by_external_id.contains_key(*name)).map(str::to_owned).collect();
+        names.sort_unstable();
+        names.dedup();
+        if !names.is_empty() {
+            for FoundProduct(product) in tx.all(sql::UPSERT_PRODUCTS, (names.clone(),))? {
+                state.know(product);
+            }
+            let unknown = names.iter().filter(|name| state.named(name).is_none());
+            let ids: Vec<i64> = unknown.filter_map(|name| name.parse::<ProductId>().ok()).map(|id| id.as_i64()).collect();
+            if !ids.is_empty() {
+                for FoundProduct(product) in tx.all(sql::UPSERT_PRODUCTS_BY_ID, (ids,))? {
+                    state.know(product);
+                }
             }
         }
         let priced: HashMap<VariantId, String> = merged
@@ -246,7 +282,13 @@ impl State {
         if let Some(external_id) = &product.external_id {
             self.by_external_id.insert(external_id.clone(), product.product_id);
         }
-        self.products.entry(product.product_id).or_insert(ProductState { product, is_new: false, retitled: false, touched: false });
+        self.products.entry(product.product_id).or_insert(ProductState { product, is_new: false, changed: Vec::new(), touched: false });
+    }
+
+    /// The product that a file calls so: by its external id, or by its id, as files that were exported have it.
+    fn named(&self, name: &str) -> Option<ProductId> {
+        let by_id = || name.parse::<ProductId>().ok().filter(|id| self.products.contains_key(id));
+        self.by_external_id.get(name).copied().or_else(by_id)
     }
 
     fn apply(&mut self, tx: &Tx<'_>, row: &Merged<'_>) -> RowOutcome {
@@ -258,10 +300,20 @@ impl State {
 
     fn create(&mut self, tx: &Tx<'_>, row: &Merged<'_>) -> RowOutcome {
         let title = row.title.unwrap_or(row.sku);
-        let known = row.product.and_then(|external_id| self.by_external_id.get(external_id)).copied();
+        let known = row.product.and_then(|name| self.named(name));
         let product_id = known.unwrap_or_else(|| {
-            let product_title = row.product.unwrap_or(title).to_owned();
-            let product = bare_product(tx.new_id(), row.product.map(str::to_owned), product_title, ProductStatus::Active, 0, 1);
+            let product = Product {
+                product_id: tx.new_id(),
+                external_id: row.product.map(str::to_owned),
+                title: row.product.unwrap_or(title).to_owned(),
+                description: String::new(),
+                status: row.product_status.unwrap_or(ProductStatus::Active),
+                tax_class: None,
+                variant_count: 0,
+                version: 1,
+                created_at: tx.now(),
+                updated_at: tx.now(),
+            };
             let product_id = product.product_id;
             self.know(product);
             if let Some(state) = self.products.get_mut(&product_id) {
@@ -269,10 +321,11 @@ impl State {
             }
             product_id
         });
-        let state = self.products.get_mut(&product_id).expect("every id in by_external_id is a key of products");
+        let state = self.products.get_mut(&product_id).expect("every id that has a name is a key of products");
         if state.product.variant_count >= MAX_VARIANTS as i64 {
             return Err(refusal("product", "full", format!("a product has at most {MAX_VARIANTS} variants")));
         }
+        state.enter(row.product_status)?;
         state.product.variant_count += 1;
         state.touched = true;
         let variant = Variant {
@@ -282,7 +335,7 @@ impl State {
             title: title.to_owned(),
             options: row.options.to_vec(),
             barcode: row.barcode.map(str::to_owned),
-            status: crate::model::VariantStatus::Active,
+            status: row.status.unwrap_or(VariantStatus::Active),
             tax_class: row.tax_class.map(str::to_owned),
             weight_g: row.weight_g,
             dimensions: row.dimensions,
@@ -302,12 +355,11 @@ impl State {
 
     fn update(&mut self, row: &Merged<'_>, mut variant: Variant) -> RowOutcome {
         let place = VariantRef { variant_id: variant.variant_id, product_id: variant.product_id };
-        let state = self.products.get_mut(&variant.product_id).expect("a variant was read together with its product");
-        // A product without a name of its own goes by its id, as files that were exported have it.
-        let own = |name: &str| state.product.external_id.as_deref().map_or_else(|| name == place.product_id.to_string(), |own| own == name);
-        if row.product.is_some_and(|name| !own(name)) {
+        if row.product.is_some_and(|name| self.named(name) != Some(place.product_id)) {
             return Err(refusal("product", "other_product", format!("the SKU belongs to product {} already", place.product_id)));
         }
+        let state = self.products.get_mut(&variant.product_id).expect("a variant was read together with its product");
+        let entered = state.enter(row.product_status)?;
         let mut changed = Vec::new();
         if let Some(title) = row.title
             && title != variant.title
@@ -315,7 +367,7 @@ impl State {
             // A product that is its only variant goes by the same name, until someone gives it another.
             if state.product.variant_count == 1 && state.product.title == variant.title {
                 title.clone_into(&mut state.product.title);
-                state.retitled = true;
+                state.change("title");
             }
             title.clone_into(&mut variant.title);
             changed.push("title");
@@ -327,6 +379,12 @@ impl State {
         if row.barcode.is_some() && row.barcode != variant.barcode.as_deref() {
             variant.barcode = row.barcode.map(str::to_owned);
             changed.push("barcode");
+        }
+        if let Some(status) = row.status
+            && status != variant.status
+        {
+            variant.status = status;
+            changed.push("status");
         }
         if row.tax_class.is_some() && row.tax_class != variant.tax_class.as_deref() {
             variant.tax_class = row.tax_class.map(str::to_owned);
@@ -344,7 +402,8 @@ impl State {
         let repriced: Vec<(Price, Option<UnitPrice>)> =
             row.prices.iter().map(|price| (*price, stored(price))).filter(|(price, previous)| *previous != Some(price.price)).collect();
         if changed.is_empty() && repriced.is_empty() {
-            return Ok((place, Change::Unchanged));
+            state.touched |= entered;
+            return Ok((place, if entered { Change::Updated } else { Change::Unchanged }));
         }
         state.touched = true;
         variant.version += 1;
@@ -363,6 +422,9 @@ impl State {
         let mut note = |id: &ProductId, field: String| {
             fields.entry(*id).or_default().insert(field);
         };
+        for state in self.products.values().filter(|state| !state.is_new) {
+            state.changed.iter().for_each(|field| note(&state.product.product_id, (*field).to_owned()));
+        }
         for (variant, changed) in &self.updated {
             changed.iter().for_each(|field| note(&variant.product_id, (*field).to_owned()));
         }
@@ -391,13 +453,13 @@ impl State {
             let product = &state.product;
             let (id, title, variants) = (product.product_id.as_i64(), product.title.as_str(), product.variant_count);
             if state.is_new {
-                new.push((id, product.external_id.as_deref(), title, variants));
+                new.push((id, product.external_id.as_deref(), title, variants, product.status));
                 tx.emit(events::product_created(product));
                 continue;
             }
-            tx.exec(sql::UPSERT_PRODUCT, (id, title, variants, product.version + 1, now))?;
-            if state.retitled {
-                tx.emit(events::product_updated(product, &["title"]));
+            tx.exec(sql::UPSERT_PRODUCT, (id, title, product.status, variants, product.version + 1, now))?;
+            if !state.changed.is_empty() {
+                tx.emit(events::product_updated(product, &state.changed));
             }
         }
         for (variant, _) in &self.updated {
@@ -405,8 +467,8 @@ impl State {
         }
         // What is new is the many: on SQLite a loop is faster than a set, everywhere else each row would be a message.
         if tx.engine() == Engine::Sqlite {
-            for (id, external_id, title, variants) in new {
-                tx.exec(sql::INSERT_PRODUCT, (id, external_id, title, "", ProductStatus::Active, variants, now, None::<&str>))?;
+            for (id, external_id, title, variants, status) in new {
+                tx.exec(sql::INSERT_PRODUCT, (id, external_id, title, "", status, variants, now, None::<&str>))?;
             }
             for variant in &self.created {
                 commands::write_new_variant(tx, variant)?;
@@ -417,9 +479,9 @@ impl State {
         } else {
             let row = |v: &Variant| {
                 let [length_mm, width_mm, height_mm] = sql::sides(v.dimensions);
-                let (ids, options) = ((v.variant_id.as_i64(), v.product_id.as_i64()), sql::options_to_json(&v.options));
+                let (ids, options) = ((v.variant_id.as_i64(), v.product_id.as_i64()), sql::to_json(&v.options));
                 let texts = (v.sku.clone(), v.title.clone(), v.barcode.clone(), v.tax_class.clone());
-                (ids.0, ids.1, texts.0, texts.1, options, texts.2, texts.3, v.weight_g, length_mm, width_mm, height_mm)
+                (ids.0, ids.1, texts.0, texts.1, options, texts.2, texts.3, v.weight_g, length_mm, width_mm, height_mm, v.status)
             };
             let created: Vec<_> = self.created.iter().map(row).collect();
             write_rows(tx, sql::INSERT_PRODUCTS, &new, now)?;
@@ -441,15 +503,11 @@ fn refusal(field: &str, code: &'static str, detail: String) -> FieldError {
     FieldError { field: field.to_owned(), code, detail }
 }
 
-fn to_json<T: serde::Serialize>(rows: &[T]) -> Result<String> {
-    serde_json::to_string(rows).map_err(|e| Error::internal("rows for a set-based statement do not serialise").caused_by(e))
-}
-
-fn write_rows<T: serde::Serialize>(tx: &mut Tx<'_>, sql: store::Sql, rows: &[T], now: Timestamp) -> Result<()> {
+fn write_rows<T: serde::Serialize>(tx: &mut Tx<'_>, statement: store::Sql, rows: &[T], now: Timestamp) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    tx.exec(sql, (to_json(rows)?, now))
+    tx.exec(statement, (sql::to_json(rows), now))
 }
 
 /// Makes the SKUs that are new, with their products, and changes those that differ; tells of each row what became of it. A refused
@@ -514,7 +572,7 @@ pub fn observe_prices(tx: &mut Tx<'_>, observations: &[Observation]) -> Result<(
     }
     let rows = add_up(observations)?;
     for rows in rows.chunks(2_000) {
-        tx.exec(sql::OBSERVE_PRICES, (to_json(rows)?,))?;
+        tx.exec(sql::OBSERVE_PRICES, (sql::to_json(rows),))?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::password::Passwords;
 use crate::queries;
 use crate::sql;
 use crate::token::{self, Claims, Hash, Signer};
-use kernel::{Actor, ActorKind, Clock, Error, ErrorKind, Result, Rng, Scope, TenantId, Timestamp};
+use kernel::{Actor, ActorKind, Clock, Error, Result, Rng, Scope, TenantId, Timestamp};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -210,7 +210,7 @@ impl Auth {
             match inner.epochs.freshen_or_away(store, now).await {
                 Ok(()) if entry.holds(now, &inner.epochs, ENTRY_AGE_MS) => return Ok(entry.identity.clone()),
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Unavailable && entry.holds(now, &inner.epochs, AWAY_AGE_MS) => {
+                Err(error) if error.code() == "store.unavailable" && entry.holds(now, &inner.epochs, AWAY_AGE_MS) => {
                     return Ok(Identity { remembered: true, ..entry.identity.clone() });
                 }
                 Err(error) => return Err(error),
@@ -447,7 +447,7 @@ impl Epochs {
         failed_at != NEVER && now.ms_since(Timestamp::from_micros(failed_at)).unsigned_abs() < TRY_AGAIN_MS
     }
 
-    /// The same for who can do with less when the database is away: waits for it no longer than [`PATIENCE`], and while it is known to be
+    /// The same for who can do with less when the database is away: waits for one that answers nobody no longer than [`PATIENCE`], and while it is known to be
     /// away not at all, but for one request now and then that finds out whether it is back. Errors: `store.unavailable`.
     async fn freshen_or_away(&self, store: &Store, now: Timestamp) -> Result<()> {
         if self.known_away(now) {
@@ -457,10 +457,18 @@ impl Epochs {
             // Those who come meanwhile do without.
             self.failed_at.store(now.micros(), SeqCst);
         }
-        let freshened = tokio::time::timeout(PATIENCE, self.freshen(store, now)).await.unwrap_or_else(|_| Err(away()));
+        let mut freshening = std::pin::pin!(self.freshen(store, now));
+        let freshened = loop {
+            match tokio::time::timeout(PATIENCE, &mut freshening).await {
+                Ok(freshened) => break freshened,
+                // It answers others: it is busy, and this one waits on.
+                Err(_) if store.answered_within(PATIENCE) => {}
+                Err(_) => break Err(away()),
+            }
+        };
         match &freshened {
             Ok(()) => self.failed_at.store(NEVER, SeqCst),
-            Err(error) if error.kind() == ErrorKind::Unavailable => self.failed_at.store(now.micros(), SeqCst),
+            Err(error) if error.code() == "store.unavailable" => self.failed_at.store(now.micros(), SeqCst),
             Err(_) => {}
         }
         freshened

@@ -12,7 +12,7 @@
 
 use crate::{amend, book, fulfil, items, levels, reserve};
 use kernel::Result;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use store::{Call, Read, Store, Tx};
 use web::IfMatch;
 
@@ -38,6 +38,12 @@ pub fn reserve(tx: &mut Tx<'_>, demand: &Demand) -> Result<Reserved> {
     outcome.unwrap_or_else(|| Err(kernel::Error::internal("a demand was not decided")))
 }
 
+/// The same for several, an answer for each in their order: what is refused leaves nothing behind. Errors: `request.invalid` above
+/// [`MAX_BATCH`].
+pub fn reserve_all(tx: &mut Tx<'_>, demands: &[&Demand]) -> Result<Vec<Result<Reserved>>> {
+    reserve::reserve_all(tx, demands)
+}
+
 /// Reserves in a transaction of its own. Demands that come at once are decided and written together: the fastest way for a hot item.
 /// Errors: as [`reserve`], and those of [`Store::write_set`].
 pub async fn submit(store: &Store, call: impl Into<Call>, demand: Demand) -> Result<Reserved> {
@@ -48,6 +54,11 @@ pub async fn submit(store: &Store, call: impl Into<Call>, demand: Demand) -> Res
 /// time is over and that nobody has swept yet still holds its stock, and is confirmed.
 pub fn confirm(tx: &mut Tx<'_>, reference: &str) -> Result<Confirmation> {
     reserve::confirm(tx, reference)
+}
+
+/// The same for several, with one statement: by their references. One that there is not is missing.
+pub fn confirm_all(tx: &mut Tx<'_>, references: Vec<String>) -> Result<HashMap<String, Confirmation>> {
+    reserve::confirm_all(tx, references)
 }
 
 /// Lets go of what a reservation still holds; what has gone out stays out. Repeated, it does nothing.

@@ -366,16 +366,22 @@ pub enum Confirmation {
     Unknown,
 }
 
-/// Confirms a reservation: it has no expiry any more. One statement.
-pub(crate) fn confirm(tx: &mut Tx<'_>, reference: &str) -> Result<Confirmation> {
+/// Confirms reservations: they have no expiry any more. One statement; those that there are not are missing in the answer.
+pub(crate) fn confirm_all(tx: &mut Tx<'_>, references: Vec<String>) -> Result<HashMap<String, Confirmation>> {
     let now = tx.now();
-    let state: Option<(ReservationState,)> = tx.write_opt(sql::CONFIRM, (reference, now))?;
-    Ok(match state {
-        None => Confirmation::Unknown,
-        Some((ReservationState::Expired,)) => Confirmation::Expired,
-        Some((ReservationState::Released,)) => Confirmation::Released,
-        Some((ReservationState::Held | ReservationState::Confirmed | ReservationState::Shipped,)) => Confirmation::Confirmed,
-    })
+    let states: Vec<(String, ReservationState)> = tx.write_all(sql::CONFIRM, (references, now))?;
+    let confirmation = |state| match state {
+        ReservationState::Expired => Confirmation::Expired,
+        ReservationState::Released => Confirmation::Released,
+        ReservationState::Held | ReservationState::Confirmed | ReservationState::Shipped => Confirmation::Confirmed,
+    };
+    Ok(states.into_iter().map(|(reference, state)| (reference, confirmation(state))).collect())
+}
+
+/// The same for one.
+pub(crate) fn confirm(tx: &mut Tx<'_>, reference: &str) -> Result<Confirmation> {
+    let confirmed = confirm_all(tx, vec![reference.to_owned()])?;
+    Ok(confirmed.get(reference).copied().unwrap_or(Confirmation::Unknown))
 }
 
 /// What became of a release.

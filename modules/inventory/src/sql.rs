@@ -87,13 +87,21 @@ pub(crate) const RESERVATIONS_PAGE: &str = "
 SELECT reference, state, expires_at, promised_at, lines, allocations, created_at, updated_at
 FROM inventory_reservations WHERE tenant_id = $1 AND reference > $2 ORDER BY reference LIMIT $3";
 
-/// Confirms what is held; says where it stands. `$3`: now.
-pub(crate) const CONFIRM: &str = "
+/// Confirms what is held of these; says where each of them stands. `$3`: now.
+pub(crate) const CONFIRM: Sql = Sql::per_engine(
+    "
 UPDATE inventory_reservations SET
   state = CASE WHEN state = 'held' THEN 'confirmed' ELSE state END,
   updated_at = CASE WHEN state = 'held' THEN CAST($3 AS BIGINT) ELSE updated_at END,
   expires_at = NULL
-WHERE tenant_id = $1 AND reference = $2 RETURNING state";
+WHERE tenant_id = $1 AND reference IN (SELECT value FROM json_each($2)) RETURNING reference, state",
+    "
+UPDATE inventory_reservations SET
+  state = CASE WHEN state = 'held' THEN 'confirmed' ELSE state END,
+  updated_at = CASE WHEN state = 'held' THEN CAST($3 AS BIGINT) ELSE updated_at END,
+  expires_at = NULL
+WHERE tenant_id = $1 AND reference = ANY($2) RETURNING reference, state",
+);
 
 /// Lets go of what is open. `$3`: now.
 pub(crate) const RELEASE: &str = "
@@ -357,6 +365,7 @@ pub(crate) fn statements() -> Vec<Statement> {
     let both = |(name, sql): (&'static str, &'static str)| Statement::new(name, sql, InScope::Tenant);
     let per_engine = [
         ("DEMAND", DEMAND),
+        ("CONFIRM", CONFIRM),
         ("INSERT_RESERVATION_SET", INSERT_RESERVATION_SET),
         ("CHANGE_LEVEL_SET", CHANGE_LEVEL_SET),
         ("INSERT_MOVEMENT_SET", INSERT_MOVEMENT_SET),
@@ -374,7 +383,6 @@ pub(crate) fn statements() -> Vec<Statement> {
         ("INSERT_RESERVATION", INSERT_RESERVATION),
         ("RESERVATION", RESERVATION),
         ("RESERVATIONS_PAGE", RESERVATIONS_PAGE),
-        ("CONFIRM", CONFIRM),
         ("RELEASE", RELEASE),
         ("DUE", DUE),
         ("EXPIRE", EXPIRE),

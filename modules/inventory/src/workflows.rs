@@ -11,13 +11,11 @@ use workflow::{Action, Kind, Next, Prepared, Saga, Workflow};
 
 /// Looks for tenants with reservations whose time is over.
 const SWEEP: &str = "inventory.sweep";
-/// Releases a tenant's; its business key is the moment of the sweep.
+/// Releases a tenant's.
 pub const EXPIRE: Kind = Kind { name: "inventory.expire", version: 1 };
 
 /// How often, in milliseconds: so much longer than its time a reservation may hold something.
 const SWEEP_MS: i64 = 10_000;
-/// Tenants of one transaction of the sweep.
-const TENANTS: u32 = 200;
 /// Reservations of one transaction of a job.
 const BATCH: u32 = 100;
 
@@ -25,17 +23,8 @@ pub(crate) fn workflows() -> Vec<Workflow> {
     vec![Workflow::timer(SWEEP, SWEEP_MS, Action::sql(sweep)), Workflow::job(EXPIRE, Action::sql(expire))]
 }
 
-/// One page of tenants; its state is the last one of the page before.
 fn sweep(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
-    let after: i64 = saga.state::<Option<i64>>()?.unwrap_or_default();
-    let tenants = reserve::tenants_with_due(tx, after, TENANTS)?;
-    let key = tx.now().micros().to_string();
-    for tenant in &tenants {
-        tx.in_tenant(*tenant, |tx| workflow::start(tx, EXPIRE, &key, &Value::Null))?;
-    }
-    let last = tenants.last().filter(|_| tenants.len() == TENANTS as usize).map(|tenant| tenant.as_i64());
-    saga.set_state(&last)?;
-    Ok(if last.is_some() { Prepared::Next(Next::Step("run")) } else { Prepared::Done(Value::Null) })
+    workflow::start_in_each(tx, saga, EXPIRE, |tx, after, limit| reserve::tenants_with_due(tx, after, limit))
 }
 
 fn expire(tx: &mut Tx<'_>, _: &mut Saga) -> Result<Prepared> {

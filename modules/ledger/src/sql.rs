@@ -319,11 +319,21 @@ ON CONFLICT (tenant_id, subject_kind, subject, currency) DO UPDATE SET per_trans
 
 pub(crate) const MARK_LIMITED: &str = "UPDATE ledger_accounts SET limited = TRUE WHERE tenant_id = $1 AND account_id = $2";
 
-pub(crate) const MARK_OWNER_LIMITED: &str = "
-UPDATE ledger_accounts SET limited = TRUE WHERE tenant_id = $1 AND owner = $2 AND currency = $3";
+// By the index: SQLite would look through all of the tenant's accounts.
+pub(crate) const MARK_OWNER_LIMITED: Sql = Sql::per_engine(
+    "
+UPDATE ledger_accounts INDEXED BY ledger_accounts_by_owner SET limited = TRUE WHERE tenant_id = $1 AND owner = $2 AND currency = $3",
+    "
+UPDATE ledger_accounts SET limited = TRUE WHERE tenant_id = $1 AND owner = $2 AND currency = $3",
+);
 
-pub(crate) const MANAGED_OF_OWNER: &str = "
-SELECT account_id FROM ledger_accounts WHERE tenant_id = $1 AND owner = $2 AND currency = $3 AND managed = TRUE LIMIT 1";
+pub(crate) const MANAGED_OF_OWNER: Sql = Sql::per_engine(
+    "
+SELECT account_id FROM ledger_accounts INDEXED BY ledger_accounts_by_owner
+WHERE tenant_id = $1 AND owner = $2 AND currency = $3 AND managed = TRUE LIMIT 1",
+    "
+SELECT account_id FROM ledger_accounts WHERE tenant_id = $1 AND owner = $2 AND currency = $3 AND managed = TRUE LIMIT 1",
+);
 
 // Reads.
 
@@ -380,26 +390,48 @@ WITH RECURSIVE chain (n, transaction_id, kind, side, amount_minor, pending_minor
 SELECT transaction_id, kind, side, amount_minor, pending_minor, recorded_at, effective_at, description, external_ref, subject, previous
 FROM chain ORDER BY n";
 
-/// By how much the effective dates of account `$2`'s transactions move its sums at `$3`: what took effect by then and was recorded later
-/// comes to them, what was recorded by then and takes effect later is taken off. With several postings the accounts are 0.
-pub(crate) const SHIFTED: &str = "
+/// [`SHIFTED`], with the indexes that SQLite has to be told of, and the three tables in the order in which it is to look.
+macro_rules! shifted {
+    ($debit:literal, $credit:literal, $tables:literal) => {
+        concat!(
+            "
 WITH shifted (recorded_at, effective_at, debits, credits) AS (
-  SELECT recorded_at, effective_at, amount_minor, 0 FROM ledger_transactions
+  SELECT recorded_at, effective_at, amount_minor, 0 FROM ledger_transactions",
+            $debit,
+            "
   WHERE tenant_id = $1 AND debit_account = $2 AND effective_at IS NOT NULL
   UNION ALL
-  SELECT recorded_at, effective_at, 0, amount_minor FROM ledger_transactions
+  SELECT recorded_at, effective_at, 0, amount_minor FROM ledger_transactions",
+            $credit,
+            "
   WHERE tenant_id = $1 AND credit_account = $2 AND effective_at IS NOT NULL
   UNION ALL
   SELECT t.recorded_at, t.effective_at, CASE WHEN p.signed_minor > 0 THEN p.signed_minor ELSE 0 END,
     CASE WHEN p.signed_minor < 0 THEN -p.signed_minor ELSE 0 END
-  FROM ledger_shifted s JOIN ledger_transactions t ON t.tenant_id = $1 AND t.transaction_id = s.transaction_id
-  JOIN ledger_postings p ON p.tenant_id = $1 AND p.transaction_id = s.transaction_id AND p.account_id = $2
-  WHERE s.tenant_id = $1 AND s.account_id = $2
+  FROM ",
+            $tables,
+            "
+  WHERE s.tenant_id = $1 AND s.account_id = $2 AND t.tenant_id = $1 AND t.transaction_id = s.transaction_id
+    AND p.tenant_id = $1 AND p.transaction_id = s.transaction_id AND p.account_id = $2
 ), moved (debits, credits, factor) AS (
   SELECT debits, credits, CASE WHEN effective_at <= $3 AND recorded_at > $3 THEN 1 WHEN effective_at > $3 AND recorded_at <= $3 THEN -1 ELSE 0 END
   FROM shifted
 )
-SELECT CAST(COALESCE(SUM(debits * factor), 0) AS BIGINT), CAST(COALESCE(SUM(credits * factor), 0) AS BIGINT) FROM moved";
+SELECT CAST(COALESCE(SUM(debits * factor), 0) AS BIGINT), CAST(COALESCE(SUM(credits * factor), 0) AS BIGINT) FROM moved"
+        )
+    };
+}
+
+/// By how much the effective dates of account `$2`'s transactions move its sums at `$3`: what took effect by then and was recorded later
+/// comes to them, what was recorded by then and takes effect later is taken off. With several postings the accounts are 0.
+pub(crate) const SHIFTED: Sql = Sql::per_engine(
+    shifted!(
+        " INDEXED BY ledger_transactions_shifted_debit",
+        " INDEXED BY ledger_transactions_shifted_credit",
+        "ledger_shifted s CROSS JOIN ledger_transactions t CROSS JOIN ledger_postings p"
+    ),
+    shifted!("", "", "ledger_shifted s, ledger_transactions t, ledger_postings p"),
+);
 
 /// Sums in two parts, of 2^31 and the rest: together they may pass 64 bits, although no account's does.
 pub(crate) const TRIAL_BALANCE: &str = "
@@ -611,8 +643,8 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("LIMIT", Sql::per_engine(LIMIT, LIMIT)),
     ("PUT_LIMIT", Sql::per_engine(PUT_LIMIT, PUT_LIMIT)),
     ("MARK_LIMITED", Sql::per_engine(MARK_LIMITED, MARK_LIMITED)),
-    ("MARK_OWNER_LIMITED", Sql::per_engine(MARK_OWNER_LIMITED, MARK_OWNER_LIMITED)),
-    ("MANAGED_OF_OWNER", Sql::per_engine(MANAGED_OF_OWNER, MANAGED_OF_OWNER)),
+    ("MARK_OWNER_LIMITED", MARK_OWNER_LIMITED),
+    ("MANAGED_OF_OWNER", MANAGED_OF_OWNER),
     ("HOLD", Sql::per_engine(HOLD, HOLD)),
     ("TRANSACTION", Sql::per_engine(TRANSACTION, TRANSACTION)),
     ("TRANSACTIONS_PAGE", Sql::per_engine(TRANSACTIONS_PAGE, TRANSACTIONS_PAGE)),
@@ -620,7 +652,7 @@ pub(crate) const TENANT_STATEMENTS: &[(&str, Sql)] = &[
     ("TRANSACTION_BY_REF", Sql::per_engine(TRANSACTION_BY_REF, TRANSACTION_BY_REF)),
     ("MARK_AFTER", Sql::per_engine(MARK_AFTER, MARK_AFTER)),
     ("ENTRIES", Sql::per_engine(ENTRIES, ENTRIES)),
-    ("SHIFTED", Sql::per_engine(SHIFTED, SHIFTED)),
+    ("SHIFTED", SHIFTED),
     ("TRIAL_BALANCE", Sql::per_engine(TRIAL_BALANCE, TRIAL_BALANCE)),
     ("LAST_SEAL", Sql::per_engine(LAST_SEAL, LAST_SEAL)),
     ("SEALS_AFTER", Sql::per_engine(SEALS_AFTER, SEALS_AFTER)),

@@ -3,9 +3,10 @@
 
 use crate::care::commands as care;
 use crate::commands::{self, CreateOrder, Fulfil, Step, emit_customer, emit_note, emit_order};
+use crate::customers::Customer;
 use crate::model::*;
-use crate::sql;
 use crate::write::{self, Registered};
+use crate::{queries, sql};
 use kernel::{Currency, Error, Faults, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -45,22 +46,19 @@ pub fn check_lines(currency: Currency, lines: &[NewLine]) -> Result<()> {
     faults.finish()
 }
 
-/// Places an order in the transaction of what it comes from. Errors: `request.invalid`.
-pub fn place(tx: &mut Tx<'_>, new: &NewOrder) -> Result<OrderHead> {
-    let mut faults = Faults::default();
-    faults.text("country", &new.country, 1, 64);
-    let lines = price_lines(DocumentKind::Order, new.currency, &new.lines, 0, &mut faults);
-    faults.finish()?;
-    let create = CreateOrder {
-        draft: false,
-        external_ref: None,
-        customer_id: new.customer_id,
-        country: new.country.clone(),
-        currency: new.currency,
-        lines,
-        by: new.by.clone(),
+/// Places orders in the transaction of what they come from, all of them or none: what is the same for all is read and written once.
+/// Errors: `request.invalid`.
+pub fn place_all(tx: &mut Tx<'_>, all: Vec<NewOrder>) -> Result<Vec<OrderHead>> {
+    let create = |new: NewOrder| {
+        let mut faults = Faults::default();
+        faults.text("country", &new.country, 1, 64);
+        let lines = price_lines(DocumentKind::Order, new.currency, &new.lines, 0, &mut faults);
+        faults.finish()?;
+        let (customer_id, country, currency, by) = (new.customer_id, new.country, new.currency, new.by);
+        Ok((new.order_id, CreateOrder { draft: false, external_ref: None, customer_id, country, currency, lines, by }))
     };
-    commands::create_order(tx, new.order_id, &create)
+    let all = all.into_iter().map(create).collect::<Result<Vec<_>>>()?;
+    commands::create_orders_as(tx, &all)
 }
 
 /// Calls an order off. Errors: `orders.order_not_found`, `orders.not_allowed`, `orders.has_credit_notes`.
@@ -98,6 +96,14 @@ pub fn progress(read: &mut Read<'_>, order_id: OrderId) -> Result<Vec<Progress>>
 pub fn carried(read: &mut Read<'_>, order_id: OrderId) -> Result<i64> {
     let (carried_minor,) = read.one(crate::returns::sql::CARRIED, (order_id,))?;
     Ok(carried_minor)
+}
+
+/// What the goods cost that have left an order, by its lines as they are now, with all that is no goods (charges, corrections) from the
+/// first of them on; in minor units. None as long as nothing has left. Parts add up to the order's total, to the minor unit.
+pub fn sent_minor(read: &mut Read<'_>, order: &OrderHead) -> Result<Option<i64>> {
+    let lines = queries::lines(read, order.order_id.as_i64(), order.lines_version)?;
+    let sent = queries::fulfilled(read, order, &lines)?;
+    Ok(crate::returns::model::sent_minor(&lines, &sent))
 }
 
 /// A customer of another system.

@@ -1,5 +1,6 @@
 //! Commands: load, decide, write, emit. Each runs in one transaction and may be run again.
 
+use crate::customers::{Address, Customer, MAX_ADDRESSES, NewAddress};
 use crate::model::*;
 use crate::write::{self, By, Registered};
 use crate::{error, queries, sql};
@@ -154,14 +155,20 @@ pub(crate) fn create_orders(tx: &mut Tx<'_>, all: &[Member<'_, CreateOrder>]) ->
     Ok(decided.into_iter().map(|order| order.map(|(head, _)| head)).collect())
 }
 
-/// Writes an order down under an id of the caller's. Errors: as those of [`create_orders`].
-pub(crate) fn create_order(tx: &mut Tx<'_>, order_id: OrderId, new: &CreateOrder) -> Result<OrderHead> {
-    let customers = known_customers(tx, new.customer_id.into_iter())?;
-    let mut taken = write::taken_refs(tx, new.external_ref.clone().into_iter())?;
-    let (mut head, sales) = new_order(tx, order_id, new, &customers, &mut taken)?;
-    write_new_orders(tx, &mut [(new, &mut head)])?;
-    emit_order(tx, if new.draft { "order.drafted" } else { "order.placed" }, &head, &sales, None);
-    Ok(head)
+/// Writes orders down under ids of the caller's, all of them or none. Errors: as those of one of [`create_orders`].
+pub(crate) fn create_orders_as(tx: &mut Tx<'_>, all: &[(OrderId, CreateOrder)]) -> Result<Vec<OrderHead>> {
+    let customers = known_customers(tx, all.iter().filter_map(|(_, new)| new.customer_id))?;
+    let mut taken = write::taken_refs(tx, all.iter().filter_map(|(_, new)| new.external_ref.clone()))?;
+    let mut decided = Vec::with_capacity(all.len());
+    for (order_id, new) in all {
+        decided.push(new_order(tx, *order_id, new, &customers, &mut taken)?);
+    }
+    let mut accepted: Vec<(&CreateOrder, &mut OrderHead)> = all.iter().zip(&mut decided).map(|((_, new), (head, _))| (new, head)).collect();
+    write_new_orders(tx, &mut accepted)?;
+    for ((_, new), (head, sales)) in all.iter().zip(&decided) {
+        emit_order(tx, if new.draft { "order.drafted" } else { "order.placed" }, head, sales, None);
+    }
+    Ok(decided.into_iter().map(|(head, _)| head).collect())
 }
 
 /// The head of a new order, still without its number, and what it adds to the daily sales.
@@ -326,7 +333,8 @@ pub(crate) fn fulfil_order(tx: &mut Tx<'_>, fulfil: &Fulfil) -> Result<OrderHead
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
     pub step: Step,
-    /// All lines as they shall be. Those that keep their number are the same line; the others are new.
+    /// All lines as they shall be. Those that keep their number are the same line; the others are new. One that keeps its SKU, too, keeps
+    /// its variant when none is given.
     pub lines: Option<Vec<NewLine>>,
     pub country: Option<String>,
     pub customer_id: Option<Option<CustomerId>>,
@@ -377,7 +385,8 @@ pub(crate) fn edit_order(tx: &mut Tx<'_>, edit: &Edit) -> Result<OrderHead> {
         Some(given) => {
             let mut faults = Faults::default();
             let last_line = old_lines.iter().map(|l| l.line).max().unwrap_or(0);
-            let lines = price_lines(DocumentKind::Order, old.currency, given, last_line, &mut faults);
+            let given: Vec<NewLine> = given.iter().map(|line| keeping_variant(line, &old_lines)).collect();
+            let lines = price_lines(DocumentKind::Order, old.currency, &given, last_line, &mut faults);
             faults.finish()?;
             keeps_fulfilled(&old_lines, &lines, &fulfilled)?;
             lines
@@ -416,6 +425,13 @@ pub(crate) fn edit_order(tx: &mut Tx<'_>, edit: &Edit) -> Result<OrderHead> {
     }
     emit_order(tx, "order.changed", &head, &sales, None);
     Ok(head)
+}
+
+/// A line that keeps its number and its SKU is the same goods: left out, its variant stays, and so does what is reserved for it.
+fn keeping_variant(given: &NewLine, old: &[Line]) -> NewLine {
+    let same = |old: &&Line| Some(old.line) == given.line && old.sku == given.sku;
+    let variant_id = given.variant_id.or_else(|| old.iter().find(same)?.variant_id);
+    NewLine { variant_id, ..given.clone() }
 }
 
 /// Errors: `orders.below_fulfilled`.

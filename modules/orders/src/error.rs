@@ -80,7 +80,7 @@ pub(crate) fn below_fulfilled(line: u32, fulfilled: i64) -> Error {
 
 /// The customer has all the addresses that it may have.
 pub(crate) fn too_many_addresses() -> Error {
-    Error::failed_precondition("orders.too_many_addresses", format!("a customer has at most {} addresses", crate::model::MAX_ADDRESSES))
+    Error::failed_precondition("orders.too_many_addresses", format!("a customer has at most {} addresses", crate::customers::MAX_ADDRESSES))
 }
 
 /// Somebody changed it in between.

@@ -13,6 +13,7 @@ mod cache;
 mod care;
 mod commands;
 mod consumers;
+mod customers;
 mod error;
 mod model;
 mod queries;
@@ -97,6 +98,7 @@ fn statements() -> Vec<Statement> {
     let mut all: Vec<Statement> = sql::TENANT_STATEMENTS.iter().map(tenant).collect();
     let more = care::sql::STATEMENTS.iter().chain(returns::sql::STATEMENTS);
     all.extend(more.map(|(name, sql)| Statement::new(name, *sql, InScope::Tenant)));
+    all.extend(returns::sql::BY_ENGINE.iter().map(tenant));
     all.push(Statement::new("RESET_SALES", sql::RESET_SALES, InScope::Platform));
     all
 }

@@ -1,5 +1,6 @@
 //! Reads. Each is bounded, and a read by key touches one or two places of the store.
 
+use crate::customers::{Address, Customer};
 use crate::model::*;
 use crate::{error, sql};
 use kernel::{Currency, Result, UnitPrice};

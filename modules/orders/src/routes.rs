@@ -2,6 +2,7 @@
 
 use crate::cache::Orders;
 use crate::commands::{self, ChangeCustomer, CreateCustomer, CreateOrder, Edit, Fulfil, IssueNote, PutAddress, Step};
+use crate::customers::{Address, Customer, MAX_ADDRESSES, NewAddress};
 use crate::error;
 use crate::model::*;
 use crate::queries::{self, CustomerWithAddresses, DailySales, GroupBy, Note, Order, SalesPosition, Which};

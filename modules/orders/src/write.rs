@@ -1,7 +1,8 @@
 //! Writing rows: one statement a row on SQLite, where that is fastest, and one statement for a set on PostgreSQL, where a round
 //! trip and a plan cost more than a row.
 
-use crate::model::{Customer, CustomerId, DocumentKind, Line, NoteHead, OrderHead, SalesLine};
+use crate::customers::Customer;
+use crate::model::{CustomerId, DocumentKind, Line, NoteHead, OrderHead, SalesLine};
 use crate::{error, sql};
 use kernel::{Actor, ActorKind, Currency, Error, Result, Timestamp};
 use std::collections::HashSet;

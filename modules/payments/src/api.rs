@@ -6,7 +6,7 @@ use crate::model::{self, MethodId, MethodKind, OperationKind, ProviderId};
 use crate::{card, queries, records, sql};
 use kernel::{Currency, Error, Result};
 use ledger::AccountId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use store::{FromRow, Read, Row, Tx};
 
 pub use crate::model::{CaptureMode, IntentId, State, Status};
@@ -57,7 +57,7 @@ pub struct PaidForOrder {
     pub captured_minor: i64,
     /// Given back, in minor units.
     pub refunded_minor: i64,
-    /// How many payments are authorised, or are being asked for.
+    /// How many payments are being asked for, or are authorised and not all taken.
     pub open: i64,
     /// How many the customer contests.
     pub disputed: i64,
@@ -222,29 +222,22 @@ pub fn pay(tx: &mut Tx<'_>, new: &NewPayment) -> Result<(IntentId, Status)> {
     Ok((intent.intent_id, intent.status()))
 }
 
-/// What may still be taken of a payment, and what was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Authorised and not taken, in minor units; 0 while a capture is under way, and when the authorisation is over.
-    pub capturable_minor: i64,
-    /// Taken, in minor units.
-    pub captured_minor: i64,
-}
-
-/// What may still be taken. Errors: `payments.intent_not_found`.
-pub fn room(read: &mut Read<'_>, intent_id: IntentId) -> Result<Room> {
+/// What is authorised of a payment and was not taken, in minor units; 0 while a capture is under way, and when the authorisation is over.
+/// Errors: `payments.intent_not_found`.
+pub fn capturable(read: &mut Read<'_>, intent_id: IntentId) -> Result<i64> {
     let intent = queries::intent(read, intent_id)?;
     let open = intent.capture_open && intent.capturing_minor == 0;
-    Ok(Room { capturable_minor: if open { intent.amounts().capturable() } else { 0 }, captured_minor: intent.captured_minor })
+    Ok(if open { intent.amounts().capturable() } else { 0 })
 }
 
-/// Whether a payment is let go of, or given back as a whole, or about to be: whatever was heard of it before, nothing may rest on it.
-/// Errors: `payments.intent_not_found`.
-pub fn is_given_back(tx: &mut Tx<'_>, intent_id: IntentId) -> Result<bool> {
-    let intent = queries::intent(tx, intent_id)?;
-    let gone = matches!(intent.state, State::Reversed | State::Expired | State::Failed | State::Refunded);
-    let refunding = intent.refunding_minor > 0 && intent.amounts().refundable() == 0;
-    Ok(gone || refunding || commands::is_voiding(tx, intent_id)?)
+/// Those of these payments that are let go of, or given back as a whole, or about to be: whatever was heard of them before, nothing may
+/// rest on them.
+pub fn given_back(read: &mut Read<'_>, intents: &[IntentId]) -> Result<HashSet<IntentId>> {
+    if intents.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<i64> = intents.iter().map(|intent_id| intent_id.as_i64()).collect();
+    Ok(read.all::<(IntentId,)>(sql::GIVEN_BACK, (ids,))?.into_iter().map(|(intent_id,)| intent_id).collect())
 }
 
 /// Takes what is authorised, or a part of it: without `last` more may be taken later. Errors: `payments.intent_not_found`,
@@ -260,8 +253,9 @@ pub fn refund(tx: &mut Tx<'_>, intent_id: IntentId, amount_minor: Option<i64>, r
     commands::operate(tx, &operate).map(drop)
 }
 
-/// Lets go of what was authorised and not taken. Quietly nothing when that has happened, or is under way.
-fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
+/// Lets go of what was authorised and not taken. Quietly nothing when that has happened, or is under way. Errors:
+/// `payments.intent_not_found`, `payments.not_allowed`, `payments.capture_under_way`.
+pub fn void(tx: &mut Tx<'_>, intent_id: IntentId, reason: &str) -> Result<()> {
     let operate = Operate { intent_id, kind: OperationKind::Void, amount_minor: None, last: true, reason: reason.to_owned() };
     commands::operate(tx, &operate).map(drop)
 }

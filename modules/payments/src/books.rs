@@ -7,7 +7,7 @@ use crate::model::{Intent, ProviderId, refund_exceeds};
 use crate::records::OUTSIDE;
 use crate::sql;
 use kernel::{Currency, Error, ErrorKind, Result, Timestamp};
-use ledger::api::{NewAccount, ensure_account, post};
+use ledger::api::{NewAccount, ensure_account, post, post_all};
 use ledger::{AccountId, AccountType, Operation, Request, TransactionId};
 use store::Tx;
 
@@ -85,8 +85,14 @@ pub(crate) fn capture(tx: &mut Tx<'_>, intent: &mut Intent, operation: &str, amo
     let key = format!("{operation}:capture");
     let held = intent.hold_id.map(|hold| {
         let request = Operation::Capture { hold_id: TransactionId::from_i64(hold), amount_minor: Some(amount_minor), release_rest: last };
-        post(tx, &Request::new(request).key(&key))
+        Request::new(request).key(&key)
     });
+    let fee = Request::transfer(accounts.fees, accounts.receivable, fee_minor).key(&format!("{operation}:fee"));
+    let (is_held, has_fee) = (held.is_some(), fee_minor > 0);
+    let requests: Vec<Request> = held.into_iter().chain(has_fee.then_some(fee)).collect();
+    let mut booked = post_all(tx, &requests)?.into_iter();
+    let held = if is_held { booked.next() } else { None };
+    booked.collect::<Result<Vec<_>>>()?;
     let receipt = match held {
         Some(Ok(receipt)) => receipt,
         // The money has moved, whatever became of the hold: it is booked without one.
@@ -96,11 +102,7 @@ pub(crate) fn capture(tx: &mut Tx<'_>, intent: &mut Intent, operation: &str, amo
     if last {
         intent.hold_id = None;
     }
-    tx.exec(sql::INSERT_SOURCE, (intent.intent_id, receipt.transaction_id, amount_minor))?;
-    if fee_minor > 0 {
-        post(tx, &Request::transfer(accounts.fees, accounts.receivable, fee_minor).key(&format!("{operation}:fee")))?;
-    }
-    Ok(())
+    tx.exec(sql::INSERT_SOURCE, (intent.intent_id, receipt.transaction_id, amount_minor))
 }
 
 /// Takes captures back for a refund that is about to be asked for, the oldest first. The ledger refuses more than was captured.

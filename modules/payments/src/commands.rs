@@ -204,7 +204,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
         let taken = || Error::conflict("payments.external_ref_taken", "another payment has this external reference");
         tx.must(sql::INSERT_REF, (external_ref, intent_id), taken)?;
     }
-    let intent = Intent {
+    let mut intent = Intent {
         intent_id,
         version: 1,
         state: State::Initiated,
@@ -236,6 +236,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
         updated_at: now,
         expires_at: None,
     };
+    let first = if new.confirm { workflows::first_attempt(tx, &mut intent)? } else { None };
     let i = &intent;
     let args = (
         i.intent_id,
@@ -252,6 +253,9 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
         now,
         &i.order_id,
         i.method_id,
+        i.provider_id,
+        i.attempt,
+        i.hold_id,
     );
     tx.exec(sql::INSERT_INTENT, args)?;
     if let Some(order_id) = &intent.order_id {
@@ -259,7 +263,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
     }
     emit(tx, "payment.initiated", &intent, Cause::Request, None);
     if new.confirm {
-        workflows::begin_authorization(tx, intent_id)?;
+        workflows::begin_authorization(tx, &intent, first)?;
     }
     Ok(intent)
 }
@@ -294,8 +298,9 @@ pub(crate) fn confirm(tx: &mut Tx<'_>, confirm: &Confirm) -> Result<Intent> {
         return Err(token_required());
     }
     intent.asking = true;
+    let first = workflows::first_attempt(tx, &mut intent)?;
     save(tx, &mut intent)?;
-    workflows::begin_authorization(tx, intent.intent_id)?;
+    workflows::begin_authorization(tx, &intent, first)?;
     Ok(intent)
 }
 
@@ -369,6 +374,21 @@ pub(crate) fn begin(
     cause: Cause,
     reason: &str,
 ) -> Result<()> {
+    let operation = reserve(tx, intent, kind, amount_minor, last, cause, reason)?;
+    save(tx, intent)?;
+    workflows::begin_operation(tx, intent, &operation)
+}
+
+/// Writes an operation down and reserves its amount; whoever saves the intent after it starts its saga.
+pub(crate) fn reserve(
+    tx: &mut Tx<'_>,
+    intent: &mut Intent,
+    kind: OperationKind,
+    amount_minor: i64,
+    last: bool,
+    cause: Cause,
+    reason: &str,
+) -> Result<Operation> {
     let (count,) = tx.one::<(i64,)>(sql::OPERATION_COUNT, (intent.intent_id,))?;
     if count >= MAX_OPERATIONS {
         let detail = format!("a payment has at most {MAX_OPERATIONS} captures, voids and refunds");
@@ -384,9 +404,21 @@ pub(crate) fn begin(
         }
         OperationKind::Void => {}
     }
-    tx.exec(sql::INSERT_OPERATION, (intent.intent_id, operation_id, kind, amount_minor, last, cause, reason, now))?;
-    save(tx, intent)?;
-    workflows::begin_operation(tx, intent.intent_id, operation_id)
+    tx.exec(sql::INSERT_OPERATION, (intent.intent_id, operation_id, kind, amount_minor, last, cause, reason, now, intent.provider_id))?;
+    Ok(Operation {
+        operation_id,
+        kind,
+        state: OperationState::Pending,
+        amount_minor,
+        fee_minor: 0,
+        last,
+        cause,
+        reason: reason.to_owned(),
+        code: None,
+        begun_at: now,
+        ended_at: None,
+        settled_run: None,
+    })
 }
 
 /// The provider has done an operation: its charge shows it.
@@ -596,7 +628,7 @@ fn lost(tx: &mut Tx<'_>, intent: &mut Intent, amount_minor: i64, over: bool) -> 
         settled_run: None,
     };
     books::refund(tx, intent, &operation_id.to_string(), amount_minor)?;
-    let row = (intent.intent_id, operation_id, done.kind, amount_minor, done.last, done.cause, &done.reason, now);
+    let row = (intent.intent_id, operation_id, done.kind, amount_minor, done.last, done.cause, &done.reason, now, intent.provider_id);
     tx.exec(sql::INSERT_OPERATION, row)?;
     end_operation(tx, intent, &done)?;
     merchants::note_operation(tx, intent, &done)?;

@@ -44,6 +44,7 @@ const MIGRATIONS: &[store::Migration] = &[
     store::Migration { number: 7, name: "settlement", sql: include_str!("../migrations/0007_settlement.sql") },
     store::Migration { number: 8, name: "methods", sql: include_str!("../migrations/0008_methods.sql") },
     store::Migration { number: 9, name: "records", sql: include_str!("../migrations/0009_records.sql") },
+    store::Migration { number: 10, name: "under_way", sql: include_str!("../migrations/0010_under_way.sql") },
 ];
 
 const PERMISSIONS: &[PermissionInfo] = &[
@@ -100,7 +101,7 @@ fn statements() -> Vec<Statement> {
         .chain(merchants::sql::STATEMENTS)
         .map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
     let by_engine =
-        reconcile::sql::MARK_STATEMENTS.iter().chain(sql::SET_STATEMENTS).map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
+        reconcile::sql::BY_ENGINE.iter().chain(sql::SET_STATEMENTS).map(|(name, text)| Statement::new(name, *text, InScope::Tenant));
     let platform = sql::PLATFORM_STATEMENTS.iter().map(|(name, text)| Statement::new(name, *text, InScope::Platform));
     plain.chain(by_engine).chain(platform).collect()
 }

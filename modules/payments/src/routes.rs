@@ -778,7 +778,8 @@ async fn take_callback(
             return Err(later.retry_after_ms(1_000).into());
         }
     };
-    let call = store::Call::new(tenant).correlation(caller.request_id.clone());
+    // It may end a doubt that holds stock and money, and the provider has been asked already.
+    let call = store::Call::new(tenant).correlation(caller.request_id.clone()).finishes();
     app.store().write(call, commands::observe, Observe { provider_id, event_id: callback.event_id, charge }).await?;
     counted("taken");
     Ok(StatusCode::NO_CONTENT)

@@ -21,7 +21,7 @@ INSERT INTO payments_intents (tenant_id, intent_id, version, state, asking, capt
   capturing_minor, refunded_minor, refunding_minor, fee_minor, method, capture_mode, country, merchant, external_ref, token, token_provider,
   provider_id, provider_charge, attempt, action_url, failure, hold_id, created_at, updated_at, expires_at, order_id,
   method_id)
-VALUES ($1, $2, 1, 'initiated', $3, FALSE, $4, $5, 0, 0, 0, 0, 0, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, 0, NULL, NULL, NULL, $13, $13, NULL, $14,
+VALUES ($1, $2, 1, 'initiated', $3, FALSE, $4, $5, 0, 0, 0, 0, 0, $6, $7, $8, $9, $10, $11, $12, $16, NULL, $17, NULL, NULL, $18, $13, $13, NULL, $14,
   $15)";
 
 /// Writes what can change of an intent under its next version; `$3` is the version that was read.
@@ -51,13 +51,32 @@ SELECT o.order_id, i.currency, CAST(COUNT(*) AS BIGINT), CAST(SUM(i.captured_min
 FROM payments_of_orders o JOIN payments_intents i ON i.tenant_id = $1 AND i.intent_id = o.intent_id
 WHERE o.tenant_id = $1 AND o.order_id > $2 GROUP BY o.order_id, i.currency ORDER BY o.order_id, i.currency LIMIT $3";
 
-/// Sums of one order's payments in a currency.
+/// Sums of one order's payments in a currency. Of one that was taken in part the rest may still be taken, or is just being taken.
 pub(crate) const PAID_FOR_ORDER: &str = "
 SELECT CAST(COALESCE(SUM(i.captured_minor), 0) AS BIGINT), CAST(COALESCE(SUM(i.refunded_minor), 0) AS BIGINT),
-  CAST(COALESCE(SUM(CASE WHEN i.state IN ('initiated', 'requires_action', 'authorized') THEN 1 ELSE 0 END), 0) AS BIGINT),
+  CAST(COALESCE(SUM(CASE WHEN i.capture_open = TRUE OR i.capturing_minor > 0 OR i.state IN ('initiated', 'requires_action', 'authorized')
+    THEN 1 ELSE 0 END), 0) AS BIGINT),
   CAST(COALESCE(SUM(CASE WHEN i.state = 'disputed' THEN 1 ELSE 0 END), 0) AS BIGINT)
 FROM payments_of_orders o JOIN payments_intents i ON i.tenant_id = $1 AND i.intent_id = o.intent_id
 WHERE o.tenant_id = $1 AND o.order_id = $2 AND i.currency = $3";
+
+/// Those of some payments that came to nothing, are given back as a whole, or are about to be.
+pub(crate) const GIVEN_BACK: Sql = Sql::per_engine(
+    "
+SELECT i.intent_id FROM payments_intents i
+WHERE i.tenant_id = $1 AND i.intent_id IN (SELECT value FROM json_each($2))
+  AND (i.state IN ('reversed', 'expired', 'failed', 'refunded')
+    OR (i.refunding_minor > 0 AND i.captured_minor = i.refunded_minor + i.refunding_minor)
+    OR EXISTS (SELECT 1 FROM payments_operations o
+      WHERE o.tenant_id = $1 AND o.intent_id = i.intent_id AND o.kind = 'void' AND o.state = 'pending'))",
+    "
+SELECT i.intent_id FROM payments_intents i
+WHERE i.tenant_id = $1 AND i.intent_id = ANY($2)
+  AND (i.state IN ('reversed', 'expired', 'failed', 'refunded')
+    OR (i.refunding_minor > 0 AND i.captured_minor = i.refunded_minor + i.refunding_minor)
+    OR EXISTS (SELECT 1 FROM payments_operations o
+      WHERE o.tenant_id = $1 AND o.intent_id = i.intent_id AND o.kind = 'void' AND o.state = 'pending'))",
+);
 
 /// What customers have paid and not got back, or are about to, in each currency.
 pub(crate) const PAID: &str = "
@@ -76,8 +95,7 @@ FROM payments_attempts WHERE tenant_id = $1 AND intent_id = $2 ORDER BY attempt 
 
 pub(crate) const INSERT_OPERATION: &str = "
 INSERT INTO payments_operations (tenant_id, intent_id, operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, begun_at, provider_id)
-VALUES ($1, $2, $3, $4, 'pending', $5, 0, $6, $7, $8, $9,
-  (SELECT i.provider_id FROM payments_intents i WHERE i.tenant_id = $1 AND i.intent_id = $2))";
+VALUES ($1, $2, $3, $4, 'pending', $5, 0, $6, $7, $8, $9, $10)";
 
 pub(crate) const OPERATION: &str = "
 SELECT operation_id, kind, state, amount_minor, fee_minor, last, cause, reason, code, begun_at, ended_at, settled_run
@@ -295,7 +313,7 @@ ON CONFLICT (currency) DO UPDATE SET base = excluded.base, nanos = excluded.nano
 pub(crate) const PLATFORM_STATEMENTS: &[(&str, &str)] = &[("RATES", RATES), ("FORGET_RATES", FORGET_RATES), ("SET_RATE", SET_RATE)];
 
 /// Those that each engine has its own form of.
-pub(crate) const SET_STATEMENTS: &[(&str, Sql)] = &[("INSERT_RECORD_SET", INSERT_RECORD_SET)];
+pub(crate) const SET_STATEMENTS: &[(&str, Sql)] = &[("INSERT_RECORD_SET", INSERT_RECORD_SET), ("GIVEN_BACK", GIVEN_BACK)];
 
 /// All of them, for tests that prepare each on both engines.
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[

@@ -8,12 +8,12 @@ use crate::model::{CaptureMode, Cause, Intent, IntentId, Operation, OperationId,
 use crate::service::Payments;
 use crate::{books, commands, queries, routing, sql};
 use futures_util::future::BoxFuture;
-use kernel::{Error, Result, Timestamp};
+use kernel::{Error, ErrorKind, Result, Timestamp};
 use log::Backoff;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::Tx;
 use workflow::{Action, Heard, Kind, Next, Outcome, Prepared, Request, Saga, Status, Step, Workflow};
 
@@ -34,6 +34,8 @@ pub(crate) const AUTHORIZE_DEADLINE_MS: i64 = 3_600_000;
 pub(crate) const OPERATE_DEADLINE_MS: i64 = 24 * 3_600_000;
 /// One call; more than the client's own limit, so that its failure says whether anything was sent.
 const CALL_MS: u32 = 15_000;
+/// The pauses after which it is looked up again what is asked of whom, while the store is busy, in milliseconds; shorter than a call by far.
+const BUSY_MS: [u64; 6] = [20, 50, 100, 200, 400, 800];
 /// An expiry that finds a capture under way looks again so much later, in milliseconds.
 const EXPIRE_AGAIN_MS: i64 = 600_000;
 
@@ -85,7 +87,7 @@ struct Operating {
 }
 
 /// What is asked of the outside.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Asked {
     provider_id: ProviderId,
     order: Order,
@@ -129,14 +131,33 @@ fn json(value: &impl Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|e| Error::internal("a request does not serialise").caused_by(e))
 }
 
-/// Begins to ask providers for an intent.
-pub(crate) fn begin_authorization(tx: &mut Tx<'_>, intent_id: IntentId) -> Result<()> {
-    workflow::start(tx, AUTHORIZE, &intent_id.to_string(), &Authorizing { intent_id, tried: Vec::new(), said: None })
+/// Chooses the first provider of an intent that is written down after this, and sets its money aside. None when there is none to be asked.
+pub(crate) fn first_attempt(tx: &mut Tx<'_>, intent: &mut Intent) -> Result<Option<ProviderId>> {
+    let provider_id = choose(tx, intent, &[])?;
+    if let Some(provider_id) = provider_id {
+        attempt(tx, intent, provider_id)?;
+    }
+    Ok(provider_id)
 }
 
-/// Begins to ask the provider for an operation.
-pub(crate) fn begin_operation(tx: &mut Tx<'_>, intent_id: IntentId, operation_id: OperationId) -> Result<()> {
-    workflow::start(tx, OPERATE, &operation_key(intent_id, operation_id), &Operating { intent_id, operation_id })
+/// Begins to ask providers for an intent that is written down: its first attempt is, if there is one.
+pub(crate) fn begin_authorization(tx: &mut Tx<'_>, intent: &Intent, first: Option<ProviderId>) -> Result<()> {
+    let (key, state) = (intent.intent_id.to_string(), Authorizing { intent_id: intent.intent_id, tried: Vec::new(), said: None });
+    match first {
+        Some(provider_id) => {
+            let asked = begin_attempt(tx, intent, provider_id)?;
+            workflow::start_calling(tx, AUTHORIZE, &key, &state, &intent.reference(), &asked)
+        }
+        // It fails there, as when the last one is away.
+        None => workflow::start(tx, AUTHORIZE, &key, &state),
+    }
+}
+
+/// Begins to ask the provider for an operation that is written down.
+pub(crate) fn begin_operation(tx: &mut Tx<'_>, intent: &Intent, operation: &Operation) -> Result<()> {
+    let (intent_id, operation_id) = (intent.intent_id, operation.operation_id);
+    let (state, asked) = (Operating { intent_id, operation_id }, operating(intent, operation, tx.now())?);
+    workflow::start_calling(tx, OPERATE, &operation_key(intent_id, operation_id), &state, &operation_id.to_string(), &asked)
 }
 
 /// Lets go of what is still authorised at that moment.
@@ -211,29 +232,47 @@ fn prepare_authorize(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     if intent.state != State::Initiated {
         return Ok(Prepared::Next(Next::Finish));
     }
-    let enabled: Vec<(ProviderId,)> = tx.all(sql::ENABLED_PROVIDERS, ())?;
-    let (_, mut policy) = queries::policy(tx)?;
-    if policy.rules.is_empty() {
-        policy.rules = enabled.iter().map(|(provider_id,)| routing::Rule::always(*provider_id)).collect();
-    }
-    let known = |provider: &ProviderId| enabled.iter().any(|(enabled,)| enabled == provider) && !state.tried.contains(provider);
-    let order = match intent.token_provider {
-        Some(owner) => vec![owner],
-        None => routing::order(&policy, &intent.ask(), intent.intent_id.as_i64() as u64),
-    };
-    let Some(provider_id) = order.into_iter().find(known) else {
+    let Some(provider_id) = choose(tx, &intent, &state.tried)? else {
         let said = state.said.unwrap_or_else(|| "no_provider".to_owned());
         fail(tx, &mut intent, &said, Cause::Routing)?;
         return Ok(Prepared::Next(Next::Finish));
     };
-    let now = tx.now();
+    attempt(tx, &mut intent, provider_id)?;
+    let asked = begin_attempt(tx, &intent, provider_id)?;
+    commands::save(tx, &mut intent)?;
+    Ok(Prepared::Call { key: intent.reference(), body: json(&asked)? })
+}
+
+/// The provider to ask, of those that were not tried.
+fn choose(tx: &mut Tx<'_>, intent: &Intent, tried: &[ProviderId]) -> Result<Option<ProviderId>> {
+    let enabled: Vec<(ProviderId,)> = tx.all(sql::ENABLED_PROVIDERS, ())?;
+    let order = match intent.token_provider {
+        Some(owner) => vec![owner],
+        None => {
+            let (_, mut policy) = queries::policy(tx)?;
+            if policy.rules.is_empty() {
+                policy.rules = enabled.iter().map(|(provider_id,)| routing::Rule::always(*provider_id)).collect();
+            }
+            routing::order(&policy, &intent.ask(), intent.intent_id.as_i64() as u64)
+        }
+    };
+    let known = |provider: &ProviderId| enabled.iter().any(|(enabled,)| enabled == provider) && !tried.contains(provider);
+    Ok(order.into_iter().find(known))
+}
+
+/// The intent's next attempt is at this provider, and its money is set aside for it.
+fn attempt(tx: &mut Tx<'_>, intent: &mut Intent, provider_id: ProviderId) -> Result<()> {
+    let until = tx.now().plus_ms(AUTHORIZATION_MS);
     intent.provider_id = Some(provider_id);
     intent.attempt += 1;
-    books::hold(tx, &mut intent, now.plus_ms(AUTHORIZATION_MS))?;
+    books::hold(tx, intent, until)
+}
+
+/// Writes the intent's attempt down: what is asked.
+fn begin_attempt(tx: &mut Tx<'_>, intent: &Intent, provider_id: ProviderId) -> Result<Asked> {
+    let now = tx.now();
     tx.exec(sql::INSERT_ATTEMPT, (intent.intent_id, intent.attempt, provider_id, now))?;
-    commands::save(tx, &mut intent)?;
-    let asked = Asked { provider_id, order: authorization(&intent), asked_at: Some(now), charge: None };
-    Ok(Prepared::Call { key: intent.reference(), body: json(&asked)? })
+    Ok(Asked { provider_id, order: authorization(intent), asked_at: Some(now), charge: None })
 }
 
 /// Nobody authorises it.
@@ -248,15 +287,33 @@ fn fail(tx: &mut Tx<'_>, intent: &mut Intent, code: &str, cause: Cause) -> Resul
 
 /// The provider that is asked, and what of it.
 async fn asked(request: &Request) -> std::result::Result<(Asked, Arc<Adapter>), String> {
-    let mut asked: Asked = request.body().map_err(|error| error.to_string())?;
-    let tenant = request.tenant.ok_or("a payment without a tenant")?;
-    if let Order::Authorize { reference, token, .. } = &mut asked.order {
-        let (intent_id, _) = intent_of(reference).ok_or("a reference that is none of ours")?;
-        let intent = request.store().peek(tenant, move |read| queries::intent(read, intent_id)).await;
-        *token = intent.map_err(|error| error.to_string())?.token;
+    let asked: Asked = request.body().map_err(|error| error.to_string())?;
+    let mut pauses_ms = BUSY_MS.into_iter();
+    loop {
+        match looked_up(request, asked.clone()).await {
+            Ok(found) => return Ok(found),
+            Err(error) => match pauses_ms.next().filter(|_| is_busy(&error)) {
+                Some(pause_ms) => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
+                None => return Err(error.to_string()),
+            },
+        }
     }
-    let adapter = request.part::<Payments>().adapter(request.store(), tenant, asked.provider_id).await;
-    Ok((asked, adapter.map_err(|error| error.to_string())?))
+}
+
+/// Whether it is our own store that is busy or away: that is no attempt at the provider, after which one waits longer and longer.
+fn is_busy(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::Unavailable) && error.code().starts_with("store.")
+}
+
+/// What is not written down with what is asked: the token, and how the provider is reached.
+async fn looked_up(request: &Request, mut asked: Asked) -> Result<(Asked, Arc<Adapter>)> {
+    let tenant = request.tenant.ok_or_else(|| Error::internal("a payment without a tenant"))?;
+    if let Order::Authorize { reference, token, .. } = &mut asked.order {
+        let (intent_id, _) = intent_of(reference).ok_or_else(|| Error::internal("a reference that is none of ours"))?;
+        *token = request.store().peek(tenant, move |read| queries::intent(read, intent_id)).await?.token;
+    }
+    let adapter = request.part::<Payments>().adapter(request.store(), tenant, asked.provider_id).await?;
+    Ok((asked, adapter))
 }
 
 /// Calls the provider, unless its breaker is open.
@@ -413,11 +470,13 @@ fn settle(tx: &mut Tx<'_>, intent: &mut Intent, charge: &Charge, cause: Cause) -
             let voiding = intent.state == State::RequiresAction && commands::is_voiding(tx, intent.intent_id)?;
             intent.expires_at = Some(at);
             intent.capture_open = true;
-            commands::hear(tx, intent, Report::Authorized, cause)?;
             if intent.capture_mode == CaptureMode::Automatic && !voiding {
                 // What is taken at once never runs out; if it is not taken after all, that is when its time begins to count.
-                commands::begin(tx, intent, OperationKind::Capture, intent.amount_minor, true, Cause::Request, "")?;
+                let capture = commands::reserve(tx, intent, OperationKind::Capture, intent.amount_minor, true, Cause::Request, "")?;
+                commands::hear(tx, intent, Report::Authorized, cause)?;
+                begin_operation(tx, intent, &capture)?;
             } else {
+                commands::hear(tx, intent, Report::Authorized, cause)?;
                 begin_expiry(tx, intent.intent_id, at)?;
             }
             Ok(Next::Finish)
@@ -494,9 +553,14 @@ fn prepare_operate(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     let state: Operating = saga.state()?;
     let intent = queries::intent(tx, state.intent_id)?;
     let operation = queries::operation(tx, state.intent_id, state.operation_id)?;
-    let provider_id = intent.provider_id.ok_or_else(|| Error::internal("an operation on a payment without a provider"))?;
-    let asked = Asked { provider_id, order: order(&intent, &operation)?, asked_at: Some(tx.now()), charge: None };
+    let asked = operating(&intent, &operation, tx.now())?;
     Ok(Prepared::Call { key: operation.operation_id.to_string(), body: json(&asked)? })
+}
+
+/// What is asked for an operation.
+fn operating(intent: &Intent, operation: &Operation, now: Timestamp) -> Result<Asked> {
+    let provider_id = intent.provider_id.ok_or_else(|| Error::internal("an operation on a payment without a provider"))?;
+    Ok(Asked { provider_id, order: order(intent, operation)?, asked_at: Some(now), charge: None })
 }
 
 /// Hears what became of an operation.

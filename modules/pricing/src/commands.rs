@@ -2,10 +2,11 @@
 //! already changes nothing and emits nothing. Whatever the compiled rules hold is changed under a new stamp.
 
 use crate::model::{
-    CountryRates, EntryChanges, MAX_BREAKS, MAX_LISTS, MAX_PROMOTIONS, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion,
-    PromotionId, PromotionSpec, RatesFile, Status, TaxPeriod, TaxSettings, check_all_exceptions, check_periods, exceptions,
+    EntryChanges, MAX_BREAKS, MAX_LISTS, MAX_PROMOTIONS, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId,
+    PromotionSpec, Status,
 };
 use crate::queries::{self, VersionedSettings};
+use crate::tax::{CountryRates, RatesFile, TaxPeriod, TaxSettings, check_all_exceptions, check_periods, exceptions};
 use crate::{events, sql};
 use kernel::{Error, Faults, Result};
 use serde::{Deserialize, Serialize};

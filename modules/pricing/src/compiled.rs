@@ -5,7 +5,8 @@
 //! this process has heard of changes.
 
 use crate::engine::rules::Rules;
-use crate::model::{CountryRates, PriceList, Promotion, TaxSettings};
+use crate::model::{PriceList, Promotion};
+use crate::tax::{CountryRates, TaxSettings};
 use crate::{queries, sql};
 use kernel::{Result, TenantId};
 use quick_cache::Weighter;

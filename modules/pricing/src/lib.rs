@@ -15,6 +15,7 @@ mod percent;
 mod queries;
 mod routes;
 mod sql;
+mod tax;
 #[cfg(test)]
 mod tests;
 
@@ -41,11 +42,13 @@ pub mod api {
         PricedSnapshot, Reason, Rules, Totals, price,
     };
     pub use crate::model::{
-        ClassRule, CountryRates, Coupon, CouponSpec, Effect, Minimum, Of, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion,
-        PromotionId, PromotionSpec, RatesFile, Registration, Rounding, Stacking, Status, Target, TaxException, TaxPeriod, TaxSettings,
-        Tier, TierMeasure, Unregistered, UntaxedPrice,
+        Coupon, CouponSpec, Effect, Minimum, Of, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId, PromotionSpec,
+        Stacking, Status, Target, Tier, TierMeasure,
     };
     pub use crate::percent::Percent;
+    pub use crate::tax::{
+        ClassRule, CountryRates, RatesFile, Registration, Rounding, TaxException, TaxPeriod, TaxSettings, Unregistered, UntaxedPrice,
+    };
 }
 
 const PERMISSIONS: &[PermissionInfo] = &[

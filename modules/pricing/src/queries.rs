@@ -1,7 +1,8 @@
 //! Reads, and the audits.
 
-use crate::model::{CountryRates, Coupon, PriceEntry, PriceList, PriceListId, Promotion, PromotionId, TaxSettings};
+use crate::model::{Coupon, PriceEntry, PriceList, PriceListId, Promotion, PromotionId};
 use crate::sql;
+use crate::tax::{CountryRates, TaxSettings};
 use kernel::{Error, PageRequest, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::Read;

@@ -7,10 +7,11 @@ use crate::compiled::Pricing;
 use crate::coupons::{self, ChangeCoupon, Generate, Presented, RedeemOutside};
 use crate::engine::{self, Basket, BasketLine, Charge, ChargeKind, Priced};
 use crate::model::{
-    CountryRates, Coupon, CouponSpec, EntryChanges, MAX_BATCH, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId,
-    PromotionSpec, RatesFile, Status, TaxPeriod, TaxSettings, normal_code,
+    Coupon, CouponSpec, EntryChanges, MAX_BATCH, PriceEntry, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId, PromotionSpec,
+    Status, normal_code,
 };
 use crate::queries::{self, Redemption, VersionedSettings};
+use crate::tax::{CountryRates, RatesFile, TaxPeriod, TaxSettings};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;

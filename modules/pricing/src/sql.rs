@@ -1,6 +1,7 @@
 //! Every statement of pricing. `$1` is the tenant.
 
-use crate::model::{CountryRates, Coupon, CouponSpec, PriceEntry, PriceList, Promotion};
+use crate::model::{Coupon, CouponSpec, PriceEntry, PriceList, Promotion};
+use crate::tax::CountryRates;
 use kernel::{Error, Result};
 use serde::de::DeserializeOwned;
 use store::{FromRow, Row, Sql};

@@ -74,13 +74,14 @@ const EVENTS: &[EventInfo] = &[
 pub fn module() -> Module {
     let tenant = |(name, text): &(&'static str, &'static str)| Statement::new(name, *text, InScope::Tenant);
     let statements = [rates::sql::STATEMENTS, shipments::sql::STATEMENTS, carriers::sql::STATEMENTS];
+    let by_engine = |(name, sql): &(&'static str, store::Sql)| Statement::new(name, *sql, InScope::Tenant);
     let routes = [rates::routes::routes(), shipments::routes::routes(), carriers::routes::routes()];
     Module {
         permissions: PERMISSIONS,
         routes: routes.into_iter().flatten().collect(),
         workflows: carriers::workflows::workflows(),
         events: EVENTS,
-        statements: statements.into_iter().flatten().map(tenant).collect(),
+        statements: statements.into_iter().flatten().map(tenant).chain(shipments::sql::BY_ENGINE.iter().map(by_engine)).collect(),
         audits: audits::audits(),
         caches: Some(rates::cache::CACHES),
         ..Module::new("shipping", MIGRATIONS)

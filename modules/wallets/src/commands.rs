@@ -228,12 +228,16 @@ pub(crate) enum Confirmed {
 /// `wallets.too_many_codes`, and those of the guards.
 pub(crate) fn confirm(tx: &mut Tx<'_>, confirm: &Confirm) -> Result<Confirmed> {
     let mut transfer = queries::transfer(tx, confirm.transfer_id, confirm.reach)?;
-    let pending = queries::pending(tx, confirm.transfer_id)?.filter(|pending| pending.is_open && pending.waits_for == WaitsFor::Challenge);
-    let pending = pending.filter(|_| transfer.status == TransferStatus::Challenged).ok_or_else(error::not_challenged)?;
     let now = tx.now();
-    if pending.expires_at <= now {
-        return Err(error::challenge_expired());
-    }
+    let pending = queries::pending(tx, confirm.transfer_id)?.filter(|pending| pending.waits_for == WaitsFor::Challenge);
+    let pending = match (pending, transfer.status) {
+        // The same whether or not what ends it has come by.
+        (Some(pending), TransferStatus::Challenged | TransferStatus::Expired) if pending.expires_at <= now => {
+            return Err(error::challenge_expired());
+        }
+        (Some(pending), TransferStatus::Challenged) if pending.is_open => pending,
+        _ => return Err(error::not_challenged()),
+    };
     let payer = transfer.from_wallet_id.unwrap_or(OUTSIDE);
     let codes = tx.one::<Codes>(sql::CODES, (payer,))?.on(now.day());
     if codes.wrong >= Codes::MAX_WRONG {

@@ -18,10 +18,17 @@ impl Faults {
         }
     }
 
+    /// Adds what a check of a field has found: a code, and for a person the limit and the problem.
+    pub fn check(&mut self, field: impl Into<String>, outcome: Result<(), (&'static str, String)>) {
+        if let Err((code, detail)) = outcome {
+            self.add(field, code, detail);
+        }
+    }
+
     /// A text of `min..=max` characters without control characters. Says whether it is one.
     pub fn text(&mut self, field: impl Into<String>, value: &str, min: usize, max: usize) -> bool {
-        // Bytes bound characters from above, so that most texts are not counted.
-        let length = if value.len() <= max { value.len() } else { value.chars().count() };
+        // Bytes bound characters from above, so that most texts are not counted to their end.
+        let length = if value.len() <= max { value.chars().take(min).count() } else { value.chars().count() };
         if length < min {
             self.add(field, "too_short", format!("at least {min} characters"));
         } else if length > max {
@@ -78,6 +85,11 @@ impl Faults {
         if self.text(field.clone(), value, 3, 254) && (!shaped || value.contains(char::is_whitespace)) {
             self.add(field, "not_an_email", "not an e-mail address such as name@example.com");
         }
+    }
+
+    /// What was found, in its order.
+    pub fn into_fields(self) -> Vec<FieldError> {
+        self.0
     }
 
     /// `Ok` when nothing was wrong. Errors: `request.invalid` with the fields.

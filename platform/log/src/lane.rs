@@ -325,18 +325,21 @@ impl Lane {
     /// Stores positions that have only moved past unwanted events: those of a while ago, or all.
     async fn flush(&mut self, all: bool) {
         let now = Instant::now();
-        for member in &mut self.members {
-            if !member.active || member.position == member.stored || !(all || now.duration_since(member.flushed) >= FLUSH_EVERY) {
-                continue;
-            }
-            let to = Advance { consumer: member.consumer.name, lane: self.number, expected: member.stored, target: member.position };
-            match self.shared.store.write(on_lane(self.shard, self.number), positions::advance, to).await {
+        let (shard, number, store) = (self.shard, self.number, &self.shared.store);
+        let old = |member: &&mut Member| {
+            member.active && member.position != member.stored && (all || now.duration_since(member.flushed) >= FLUSH_EVERY)
+        };
+        // Together: no event is handled meanwhile, and one after the other each would wait for a group of the lane.
+        let stores = self.members.iter_mut().filter(old).map(async |member| {
+            let to = Advance { consumer: member.consumer.name, lane: number, expected: member.stored, target: member.position };
+            match store.write(on_lane(shard, number), positions::advance, to).await {
                 Ok(()) => member.stored = member.position,
                 // The next look at the table tells where it is.
                 Err(error) => tracing::debug!(consumer = member.consumer.name, ?error, "a position could not be stored"),
             }
             member.flushed = now;
-        }
+        });
+        join_all(stores).await;
     }
 
     /// These consumers have seen all of the history: their lanes begin.

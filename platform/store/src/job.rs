@@ -145,6 +145,13 @@ pub struct Member<'a, C> {
     pub(crate) correlation: Option<&'a Arc<str>>,
 }
 
+impl<C> Member<'_, C> {
+    /// The request that it belongs to.
+    pub fn correlation(&self) -> Option<Arc<str>> {
+        self.correlation.cloned()
+    }
+}
+
 impl<C> std::ops::Deref for Member<'_, C> {
     type Target = C;
     fn deref(&self) -> &C {

@@ -175,7 +175,7 @@ impl<E: LaneEngine> Lane<E> {
     pub(crate) fn run(mut self) {
         while let Some(mut jobs) = self.queue.take(self.engine.group_limit()) {
             let (began, taken) = (Instant::now(), jobs.len());
-            jobs = self.refuse_expired(jobs);
+            jobs = self.refuse_expired(jobs, None);
             if !jobs.is_empty() {
                 self.group(jobs);
             }
@@ -184,11 +184,12 @@ impl<E: LaneEngine> Lane<E> {
         }
     }
 
-    fn refuse_expired(&self, jobs: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    /// `unknown`: why nobody can tell whether an earlier attempt stands.
+    fn refuse_expired(&self, jobs: Vec<Box<dyn Job>>, unknown: Option<&Error>) -> Vec<Box<dyn Job>> {
         let (late, fresh): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.expired());
         for job in late {
             let error = Error::overloaded("store.deadline", "it waited longer than its deadline; nothing was done");
-            job.finish(Err(error.retry_after_ms(1_000)));
+            job.finish(Err(unknown.map_or_else(|| error.retry_after_ms(1_000), unknown_outcome)));
         }
         fresh
     }
@@ -197,6 +198,8 @@ impl<E: LaneEngine> Lane<E> {
         let began = Instant::now();
         let mut mode = Mode::Bare;
         let mut last = Error::unavailable("store.unavailable", "the database is away; nothing was done");
+        // Once it is, nothing but an answer of a later attempt says what became of those that are left.
+        let mut unknown: Option<Error> = None;
         for attempt in 0..ATTEMPTS {
             match self.attempt(&mut jobs, mode) {
                 Ran::Committed(outcomes) => {
@@ -215,33 +218,34 @@ impl<E: LaneEngine> Lane<E> {
                     last = error;
                     self.recover(attempt);
                 }
-                Ran::Culprit(index, error) => jobs.remove(index).finish(Err(error)),
+                Ran::Culprit(index, error) => {
+                    let error = unknown.as_ref().map_or(error, unknown_outcome);
+                    jobs.remove(index).finish(Err(error));
+                }
                 Ran::Unknown(error) => {
                     // Under a key a second run finds out by itself; without one nobody can tell.
                     tracing::error!(shard = self.shard, lane = self.number, ?error, "a commit's outcome is unknown");
                     let (keyed, bare): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.once().is_some());
                     for job in bare {
-                        let unknown = Error::unknown(
-                            "store.unknown_outcome",
-                            "it may or may not have been done: the database was lost while committing",
-                        );
-                        job.finish(Err(unknown.caused_by(error.clone())));
+                        job.finish(Err(unknown_outcome(&error)));
                     }
                     jobs = keyed;
-                    last = error;
+                    last = error.clone();
+                    unknown = Some(error);
                     self.recover(attempt);
                 }
             }
-            jobs = self.refuse_expired(jobs);
+            jobs = self.refuse_expired(jobs, unknown.as_ref());
             if jobs.is_empty() {
                 return;
             }
         }
         for job in jobs {
             // That the disk is full says more than that it did not work.
-            let away = match last.code() {
-                DISK_FULL => last.clone(),
-                _ => Error::unavailable("store.unavailable", "the database is away; nothing was done").caused_by(last.clone()),
+            let away = match (&unknown, last.code()) {
+                (Some(error), _) => unknown_outcome(error),
+                (None, DISK_FULL) => last.clone(),
+                (None, _) => Error::unavailable("store.unavailable", "the database is away; nothing was done").caused_by(last.clone()),
             };
             job.finish(Err(away.retry_after_ms(1_000)));
         }
@@ -469,6 +473,12 @@ impl<E: LaneEngine> Lane<E> {
             }
         }
     }
+}
+
+/// What is told of a command of which nobody knows whether it was done, and why.
+fn unknown_outcome(why: &Error) -> Error {
+    Error::unknown("store.unknown_outcome", "it may or may not have been done: the database was lost while committing")
+        .caused_by(why.clone())
 }
 
 /// How many commands from the first one on are a set. One whose key is already answered, or comes twice, waits for the next look.

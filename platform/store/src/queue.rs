@@ -61,9 +61,9 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Whether more than one tenant has been seen lately.
+    /// Whether more than one tenant has been seen lately. The platform's own commands (line 0) come beside anyone's: they are no company.
     fn company(&self) -> bool {
-        self.turns.len() > 1 || self.changed.is_some_and(|at| at.elapsed() < COMPANY)
+        self.turns.iter().filter(|tenant| **tenant != 0).take(2).count() > 1 || self.changed.is_some_and(|at| at.elapsed() < COMPANY)
     }
 
     /// The most commands of one tenant in a group.
@@ -152,7 +152,6 @@ impl Queue {
         }
         waiting.commands += 1;
         waiting.bytes += bytes;
-        // The platform's own commands (line 0) come beside anyone's: they are no company.
         if tenant != 0 && waiting.latest != tenant {
             waiting.changed = (waiting.latest != 0).then(Instant::now);
             waiting.latest = tenant;

@@ -4,8 +4,9 @@ use crate::replica::Wal;
 use crate::tx::{Read, Session};
 use kernel::{Error, Result, Scope, Timestamp};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// The longest that a read may take, in milliseconds: a long reader lets the WAL grow.
@@ -73,11 +74,19 @@ struct Waiting {
 pub(crate) struct Readers {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+    began: Instant,
+    /// When a read was last answered, in milliseconds after `began`; 0 for never.
+    answered_ms: Arc<AtomicU64>,
 }
 
 impl Readers {
     pub(crate) fn new() -> Readers {
-        Readers { waiting: Mutex::new(Waiting { work: VecDeque::new(), closed: false }), arrived: Condvar::new() }
+        Readers {
+            waiting: Mutex::new(Waiting { work: VecDeque::new(), closed: false }),
+            arrived: Condvar::new(),
+            began: Instant::now(),
+            answered_ms: Arc::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -110,8 +119,12 @@ impl Readers {
         read: impl FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
+        let (began, answered_ms) = (self.began, self.answered_ms.clone());
         let work: Work = Box::new(move |engine| {
             read_once(engine, limit_ms, scope, now, read, move |result| {
+                if result.is_ok() {
+                    answered_ms.store(began.elapsed().as_millis() as u64 + 1, Relaxed);
+                }
                 // The caller may have gone.
                 let _ = reply.send(result);
             });
@@ -120,6 +133,12 @@ impl Readers {
         answer.await.unwrap_or_else(|_| {
             Err(Error::unavailable("store.read_dropped", "the read waited too long or ended early").retry_after_ms(1_000))
         })
+    }
+
+    /// Whether the database has answered a read within so long.
+    pub(crate) fn answered_within(&self, time: Duration) -> bool {
+        let answered_ms = self.answered_ms.load(Relaxed);
+        answered_ms > 0 && (answered_ms + time.as_millis() as u64) > self.began.elapsed().as_millis() as u64
     }
 
     /// A reader thread: runs until the queue is closed and empty. Work that has waited too long is dropped, which its caller is told.

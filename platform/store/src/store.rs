@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// Which engine a shard runs on.
@@ -397,6 +397,11 @@ impl Store {
             }
             None => shard.readers.read(scope, READ_MS, self.inner.environment.clock.now(), read).await,
         }
+    }
+
+    /// Whether the database of the platform's scope has answered a read within so long: what tells one that is away from one that is busy.
+    pub fn answered_within(&self, time: Duration) -> bool {
+        self.inner.shards.first().is_some_and(|home| home.readers.answered_within(time))
     }
 
     /// [`Store::read`], where a replica may answer (on PostgreSQL, when there are some): one that has everything that this node's

@@ -257,6 +257,12 @@ impl Tx<'_> {
         self.read.opt(sql, args)
     }
 
+    /// The same for several rows, in no order.
+    pub fn write_all<R: FromRow>(&mut self, sql: impl Into<Sql>, args: impl Args) -> Result<Vec<R>> {
+        self.group.wrote = true;
+        self.read.all(sql, args)
+    }
+
     /// Records an event of this command's scope; it is committed with the command or not at all.
     pub fn emit(&mut self, event: NewEvent) {
         self.group.wrote = true;
@@ -266,7 +272,17 @@ impl Tx<'_> {
     /// The same for one command of a set, whose request the event belongs to.
     pub fn emit_for<C>(&mut self, member: &Member<'_, C>, event: NewEvent) {
         self.group.wrote = true;
-        self.group.events.push(Emitted { tenant: self.read.scope.tenant(), event, correlation: member.correlation.cloned() });
+        self.group.events.push(Emitted { tenant: self.read.scope.tenant(), event, correlation: member.correlation() });
+    }
+
+    /// The request that what is emitted belongs to.
+    pub fn correlation(&self) -> Option<Arc<str>> {
+        self.correlation.clone()
+    }
+
+    /// What is emitted from here on belongs to this request, such as that of one command of a set ([`Member::correlation`]).
+    pub fn correlate(&mut self, correlation: Option<Arc<str>>) {
+        self.correlation = correlation;
     }
 
     /// Wakes those who follow [`crate::Store::woken`] when this is committed: there is work for them in their tables.
@@ -274,14 +290,14 @@ impl Tx<'_> {
         self.group.wakes = true;
     }
 
-    /// Leaves something for the store's [`Rider`], which goes on with it at the end of this command, in the same transaction. Answers
-    /// whether somebody rides, as nobody does within [`Tx::in_tenant`]; otherwise whoever leaves it has to see that it is found later, as by [`Tx::wake`].
-    pub fn leave<T: Any + Send>(&mut self, thing: T) -> bool {
-        let rides = self.group.rider.is_some();
-        if rides {
-            self.group.left.push(Box::new(thing));
+    /// Leaves something for the store's [`Rider`], which goes on with it at the end of this command, in the same transaction. Given back
+    /// when nobody rides, as within [`Tx::in_tenant`]: then whoever leaves it has to see that it is found later, as by [`Tx::wake`].
+    pub fn leave<T: Any + Send>(&mut self, thing: T) -> Option<T> {
+        if self.group.rider.is_none() {
+            return Some(thing);
         }
-        rides
+        self.group.left.push(Box::new(thing));
+        None
     }
 
     /// Has the rider go on with what was left.

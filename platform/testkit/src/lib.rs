@@ -18,6 +18,7 @@
 mod app;
 mod database;
 mod fake;
+mod plans;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ mod workflow_tests;
 
 pub use app::{Setup, TestApp, run};
 pub use fake::{FakeAuthenticator, platform_token, token};
+pub use plans::walks;
 pub use request::{Client, TestRequest, TestResponse};
 pub use store::Engine;
 

@@ -17,7 +17,7 @@ use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use kernel::{Actor, Error, Id, Result, TenantId, Timestamp};
+use kernel::{Actor, Error, ErrorKind, Id, Result, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -137,10 +137,10 @@ impl Kept {
 
     /// The handler's answer, or, if that is that the store is away, that the request was taken in.
     pub(crate) async fn unless_done(self, intake: &Arc<dyn Intake>, response: Response) -> Response {
-        match response.extensions().get::<Problem>() {
-            Some(Problem(error)) if may_wait(error, self.key.is_some()) => {}
+        let unknown = match response.extensions().get::<Problem>() {
+            Some(Problem(error)) if may_wait(error, self.key.is_some()) => error.kind() == ErrorKind::Unknown,
             _ => return response,
-        }
+        };
         // The handler has refused a key that is no text.
         let key = self.key.as_ref().and_then(|key| key.to_str().ok()).map(str::to_owned);
         let (tenant, actor, request_id, body) = (self.tenant, self.actor, self.request_id, self.body);
@@ -152,6 +152,8 @@ impl Kept {
                 }
                 answer
             }
+            // That it was not taken in does not say that it was not done.
+            Err(_) if unknown => response,
             Err(error) => Problem(error).into_response(),
         }
     }
@@ -192,6 +194,38 @@ pub(crate) fn intake_of(app: &App, may: bool, again: bool) -> Option<&Arc<dyn In
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Has no room.
+    struct Full;
+
+    impl Intake for Full {
+        fn take_in(self: Arc<Self>, _: Deferred) -> BoxFuture<'static, Result<TakenIn>> {
+            Box::pin(std::future::ready(Err(Error::overloaded("test.full", "nothing was done"))))
+        }
+
+        fn has_room(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_done_is_not_told_to_be_undone() {
+        let intake: Arc<dyn Intake> = Arc::new(Full);
+        let away = Error::unavailable("store.unavailable", "it is away");
+        let unknown = Error::unknown("store.unknown_outcome", "nobody knows");
+        for (error, told) in [(away, "test.full"), (unknown, "store.unknown_outcome")] {
+            let kept = Kept {
+                tenant: TenantId::from_i64(1),
+                actor: Actor::SYSTEM,
+                request_id: "request".into(),
+                uri: Uri::from_static("/api/v1/orders"),
+                key: Some(HeaderValue::from_static("key")),
+                body: Bytes::new(),
+            };
+            let answer = kept.unless_done(&intake, Problem(error).into_response()).await;
+            assert_eq!(answer.extensions().get::<Problem>().map(|problem| problem.0.code()), Some(told));
+        }
+    }
 
     #[test]
     fn only_what_is_done_once_may_wait() {

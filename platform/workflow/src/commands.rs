@@ -1,6 +1,7 @@
 //! What commands of modules and people do to sagas, in their own transactions. In the scope, and so on the lane, of the saga's owner.
 
-use crate::ride::Begun;
+use crate::engine;
+use crate::ride::{Begun, Calling};
 use crate::saga::{MAX_KEY, Phase, Saga, SagaId, Status, to_json};
 use crate::scope::keyed;
 use crate::{Kind, Outcome, sql};
@@ -45,6 +46,14 @@ fn key_fits(text: &str, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// The name of a report has one more byte.
+pub(crate) fn call_key_fits(key: &str) -> Result<()> {
+    if key.is_empty() || key.len() >= MAX_KEY {
+        return Err(Error::invalid("workflow.invalid_key", format!("a stable key has 1 to {} bytes", MAX_KEY - 1)));
+    }
+    Ok(())
+}
+
 /// Starts a saga: exactly one for each tenant, kind and business key. Repeated, it does nothing. Where this process runs sagas, what its
 /// first steps do in SQL is done at the end of this command, in its transaction, and its first call goes out when that is committed;
 /// otherwise all of it comes later. Errors: `workflow.invalid_key`, `workflow.too_large`.
@@ -55,6 +64,25 @@ pub fn start(tx: &mut Tx<'_>, kind: Kind, key: &str, state: &impl Serialize) -> 
 /// The same, not before `at`: a job for later, a timer of one row.
 pub fn start_at(tx: &mut Tx<'_>, kind: Kind, key: &str, state: &impl Serialize, at: Timestamp) -> Result<()> {
     insert(tx, kind, key, state, Some(at))
+}
+
+/// Starts a saga whose first step calls out, with that call prepared: for a command that has at hand what the step's own [`crate::Prepare`]
+/// would look up, and does now what that would do. What is asked under which stable key is as for [`crate::Prepared::Call`]. The business key
+/// is one that no saga can have been started under, such as a fresh id. The command that starts it does not tell it anything: it is written
+/// down at its end.
+/// Errors: `workflow.invalid_key`, `workflow.too_large`; `internal` for a business key that is taken.
+pub fn start_calling(tx: &mut Tx<'_>, kind: Kind, key: &str, state: &impl Serialize, call_key: &str, body: &impl Serialize) -> Result<()> {
+    key_fits(key, "a business key")?;
+    call_key_fits(call_key)?;
+    let saga =
+        Saga::calling(tx.new_id(), kind, key, to_json(state, "a saga's state")?, call_key, to_json(body, "what is asked")?, tx.now());
+    match tx.leave(Calling(Box::new(saga))) {
+        None => Ok(()),
+        Some(Calling(saga)) => {
+            tx.wake();
+            engine::insert(tx, &saga)
+        }
+    }
 }
 
 fn insert(tx: &mut Tx<'_>, kind: Kind, key: &str, state: &impl Serialize, at: Option<Timestamp>) -> Result<()> {
@@ -74,7 +102,8 @@ fn insert(tx: &mut Tx<'_>, kind: Kind, key: &str, state: &impl Serialize, at: Op
 
 /// A saga that is due now is gone on with at the end of this command, or found soon.
 fn due_now(tx: &mut Tx<'_>, id: SagaId, token: i64) {
-    if !tx.leave(Begun { id, token }) {
+    let correlation = tx.correlation();
+    if tx.leave(Begun { id, token, correlation }).is_some() {
         tx.wake();
     }
 }

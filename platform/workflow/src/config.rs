@@ -18,6 +18,9 @@ pub struct RunnerConfig {
     pub window: u32,
     /// For how long a process that died keeps the others from its sagas, in milliseconds; renewed while a call runs.
     pub lease_ms: i64,
+    /// Whether no other process can be running sagas of these shards, as on SQLite, whose folder is one process's: then a start waits for
+    /// nobody's lease, and asks at once what became of the calls of a process that died.
+    pub alone: bool,
     /// How long [`crate::Runner::stop`] waits for what is in flight, in milliseconds.
     pub stop_ms: u64,
     /// How long ended sagas are kept, in milliseconds. Their business keys may be used again after that.
@@ -37,6 +40,7 @@ impl Default for RunnerConfig {
             concurrency: 256,
             window: 512,
             lease_ms: 30_000,
+            alone: false,
             stop_ms: 20_000,
             keep_ended_ms: 30 * 24 * 3_600_000,
             metrics_ms: 15_000,

@@ -4,9 +4,9 @@
 //! The invariant behind all of it: a call is made only after phase `call` is committed under its stable key, and phase `call` is left
 //! only with an outcome. So whoever finds a saga in it without holding its lease knows that the outcome is unknown.
 
-use crate::commands::report_name;
+use crate::commands::{call_key_fits, report_name};
 use crate::probe::{Fate, Point, Probe};
-use crate::saga::{Did, MAX_KEY, Phase, Saga, SagaId, Status, from_json, to_json};
+use crate::saga::{Did, Phase, Saga, SagaId, Status, from_json, to_json};
 use crate::scope::keyed;
 use crate::workflow::{Action, InDoubt, Step, Workflow};
 use crate::{CallOut, Heard, Next, Outcome, Prepared, sql};
@@ -231,6 +231,51 @@ fn save(tx: &mut Tx<'_>, saga: &Saga, token: i64) -> Result<()> {
     tx.must(sql::SAVE, &keyed(tx.scope(), &row)[..], lease_lost)
 }
 
+/// Writes down a saga that begins with a call. Errors: `internal` for a business key that is taken.
+pub(crate) fn insert(tx: &mut Tx<'_>, saga: &Saga) -> Result<()> {
+    let row = (
+        saga.id,
+        saga.kind.as_str(),
+        saga.key.as_str(),
+        saga.version,
+        saga.status.as_str(),
+        saga.phase.as_str(),
+        saga.step.as_str(),
+        saga.visit,
+        saga.next_at,
+        saga.owner,
+        saga.since,
+        saga.deadline_at,
+        saga.call_key.as_str(),
+        saga.created_at,
+        saga.state.as_str(),
+        saga.body.as_str(),
+    );
+    tx.must(sql::START_CALLING, &keyed(tx.scope(), &row)[..], || Error::internal("a saga that begins with a call was there already"))
+}
+
+/// Leases a saga that begins with a call and writes it down: what is to be called once that is committed, and the name of its kind. None, and
+/// nothing is written, when this program does not know its steps.
+pub(crate) fn begin_calling(
+    tx: &mut Tx<'_>,
+    saga: &mut Saga,
+    workflows: &[Workflow],
+    owner: i64,
+    lease_ms: i64,
+) -> Result<Option<(Called, &'static str)>> {
+    let known = workflows.iter().find(|workflow| workflow.kind.name == saga.kind);
+    let first = known.and_then(|workflow| Some((workflow.kind.name, workflow.steps(saga.version)?.first()?)));
+    let Some((kind, step, call)) = first.and_then(|(kind, step)| Some((kind, step, step.action.call?))) else { return Ok(None) };
+    let now = tx.now();
+    step.name.clone_into(&mut saga.step);
+    (saga.visit, saga.phase, saga.owner, saga.next_at) = (1, Phase::Call, owner, Some(now.plus_ms(lease_ms)));
+    (saga.since, saga.deadline_at) = (Some(now), Some(now.plus_ms(step.action.deadline_ms)));
+    insert(tx, saga)?;
+    let body = from_json(&saga.body, "what was asked")?;
+    let called = Called { call, key: saga.call_key.clone(), body, attempt: 1, since: now, timeout_ms: step.action.timeout_ms };
+    Ok(Some((called, kind)))
+}
+
 fn shortened(reason: &str) -> String {
     let cut = (0..=MAX_REASON.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
     // PostgreSQL holds no NUL, and reasons come from outside.
@@ -345,6 +390,9 @@ impl Machine<'_, '_> {
                 }
                 if self.saga.phase == Phase::Again {
                     self.saga.phase = Phase::Call;
+                    if self.saga.since.is_none() {
+                        self.count_from_now(&action);
+                    }
                     return match action.call {
                         Some(call) => Ok(Go::Call(call)),
                         None => Err(Error::internal("an action without a call is called again")),
@@ -490,20 +538,23 @@ impl Machine<'_, '_> {
         match prepared {
             Prepared::Call { key, body } => {
                 let call = action.call.ok_or_else(|| Error::internal(format!("step {} has nothing to call", self.saga.step)))?;
-                if key.is_empty() || key.len() >= MAX_KEY {
-                    return Err(Error::invalid("workflow.invalid_key", format!("a stable key has 1 to {} bytes", MAX_KEY - 1)));
-                }
-                let now = self.now();
+                call_key_fits(&key)?;
                 let saga = &mut self.saga;
                 saga.body = to_json(&body, "what is asked")?;
                 (saga.call_key, saga.phase, saga.attempts) = (key, Phase::Call, 0);
-                (saga.since, saga.deadline_at) = (Some(now), Some(now.plus_ms(action.deadline_ms)));
                 saga.reason.clear();
+                self.count_from_now(&action);
                 Ok(Go::Call(call))
             }
             Prepared::Done(answer) => self.known(Outcome::Done(answer)),
             Prepared::Next(next) => Ok(Go::Follow(next)),
         }
+    }
+
+    /// The time in which its call's outcome is awaited begins.
+    fn count_from_now(&mut self, action: &Action) {
+        let now = self.now();
+        (self.saga.since, self.saga.deadline_at) = (Some(now), Some(now.plus_ms(action.deadline_ms)));
     }
 
     fn resolve(&mut self, heard: Heard) -> Result<Go> {

@@ -13,6 +13,7 @@
 
 mod commands;
 mod config;
+mod each;
 mod engine;
 mod metrics;
 mod parts;
@@ -28,8 +29,9 @@ mod tests;
 mod turns;
 mod workflow;
 
-pub use commands::{Decision, Signalled, cancel, cancel_saga, decide, report, retry, signal, start, start_at};
+pub use commands::{Decision, Signalled, cancel, cancel_saga, decide, report, retry, signal, start, start_at, start_calling};
 pub use config::{OnOutcome, RunnerConfig};
+pub use each::start_in_each;
 pub use parts::{Parts, Request};
 pub use probe::{Fate, Point, Probe};
 pub use queries::{Act, act, find, find_named, inspect, inspect_of, list, list_of, overdue, parked, parked_of_shard};

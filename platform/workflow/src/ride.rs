@@ -3,7 +3,7 @@
 
 use crate::engine::{self, Input, Looked, Told, Work};
 use crate::runner::Shared;
-use crate::saga::SagaId;
+use crate::saga::{Saga, SagaId};
 use crate::turns::Due;
 use kernel::Result;
 use std::collections::HashMap;
@@ -13,14 +13,18 @@ use store::{Left, Rider, Tx};
 
 /// The most steps that a saga takes in another one's transaction.
 const STEPS: u32 = 4;
-/// The most sagas that one command takes along: the lane is everybody's.
+/// The most sagas of which one command takes steps along: the lane is everybody's.
 const SAGAS: usize = 4;
 
-/// A saga that is due, and the token under which it was seen.
+/// A saga that is due, the token under which it was seen, and the request that what it does belongs to.
 pub(crate) struct Begun {
     pub id: SagaId,
     pub token: i64,
+    pub correlation: Option<Arc<str>>,
 }
+
+/// A saga whose first call is prepared, and which is not written down yet: with a seat it is so as one that is under way.
+pub(crate) struct Calling(pub Box<Saga>);
 
 /// A saga that has taken its first step, and what follows once that is committed.
 pub(crate) struct Ridden {
@@ -82,23 +86,54 @@ impl Drop for Seat {
 /// What the store knows the runner by.
 pub(crate) struct Rides(pub Arc<Shared>);
 
+impl Rides {
+    fn seat(&self, tenant: i64) -> Option<Seat> {
+        if self.0.stopping() { None } else { Seat::take(&self.0, tenant) }
+    }
+
+    /// Takes the steps of a saga that is due. None when that comes later.
+    fn step(&self, tx: &mut Tx<'_>, begun: &Begun, seat: Option<Seat>) -> Result<Option<Ridden>> {
+        let Some(seat) = seat else {
+            tx.wake();
+            return Ok(None);
+        };
+        tx.correlate(begun.correlation.clone());
+        let look = self.0.look_at(begun.id, begun.token, STEPS, Input::Claim);
+        let Looked { work, told, kind } = engine::look(tx, &look)?;
+        let due = Due { tenant: seat.tenant, id: begun.id, token: begun.token, kind };
+        Ok((!matches!(work, Work::Rest) || !told.is_empty()).then_some(Ridden { due, work, told, seat }))
+    }
+
+    /// Writes down a saga that begins with a call. None when that is made later.
+    fn call(&self, tx: &mut Tx<'_>, saga: &mut Saga, seat: Option<Seat>) -> Result<Option<Ridden>> {
+        let shared = &self.0;
+        if let Some(seat) = seat
+            && let Some((called, kind)) = engine::begin_calling(tx, saga, &shared.workflows, shared.owner, shared.config.lease_ms)?
+        {
+            let due = Due { tenant: seat.tenant, id: saga.id, token: saga.token, kind };
+            return Ok(Some(Ridden { due, work: Work::Call(saga.token, Box::new(called)), told: Vec::new(), seat }));
+        }
+        tx.wake();
+        engine::insert(tx, saga).map(|()| None)
+    }
+}
+
 impl Rider for Rides {
     fn ride(&self, tx: &mut Tx<'_>, left: Vec<Left>) -> Result<Vec<Left>> {
-        let shared = &self.0;
         let tenant = tx.scope().tenant().map_or(0, |tenant| tenant.as_i64());
-        let mut ridden: Vec<Left> = Vec::new();
-        for (nth, begun) in left.into_iter().filter_map(|left| left.downcast::<Begun>().ok()).enumerate() {
-            let seat = if nth >= SAGAS || shared.stopping() { None } else { Seat::take(shared, tenant) };
-            let Some(seat) = seat else {
-                tx.wake();
-                continue;
+        let (mut ridden, mut looked): (Vec<Left>, usize) = (Vec::new(), 0);
+        for left in left {
+            let on_the_way = match left.downcast::<Calling>() {
+                Ok(mut calling) => self.call(tx, &mut calling.0, self.seat(tenant))?,
+                Err(left) => match left.downcast::<Begun>() {
+                    Ok(begun) => {
+                        looked += 1;
+                        self.step(tx, &begun, if looked > SAGAS { None } else { self.seat(tenant) })?
+                    }
+                    Err(_) => None,
+                },
             };
-            let look = shared.look_at(begun.id, begun.token, STEPS, Input::Claim);
-            let Looked { work, told, kind } = engine::look(tx, &look)?;
-            if !matches!(work, Work::Rest) || !told.is_empty() {
-                let due = Due { tenant, id: begun.id, token: begun.token, kind };
-                ridden.push(Box::new(Ridden { due, work, told, seat }));
-            }
+            ridden.extend(on_the_way.map(|on_the_way| Box::new(on_the_way) as Left));
         }
         Ok(ridden)
     }

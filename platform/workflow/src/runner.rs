@@ -12,6 +12,7 @@ use crate::turns::{Due, Turns};
 use crate::workflow::{self, Workflow};
 use crate::{Outcome, sql};
 use futures_util::FutureExt as _;
+use futures_util::future::{FusedFuture as _, OptionFuture};
 use kernel::{Error, ErrorKind, Result, Rng, Timestamp};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,14 +41,14 @@ pub struct Runner {
 
 pub(crate) struct Shared {
     store: Store,
-    workflows: Arc<Vec<Workflow>>,
+    pub(crate) workflows: Arc<Vec<Workflow>>,
     /// The kinds and versions that this program knows, as `name/version`: what others know is left to them.
     known: Vec<String>,
     parts: Arc<Parts>,
     pub(crate) config: RunnerConfig,
     rng: Arc<dyn Rng>,
     /// This process, in leases.
-    owner: i64,
+    pub(crate) owner: i64,
     metrics: Metrics,
     stop: watch::Sender<bool>,
     /// One for each shard: look at once.
@@ -80,6 +81,9 @@ impl Runner {
         let mut tasks = Vec::new();
         for shard in 0..shared.store.shards() {
             shared.make_timers(shard).await?;
+            if shared.config.alone {
+                shared.store.write(call_for(None, shard), end_leases, shared.config.lease_ms).await?;
+            }
             for lane in 0..shared.store.lanes(shard) {
                 tasks.push(tokio::spawn(wake(shared.clone(), shard, lane)));
             }
@@ -305,9 +309,7 @@ impl Shared {
         let (mut steps, mut rest_ms) = (STEPS, REST_MS.0);
         loop {
             let look = self.look_at(due.id, token, steps, input.clone());
-            let call = self.call_of(shard, due);
-            let call = if claimed { call } else { call.finishes() };
-            let error = match self.store.write(call, engine::look, look).await {
+            let error = match self.store.write(self.call_of(shard, due), engine::look, look).await {
                 Ok(Looked { work, told, .. }) => {
                     self.report(due, told);
                     return Some(work);
@@ -349,9 +351,10 @@ impl Shared {
         }
     }
 
+    /// Whatever a saga does goes before what begins: it holds stock and money for it. There are never more than may be under way.
     fn call_of(&self, shard: u16, due: &Due) -> store::Call {
         let tenant = tenant_of(due.tenant);
-        call_for(tenant, shard_of(&self.store, tenant, shard)).correlation(due.id.to_string())
+        call_for(tenant, shard_of(&self.store, tenant, shard)).correlation(due.id.to_string()).finishes()
     }
 
     /// Calls the outside while the lease is renewed.
@@ -437,6 +440,11 @@ fn renew(tx: &mut Tx<'_>, (id, token, owner, lease_ms): &(SagaId, i64, i64, i64)
     tx.exec(sql::RENEW, &keyed(tx.scope(), &(*id, *token, *owner, until))[..])
 }
 
+fn end_leases(tx: &mut Tx<'_>, lease_ms: &i64) -> Result<()> {
+    let now = tx.now();
+    tx.exec(sql::END_LEASES, (now, now.plus_ms(*lease_ms)))
+}
+
 fn make_timers(tx: &mut Tx<'_>, timers: &Vec<(&'static str, i64)>) -> Result<()> {
     let now = tx.now();
     for (name, every_ms) in timers {
@@ -491,19 +499,12 @@ async fn drive(shared: Arc<Shared>, shard: u16) {
     let Some(mut following) = following else { return };
     // Whether to look, whether the last look showed that there is more, and the tenant after which it goes on.
     let (mut look, mut more, mut after) = (true, false, -1);
+    // The look that is under way: what rides goes on meanwhile.
+    let mut looking: OptionFuture<_> = None.into();
     while !shared.stopping() {
-        if look || (more && turns.is_empty()) {
+        if looking.is_terminated() && (look || (more && turns.is_empty())) {
             look = false;
-            match shared.due(shard, window, after).await {
-                Ok((due, full, last)) => {
-                    turns.replace(due);
-                    (more, after) = (full, if full { last } else { -1 });
-                }
-                Err(error) => {
-                    tracing::warn!(shard, ?error, "due sagas can't be read");
-                    more = false;
-                }
-            }
+            looking = Some(Box::pin(shared.due(shard, window, after)).fuse()).into();
         }
         let mut began = false;
         while let Some(due) = turns.take() {
@@ -522,12 +523,29 @@ async fn drive(shared: Arc<Shared>, shard: u16) {
         // What is due and could not begin is all under way elsewhere: it is looked for later.
         more &= began || !tasks.is_empty();
         tokio::select! {
+            Some(found) = &mut looking, if !looking.is_terminated() => match found {
+                Ok((due, full, last)) => {
+                    turns.replace(due);
+                    (more, after) = (full, if full { last } else { -1 });
+                }
+                Err(error) => {
+                    tracing::warn!(shard, ?error, "due sagas can't be read");
+                    more = false;
+                }
+            },
             Some(done) = tasks.join_next() => {
-                if let Ok(Some((tenant, id))) = done {
-                    turns.done(tenant, id);
+                for done in std::iter::once(done).chain(std::iter::from_fn(|| tasks.try_join_next())) {
+                    if let Ok(Some((tenant, id))) = done {
+                        turns.done(tenant, id);
+                    }
                 }
             }
-            Some(ridden) = following.recv() => follow(&shared, shard, ridden, &mut tasks),
+            Some(ridden) = following.recv() => {
+                follow(&shared, shard, ridden, &mut tasks);
+                while let Ok(ridden) = following.try_recv() {
+                    follow(&shared, shard, ridden, &mut tasks);
+                }
+            }
             () = shared.looks[usize::from(shard)].notified() => look = true,
             () = tokio::time::sleep(poll) => look = true,
             _ = stop.wait_for(|stop| *stop) => {}

@@ -1,5 +1,6 @@
 //! A saga: its row, what steps see of it, and what people see of it.
 
+use crate::workflow::Kind;
 use kernel::{Entity, Error, Id, Result, TenantId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -215,6 +216,39 @@ impl FromRow for Saga {
 }
 
 impl Saga {
+    /// One at its first step, whose call is prepared and was not made yet.
+    pub(crate) fn calling(id: SagaId, kind: Kind, key: &str, state: String, call_key: &str, body: String, now: Timestamp) -> Saga {
+        Saga {
+            id,
+            kind: kind.name.to_owned(),
+            key: key.to_owned(),
+            version: kind.version,
+            status: Status::Running,
+            phase: Phase::Again,
+            undoing: false,
+            cancel: false,
+            step: String::new(),
+            visit: 0,
+            next_at: Some(now),
+            owner: 0,
+            token: 0,
+            attempts: 0,
+            since: None,
+            deadline_at: None,
+            call_key: call_key.to_owned(),
+            awaits: Vec::new(),
+            reason: String::new(),
+            failure: String::new(),
+            created_at: now,
+            updated_at: now,
+            ended_at: None,
+            state,
+            body,
+            answer: String::new(),
+            trail: Vec::new(),
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> SagaId {
         self.id

@@ -7,6 +7,14 @@ pub(crate) const START: &str =
     "INSERT INTO workflow_sagas (tenant_id, saga_id, kind, business_key, version, status, next_at, created_at, updated_at, state)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) ON CONFLICT (tenant_id, kind, business_key) DO NOTHING";
 
+/// One whose first call is prepared: `$2` the id, `$3` the kind, `$4` the business key, `$5` the version, `$6` the status, `$7` the phase,
+/// `$8` the step, `$9` its visit, `$10` when it is due, `$11` who has it, `$12` and `$13` since and until when its call's outcome is awaited,
+/// `$14` the stable key, `$15` now, `$16` the state, `$17` what is asked.
+pub(crate) const START_CALLING: &str =
+    "INSERT INTO workflow_sagas (tenant_id, saga_id, kind, business_key, version, status, phase, step, visit, next_at, owner, since,
+      deadline_at, call_key, created_at, updated_at, state, body)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17) ON CONFLICT DO NOTHING";
+
 /// `$2` the id. The columns in the order in which [`crate::Saga`] reads them.
 pub(crate) const LOAD: &str =
     "SELECT saga_id, kind, business_key, version, status, phase, undoing, cancel, step, visit, next_at, owner, token,
@@ -28,6 +36,9 @@ pub(crate) const SAVE: &str =
 
 /// `$2` the id, `$3` the token, `$4` this process, `$5` until when.
 pub(crate) const RENEW: &str = "UPDATE workflow_sagas SET next_at = $5 WHERE tenant_id = $1 AND saga_id = $2 AND token = $3 AND owner = $4";
+
+/// `$1` now, `$2` when a lease that is taken now would be over: all that are held are over now. On the platform's scope.
+pub(crate) const END_LEASES: &str = "UPDATE workflow_sagas SET next_at = $1 WHERE next_at > $1 AND next_at <= $2 AND owner <> 0";
 
 /// `$2` the id, `$3` the token.
 pub(crate) const DELETE: &str = "DELETE FROM workflow_sagas WHERE tenant_id = $1 AND saga_id = $2 AND token = $3";

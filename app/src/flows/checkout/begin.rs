@@ -1,4 +1,4 @@
-//! A checkout begins: in one transaction the cart is checked against the catalog and priced, coupons are taken, stock is reserved and the
+//! Checkouts begin: in one transaction the cart is checked against the catalog and priced, coupons are taken, stock is reserved and the
 //! payment is begun. The provider is called after the commit; no stock is locked meanwhile, only counted as reserved.
 
 use super::model::{Agreed, Checkout, CheckoutId, Settings, State, changed, order_of};
@@ -12,10 +12,11 @@ use inventory::api::{self as stock, Demand};
 use kernel::{Currency, Error, FieldError, Result};
 use orders::api::{self as orders_api, By, CustomerId, NewLine};
 use payments::api::{self as payments_api, Means, NewPayment, Purpose};
-use pricing::api::{self as pricing_api, Charge, ChargeKind, Presented, Priced, PricedKind, Pricing};
-use shipping::api::{self as shipping_api, Parcelled};
-use std::collections::HashMap;
-use store::{Read, Tx};
+use pricing::api::{self as pricing_api, Charge, ChargeKind, Presented, Priced, PricedKind, Pricing, Rules};
+use shipping::api::{self as shipping_api, Parcelled, Rates};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use store::{Member, Read, Tx};
 
 /// What an order calls its line for shipping, whose description is the method's name.
 const SHIPPING: &str = "shipping";
@@ -61,65 +62,150 @@ struct Wanted {
     customer_id: Option<CustomerId>,
 }
 
-/// Begins it, and places the order at once when nothing is to be paid.
-/// Errors: those of the cart (`carts.cart_not_found`, `carts.changed`, ...), `checkout.price_changed`, `checkout.total_changed`,
+/// What the shop says of everything that is bought in some checkouts: looked up once for all of them.
+struct Shop {
+    settings: Settings,
+    rules: Arc<Rules>,
+    snapshots: HashMap<catalog_api::VariantId, VariantSnapshot>,
+    /// None when nobody has chosen how it is shipped.
+    rates: Option<Rates>,
+}
+
+/// A checkout that nothing is against but that its goods, or what its coupons give, may be gone.
+struct Draft {
+    checkout: Checkout,
+    cart: Option<(Cart, i64)>,
+    /// Who uses the coupons.
+    customer: Option<String>,
+    coupons: Vec<String>,
+    demand: Demand,
+    payment: Option<NewPayment>,
+}
+
+/// Begins checkouts that come at once: what is the same for them is looked up once, and what they reserve is decided in their order and
+/// written once. One with nothing to be paid is placed at once.
+/// Errors of one: those of the cart (`carts.cart_not_found`, `carts.changed`, ...), `checkout.price_changed`, `checkout.total_changed`,
 /// `checkout.coupon_refused`, `checkout.payment_required`, `shipping.no_method`, `inventory.insufficient`, those of a payment, and
 /// `request.invalid`.
-pub(super) fn begin(tx: &mut Tx<'_>, begin: &Begin) -> Result<CheckoutView> {
-    let mut wanted = wanted(tx, &begin.source)?;
-    let settings = settings(tx)?.0;
+pub(super) fn begin(tx: &mut Tx<'_>, members: &[Member<'_, Begin>]) -> Result<Vec<Result<CheckoutView>>> {
+    let mut outcomes = Vec::with_capacity(members.len());
+    let (mut some, mut lines) = (Vec::new(), 0);
+    for begin in members {
+        let wanted = wanted(tx, &begin.source);
+        let more = wanted.as_ref().map_or(0, |wanted| wanted.lines.len());
+        if lines + more > catalog_api::MAX_LOOKUP {
+            outcomes.append(&mut begin_some(tx, std::mem::take(&mut some))?);
+            lines = 0;
+        }
+        lines += more;
+        some.push((begin, wanted));
+    }
+    outcomes.append(&mut begin_some(tx, some)?);
+    Ok(outcomes)
+}
+
+type Asked<'a, 'm> = (&'a Member<'m, Begin>, Result<Wanted>);
+
+/// Those whose lines are looked up at once.
+fn begin_some(tx: &mut Tx<'_>, asked: Vec<Asked<'_, '_>>) -> Result<Vec<Result<CheckoutView>>> {
+    let shop = Shop::open(tx, &asked)?;
+    let one = asked.len() == 1;
+    let mut carts = HashSet::new();
+    let mut drafts = Vec::with_capacity(asked.len());
+    for (begin, wanted) in asked {
+        let draft = wanted.and_then(|wanted| draft(tx, &shop, begin, wanted));
+        // What a coupon or a cart says may have changed by a neighbour.
+        let rests = |draft: &Draft| draft.coupons.is_empty() && draft.cart.as_ref().is_none_or(|(cart, _)| carts.insert(cart.cart_id));
+        let together = draft.as_ref().is_ok_and(rests);
+        drafts.push((begin, draft, together));
+    }
+    let demands: Vec<&Demand> =
+        drafts.iter().filter(|(_, _, together)| *together).filter_map(|(_, draft, _)| Some(&draft.as_ref().ok()?.demand)).collect();
+    let mut reserved = stock::reserve_all(tx, &demands)?.into_iter();
+    let mut outcomes = Vec::with_capacity(drafts.len());
+    for (begin, draft, together) in drafts {
+        tx.correlate(begin.correlation());
+        let outcome = match draft {
+            Ok(draft) if together => match reserved.next() {
+                Some(Ok(_)) => Ok(write(tx, begin, draft)?),
+                Some(Err(refused)) => Err(refused),
+                None => return Err(Error::internal("a demand was not decided")),
+            },
+            Ok(draft) if one => take(tx, begin, draft),
+            Ok(draft) => tx.attempt(|tx| take(tx, begin, draft))?,
+            Err(refused) => Err(refused),
+        };
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+impl Shop {
+    fn open(tx: &mut Tx<'_>, asked: &[Asked<'_, '_>]) -> Result<Shop> {
+        let wanted = || asked.iter().filter_map(|(_, wanted)| wanted.as_ref().ok());
+        let ids: BTreeSet<catalog_api::VariantId> = wanted().flat_map(|wanted| wanted.lines.iter().map(|(id, _)| *id)).collect();
+        let (settings, _) = settings(tx)?;
+        let rates = match wanted().any(|wanted| wanted.details.shipping_method.is_some()) {
+            true => Some(shipping_api::rates(tx)?),
+            false => None,
+        };
+        let rules = match asked.first() {
+            Some((begin, _)) => begin.pricing.rules(tx)?,
+            None => Arc::default(),
+        };
+        let ids: Vec<catalog_api::VariantId> = ids.into_iter().collect();
+        Ok(Shop { settings, rules, snapshots: catalog_api::variant_snapshots(tx, &ids)?, rates })
+    }
+}
+
+/// Everything about a checkout that can be said before it takes anything.
+fn draft(tx: &mut Tx<'_>, shop: &Shop, begin: &Begin, wanted: Wanted) -> Result<Draft> {
     let destination = wanted.details.destination.clone().ok_or_else(|| Error::field("destination", "required", "where it goes to"))?;
-    let snapshots = sold(tx, &wanted)?;
     let now = tx.now();
+    let cart = match &begin.source {
+        Source::Cart { version, .. } => Some(*version),
+        Source::Lines { .. } => None,
+    };
+    if let (Some(cart), Some(version)) = (&wanted.cart, cart) {
+        carts_api::may_check_out(cart, version, now)?;
+    }
+    sold(&shop.snapshots, &wanted)?;
     let checkout_id: CheckoutId = tx.new_id();
     let reference = checkout_id.to_string();
 
-    let rules = begin.pricing.rules(tx)?;
     let goods = |(number, (variant_id, quantity)): (u32, &(catalog_api::VariantId, i64))| {
-        Some(goods::line(number, snapshots.get(variant_id)?, *quantity, wanted.currency))
+        Some(goods::line(number, shop.snapshots.get(variant_id)?, *quantity, wanted.currency))
     };
     let lines = (1..).zip(&wanted.lines).filter_map(goods).collect();
     let mut basket = goods::basket(wanted.currency, now, Some(&destination), lines);
     let customer = wanted.customer_id.map(|id| id.to_string()).or_else(|| wanted.details.email.as_deref().map(goods::coupon_guest));
     let presented = Presented { codes: wanted.details.coupons.clone(), customer: customer.clone(), reference: None };
-    pricing_api::load(tx, &rules, &mut basket, &presented)?;
-    let mut priced = pricing_api::price(&rules, &basket)?;
-    let method = shipping(tx, &settings, &wanted, &destination, &snapshots, &priced)?;
+    pricing_api::load(tx, &shop.rules, &mut basket, &presented)?;
+    let mut priced = pricing_api::price(&shop.rules, &basket)?;
+    let method = shipping(shop, &wanted, &destination, &priced)?;
     if let Some((name, price_minor)) = &method {
         let line = basket.lines.len() as u32 + 1;
         basket.charges.push(Charge { line, kind: ChargeKind::Shipping, name: name.clone(), amount_minor: *price_minor, tax_class: None });
-        priced = pricing_api::price(&rules, &basket)?;
+        priced = pricing_api::price(&shop.rules, &basket)?;
     }
     agreed_to(begin, &priced)?;
-
-    for code in priced.coupons_to_redeem() {
-        pricing_api::redeem(tx, code, customer.as_deref(), &reference)?;
-    }
-    let expires_at = now.plus_ms(settings.hold_minutes * 60_000);
-    let lines = wanted.lines.iter().map(|(id, quantity)| (stock::VariantId::from_i64(id.as_i64()), *quantity)).collect();
-    stock::reserve(tx, &Demand { reference: reference.clone(), lines, expires_at: Some(expires_at), destination: None })?;
-    let cart = match (&mut wanted.cart, &begin.source) {
-        (Some(cart), Source::Cart { version, .. }) => {
-            carts_api::begin_checkout(tx, cart, *version)?;
-            Some((cart.cart_id, cart.attempts))
-        }
-        _ => None,
-    };
-    let paid = pay(tx, begin, &settings, checkout_id, &destination, &priced)?;
+    let payment = payment(begin, &shop.settings, checkout_id, &destination, &priced)?;
     let agreed = Agreed {
-        lines: order_lines(&wanted, &snapshots, &priced),
+        lines: order_lines(&wanted, &shop.snapshots, &priced),
         priced: priced.snapshot(),
         destination,
         shipping_method: method.map(|(name, _)| name),
     };
     orders_api::check_lines(wanted.currency, &agreed.lines)?;
-    let mut checkout = Checkout {
+    let expires_at = now.plus_ms(shop.settings.hold_minutes * 60_000);
+    let lines = wanted.lines.iter().map(|(id, quantity)| (stock::VariantId::from_i64(id.as_i64()), *quantity)).collect();
+    let checkout = Checkout {
         checkout_id,
-        cart,
+        cart: None,
         state: State::Paying,
         reason: String::new(),
-        intent_id: paid.as_ref().map(|payment| payment.intent_id),
-        stock_reference: reference,
+        intent_id: None,
+        stock_reference: reference.clone(),
         customer_id: wanted.customer_id,
         email: wanted.details.email,
         currency: wanted.currency,
@@ -129,9 +215,43 @@ pub(super) fn begin(tx: &mut Tx<'_>, begin: &Begin) -> Result<CheckoutView> {
         expires_at,
         agreed,
     };
+    Ok(Draft {
+        checkout,
+        cart: wanted.cart.zip(cart),
+        customer,
+        coupons: priced.coupons_to_redeem().map(str::to_owned).collect(),
+        demand: Demand { reference, lines, expires_at: Some(expires_at), destination: None },
+        payment,
+    })
+}
+
+/// Takes what a single checkout wants, and writes it down.
+fn take(tx: &mut Tx<'_>, begin: &Begin, draft: Draft) -> Result<CheckoutView> {
+    for code in &draft.coupons {
+        pricing_api::redeem(tx, code, draft.customer.as_deref(), &draft.demand.reference)?;
+    }
+    stock::reserve(tx, &draft.demand)?;
+    write(tx, begin, draft)
+}
+
+/// Writes down a checkout that has its goods, and begins its payment.
+fn write(tx: &mut Tx<'_>, begin: &Begin, draft: Draft) -> Result<CheckoutView> {
+    let Draft { mut checkout, cart, payment, .. } = draft;
+    if let Some((mut cart, version)) = cart {
+        carts_api::begin_checkout(tx, &mut cart, version)?;
+        checkout.cart = Some((cart.cart_id, cart.attempts));
+    }
+    let paid = match &payment {
+        Some(new) => {
+            let (intent_id, status) = payments_api::pay(tx, new)?;
+            Some(CheckoutPayment { intent_id, status, action_url: None })
+        }
+        None => None,
+    };
+    checkout.intent_id = paid.as_ref().map(|payment| payment.intent_id);
     insert(tx, &checkout)?;
     if paid.is_none() {
-        place(tx, &checkout, &begin.by)?;
+        place(tx, &[&checkout], &begin.by)?;
         checkout.state = State::Completed;
     }
     Ok(view::with(checkout, paid))
@@ -199,10 +319,8 @@ fn wanted(tx: &mut Tx<'_>, source: &Source) -> Result<Wanted> {
     }
 }
 
-/// What the catalog says of each variant: all of them are sold in this currency, at no more than the shopper saw in the cart.
-fn sold(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<HashMap<catalog_api::VariantId, VariantSnapshot>> {
-    let ids: Vec<catalog_api::VariantId> = wanted.lines.iter().map(|(id, _)| *id).collect();
-    let snapshots = catalog_api::variant_snapshots(tx, &ids)?;
+/// Whether all of it is sold in this currency, at no more than the shopper saw in the cart.
+fn sold(snapshots: &HashMap<catalog_api::VariantId, VariantSnapshot>, wanted: &Wanted) -> Result<()> {
     if let Some(cart) = &wanted.cart {
         let fact = |line: &CartLine| {
             let snapshot = snapshots.get(&catalog_api::VariantId::from_i64(line.variant_id.as_i64()))?;
@@ -237,27 +355,20 @@ fn sold(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<HashMap<catalog_api::Variant
         };
         wrong.push(FieldError { field: format!("lines[{i}].variant_id"), code, detail });
     }
-    Error::fields(wrong).map(|()| snapshots)
+    Error::fields(wrong)
 }
 
 /// The chosen method's name and price. Errors: `request.invalid`, `shipping.no_method`.
-fn shipping(
-    tx: &mut Tx<'_>,
-    settings: &Settings,
-    wanted: &Wanted,
-    destination: &Destination,
-    snapshots: &HashMap<catalog_api::VariantId, VariantSnapshot>,
-    priced: &Priced,
-) -> Result<Option<(String, i64)>> {
-    let Some(chosen) = &wanted.details.shipping_method else {
-        if settings.shipping_required {
+fn shipping(shop: &Shop, wanted: &Wanted, destination: &Destination, priced: &Priced) -> Result<Option<(String, i64)>> {
+    let (Some(chosen), Some(rates)) = (&wanted.details.shipping_method, &shop.rates) else {
+        if shop.settings.shipping_required {
             return Err(Error::field("shipping_method", "required", "choose one of the methods that are offered for this destination"));
         }
         return Ok(None);
     };
     let unknown = || Error::field("shipping_method", "unknown", "it is not offered for this destination");
     let method_id = chosen.parse().map_err(|_| unknown())?;
-    let weights = wanted.lines.iter().filter_map(|(id, quantity)| Some(goods::weight_g(snapshots.get(id)?, *quantity)));
+    let weights = wanted.lines.iter().filter_map(|(id, quantity)| Some(goods::weight_g(shop.snapshots.get(id)?, *quantity)));
     let parcelled = Parcelled {
         destination: shipping_api::Destination {
             country: destination.country.clone(),
@@ -267,8 +378,7 @@ fn shipping(
         amount_minor: priced.totals.total_minor,
         currency: wanted.currency,
     };
-    let rates = shipping_api::rates(tx)?;
-    let quote = shipping_api::quote_of(&rates, &parcelled, method_id)?;
+    let quote = shipping_api::quote_of(rates, &parcelled, method_id)?;
     Ok(Some((quote.name, quote.price_minor)))
 }
 
@@ -289,15 +399,14 @@ fn agreed_to(begin: &Begin, priced: &Priced) -> Result<()> {
     }
 }
 
-/// Begins the payment, when there is something to pay. Errors: `checkout.payment_required`, those of payments.
-fn pay(
-    tx: &mut Tx<'_>,
+/// What is to be paid, if anything is. Errors: `checkout.payment_required`, `request.invalid`, `payments.card_number`.
+fn payment(
     begin: &Begin,
     settings: &Settings,
     checkout_id: CheckoutId,
     destination: &Destination,
     priced: &Priced,
-) -> Result<Option<CheckoutPayment>> {
+) -> Result<Option<NewPayment>> {
     if priced.totals.total_minor == 0 {
         return Ok(None);
     }
@@ -313,8 +422,7 @@ fn pay(
         means,
         customers: None,
     };
-    let (intent_id, status) = payments_api::pay(tx, &new)?;
-    Ok(Some(CheckoutPayment { intent_id, status, action_url: None }))
+    payments_api::check(&new).map(|()| Some(new))
 }
 
 /// The order's lines: as they were priced.

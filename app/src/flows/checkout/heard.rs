@@ -1,12 +1,14 @@
 //! What a checkout hears by the log: of its payment, and of its stock.
 
-use super::model::{CheckoutId, Heard, of_order_name};
-use super::place::{hear, hear_of, load};
+use super::model::{Act, Checkout, CheckoutId, Heard, State, decide, of_order_name, order_of};
+use super::place::{hear, load_all, place_paid};
+use crate::flows::fulfilment::cancelled;
 use kernel::{Actor, Error, Result};
 use log::Consumer;
 use orders::api::By;
 use payments::api::IntentId;
 use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
 use store::{Event, Tx};
 
 /// Payments that move: the order is placed in the transaction that takes the event in, as many at once as there are.
@@ -59,10 +61,19 @@ fn payload<'e, T: Deserialize<'e>>(event: &'e Event) -> Result<T> {
     serde_json::from_str(&event.payload).map_err(unreadable)
 }
 
-fn take_in_payments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
-    for event in events {
+/// What was heard of a checkout's payment.
+struct News {
+    checkout_id: CheckoutId,
+    intent_id: IntentId,
+    heard: Heard,
+    reason: String,
+}
+
+impl News {
+    /// None when it is about nothing that a checkout waits for.
+    fn of(event: &Event) -> Result<Option<News>> {
         let payment: Payment = payload(event)?;
-        let Some(checkout_id) = payment.order_id.as_deref().and_then(of_order_name) else { continue };
+        let Some(checkout_id) = payment.order_id.as_deref().and_then(of_order_name) else { return Ok(None) };
         let operation = payment.operation.as_ref().map_or("", |operation| &operation.kind);
         let (heard, reason) = match (event.kind.as_str(), operation) {
             ("payment.authorized" | "payment.captured", _) => (Heard::Paid, "late"),
@@ -72,11 +83,37 @@ fn take_in_payments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
             ("payment.refunded", _) if payment.refunded_minor >= payment.captured_minor => (Heard::Refunded, "payment_refunded"),
             ("payment.operation_failed", "capture") => (Heard::NotTaken, "capture_failed"),
             ("payment.operation_failed", "refund") => (Heard::NotRefunded, "refund_failed"),
-            _ => continue,
+            _ => return Ok(None),
         };
+        Ok(Some(News { checkout_id, intent_id: payment.intent_id, heard, reason: reason.to_owned() }))
+    }
+}
+
+/// Checkouts of which nothing was heard before they are paid are placed together, and what changes nothing is passed by together; the rest
+/// is taken in one by one. The news of one checkout keep their order; that of different ones does not matter.
+fn take_in_payments(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
+    let news: Vec<News> = events.iter().filter_map(|event| News::of(event).transpose()).collect::<Result<_>>()?;
+    let checkouts = load_all(tx, news.iter().map(|of| of.checkout_id).collect())?;
+    let checkouts: HashMap<CheckoutId, Checkout> = checkouts.into_iter().map(|checkout| (checkout.checkout_id, checkout)).collect();
+    let (mut paid, mut rest) = (Vec::new(), Vec::new());
+    let mut heard = HashSet::new();
+    for of in &news {
         // Somebody may have been asked for another payment of the same order: that is no business of the checkout's.
-        if let Some(checkout) = load(tx, checkout_id)?.filter(|checkout| checkout.intent_id == Some(payment.intent_id)) {
-            hear_of(tx, &checkout, heard, reason, &by())?;
+        let Some(checkout) = checkouts.get(&of.checkout_id).filter(|checkout| checkout.intent_id == Some(of.intent_id)) else { continue };
+        let first = heard.insert(of.checkout_id);
+        match decide(checkout.state, of.heard) {
+            Act::Place if first => paid.push(checkout),
+            _ => rest.push((checkout, of)),
+        }
+    }
+    let placed = place_paid(tx, &paid, &by())?;
+    let taken = |checkout: &Checkout, of: &News| checkout.state == State::Completed && of.heard == Heard::Paid;
+    let orders = rest.iter().filter(|(checkout, of)| taken(checkout, of)).map(|(checkout, _)| order_of(checkout.checkout_id));
+    let cancelled = cancelled(tx, orders.collect())?;
+    for (checkout, of) in rest {
+        let stands = taken(checkout, of) && !cancelled.contains(&order_of(checkout.checkout_id));
+        if !(stands || of.heard == Heard::Paid && placed.contains(&checkout.checkout_id)) {
+            hear(tx, checkout.checkout_id, of.heard, &of.reason, &by())?;
         }
     }
     Ok(())

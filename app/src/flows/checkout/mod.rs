@@ -24,7 +24,6 @@ use kernel::Result;
 use model::{CheckoutId, State};
 use orders::OrderId;
 use payments::api::IntentId;
-use pricing::api::PricedSnapshot;
 use store::{Change, Observer, Read, Store};
 use web::{Audit, AuditCheck, Module, PermissionInfo, Waiters};
 
@@ -63,8 +62,6 @@ pub(crate) struct Sold {
     pub stock_reference: String,
     /// Its payment, if anything was paid.
     pub intent_id: Option<IntentId>,
-    /// How it was priced.
-    pub priced: PricedSnapshot,
 }
 
 /// The checkout that has become this order, if one has.
@@ -74,7 +71,6 @@ pub(crate) fn sold(read: &mut Read<'_>, order_id: OrderId) -> Result<Option<Sold
         checkout_name: checkout.checkout_id.to_string(),
         stock_reference: checkout.stock_reference,
         intent_id: checkout.intent_id,
-        priced: checkout.agreed.priced,
     }))
 }
 

@@ -3,14 +3,15 @@
 
 use super::model::{Act, Checkout, CheckoutId, Heard, State, decide, order_of};
 use super::sql;
-use crate::flows::fulfilment::is_cancelled;
+use crate::flows::fulfilment::cancelled;
 use carts::api as carts_api;
 use inventory::api::{self as stock, Confirmation, Demand};
 use kernel::{Error, ErrorKind, Result};
 use orders::api::{self as orders_api, By, NewOrder};
-use payments::api as payments_api;
+use payments::api::{self as payments_api, IntentId};
 use pricing::api as pricing_api;
 use serde::Serialize;
+use std::collections::HashSet;
 use store::{NewEvent, Read, Tx};
 
 /// The events of this flow.
@@ -40,21 +41,20 @@ pub(super) fn load(read: &mut Read<'_>, checkout_id: CheckoutId) -> Result<Optio
     read.opt(sql::CHECKOUT, (checkout_id,))
 }
 
-/// Takes in what was heard of a checkout. One that there is not is somebody else's order.
-pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reason: &str, by: &By) -> Result<()> {
-    match load(tx, checkout_id)? {
-        Some(checkout) => hear_of(tx, &checkout, heard, reason, by),
-        None => Ok(()),
+/// Those of them that there are, in no order.
+pub(super) fn load_all(read: &mut Read<'_>, checkouts: Vec<CheckoutId>) -> Result<Vec<Checkout>> {
+    if checkouts.is_empty() {
+        return Ok(Vec::new());
     }
+    let ids: Vec<i64> = checkouts.into_iter().map(CheckoutId::as_i64).collect();
+    read.all(sql::CHECKOUTS, (ids,))
 }
 
-/// The same for a checkout that was read in this transaction.
-pub(super) fn hear_of(tx: &mut Tx<'_>, checkout: &Checkout, heard: Heard, reason: &str, by: &By) -> Result<()> {
-    let checkout_id = checkout.checkout_id;
+/// Takes in what was heard of a checkout. One that there is not is somebody else's order.
+pub(super) fn hear(tx: &mut Tx<'_>, checkout_id: CheckoutId, heard: Heard, reason: &str, by: &By) -> Result<()> {
+    let Some(checkout) = &load(tx, checkout_id)? else { return Ok(()) };
     match decide(checkout.state, heard) {
-        // Given up meanwhile (then it has a reason), and on its way back: what that comes to is heard.
-        Act::Place if !checkout.reason.is_empty() && is_given_back(tx, checkout)? => Ok(()),
-        Act::Place => place(tx, checkout, by),
+        Act::Place => place_paid(tx, &[checkout], by).map(drop),
         Act::Release => release(tx, checkout, if checkout.reason.is_empty() { reason } else { &checkout.reason }),
         Act::GiveBack => {
             // Kept until the payment is gone: that it was let go of is not why.
@@ -64,7 +64,7 @@ pub(super) fn hear_of(tx: &mut Tx<'_>, checkout: &Checkout, heard: Heard, reason
             give_back(tx, checkout, reason)
         }
         // An order that was called off has let its payment go itself.
-        Act::Tell if is_cancelled(tx, order_of(checkout_id))? => Ok(()),
+        Act::Tell if is_cancelled(tx, checkout_id)? => Ok(()),
         Act::Tell => {
             end(tx, checkout, State::Completed, reason, &checkout.stock_reference)?;
             tell(tx, "checkout.payment_lost", checkout, reason);
@@ -75,44 +75,70 @@ pub(super) fn hear_of(tx: &mut Tx<'_>, checkout: &Checkout, heard: Heard, reason
             Ok(())
         }
         // What was being taken when the order was called off.
-        Act::Nothing if (checkout.state, heard) == (State::Completed, Heard::Paid) && is_cancelled(tx, order_of(checkout_id))? => {
+        Act::Nothing if (checkout.state, heard) == (State::Completed, Heard::Paid) && is_cancelled(tx, checkout_id)? => {
             give_back(tx, checkout, "the order was cancelled")
         }
         Act::Nothing => Ok(()),
     }
 }
 
-/// Confirms what is reserved and places the order. Stock whose time was over is reserved anew; when it is gone, the payment is given back.
-pub(super) fn place(tx: &mut Tx<'_>, checkout: &Checkout, by: &By) -> Result<()> {
-    let Some(reference) = confirmed(tx, checkout)? else {
-        release(tx, checkout, "stock_gone")?;
-        return give_back(tx, checkout, "stock_gone");
-    };
-    let agreed = &checkout.agreed;
-    let new = NewOrder {
-        order_id: order_of(checkout.checkout_id),
-        customer_id: checkout.customer_id,
-        country: agreed.destination.country.clone(),
-        currency: checkout.currency,
-        lines: agreed.lines.clone(),
-        by: by.clone(),
-    };
-    orders_api::place(tx, &new)?;
-    if !agreed.priced.promotions.is_empty() {
-        pricing_api::keep(tx, &checkout.checkout_id.to_string())?;
-    }
-    if let Some((cart_id, _)) = checkout.cart {
-        carts_api::ordered(tx, cart_id, carts::OrderId::from_i64(checkout.checkout_id.as_i64()))?;
-    }
-    end(tx, checkout, State::Completed, "", &reference)
+fn is_cancelled(tx: &mut Tx<'_>, checkout_id: CheckoutId) -> Result<bool> {
+    Ok(!cancelled(tx, vec![order_of(checkout_id)])?.is_empty())
 }
 
-/// The reference under which all its stock is reserved for good; none when it is gone.
-fn confirmed(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<Option<String>> {
-    match stock::confirm(tx, &checkout.stock_reference)? {
-        Confirmation::Confirmed => return Ok(Some(checkout.stock_reference.clone())),
-        Confirmation::Expired | Confirmation::Released | Confirmation::Unknown => {}
+/// Places those of them whose payment was not given up meanwhile: of one that is on its way back it is heard what that comes to. Which
+/// ones have become orders.
+pub(super) fn place_paid(tx: &mut Tx<'_>, checkouts: &[&Checkout], by: &By) -> Result<HashSet<CheckoutId>> {
+    let payments: Vec<IntentId> = checkouts.iter().filter_map(|checkout| checkout.intent_id).collect();
+    let given_back = payments_api::given_back(tx, &payments)?;
+    let stands = |checkout: &&&Checkout| checkout.intent_id.is_none_or(|intent_id| !given_back.contains(&intent_id));
+    place(tx, &checkouts.iter().filter(stands).copied().collect::<Vec<_>>(), by)
+}
+
+/// Confirms what is reserved for them and places their orders. Stock whose time was over is reserved anew; when it is gone, the payment is
+/// given back. Which ones have become orders.
+pub(super) fn place(tx: &mut Tx<'_>, checkouts: &[&Checkout], by: &By) -> Result<HashSet<CheckoutId>> {
+    if checkouts.is_empty() {
+        return Ok(HashSet::new());
     }
+    let confirmed = stock::confirm_all(tx, checkouts.iter().map(|checkout| checkout.stock_reference.clone()).collect())?;
+    let mut held: Vec<(&Checkout, String)> = Vec::with_capacity(checkouts.len());
+    for checkout in checkouts {
+        let reference = match confirmed.get(&checkout.stock_reference) {
+            Some(Confirmation::Confirmed) => Some(checkout.stock_reference.clone()),
+            _ => reserved_anew(tx, checkout)?,
+        };
+        match reference {
+            Some(reference) => held.push((checkout, reference)),
+            None => {
+                release(tx, checkout, "stock_gone")?;
+                give_back(tx, checkout, "stock_gone")?;
+            }
+        }
+    }
+    let order = |(checkout, _): &(&Checkout, String)| NewOrder {
+        order_id: order_of(checkout.checkout_id),
+        customer_id: checkout.customer_id,
+        country: checkout.agreed.destination.country.clone(),
+        currency: checkout.currency,
+        lines: checkout.agreed.lines.clone(),
+        by: by.clone(),
+    };
+    orders_api::place_all(tx, held.iter().map(order).collect())?;
+    for (checkout, reference) in &held {
+        if !checkout.agreed.priced.promotions.is_empty() {
+            pricing_api::keep(tx, &checkout.checkout_id.to_string())?;
+        }
+        if let Some((cart_id, _)) = checkout.cart {
+            carts_api::ordered(tx, cart_id, carts::OrderId::from_i64(checkout.checkout_id.as_i64()))?;
+        }
+        end(tx, checkout, State::Completed, "", reference)?;
+    }
+    Ok(held.iter().map(|(checkout, _)| checkout.checkout_id).collect())
+}
+
+/// The reference under which stock is reserved for it once more; none when it is gone.
+fn reserved_anew(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<Option<String>> {
     let lines =
         checkout.agreed.lines.iter().filter_map(|line| Some((stock::VariantId::from_i64(line.variant_id?.as_i64()), line.quantity)));
     let reference = format!("{}.again", checkout.checkout_id);
@@ -136,10 +162,6 @@ fn release(tx: &mut Tx<'_>, checkout: &Checkout, reason: &str) -> Result<()> {
     end(tx, checkout, State::Failed, reason, &checkout.stock_reference)?;
     tell(tx, "checkout.failed", checkout, reason);
     Ok(())
-}
-
-fn is_given_back(tx: &mut Tx<'_>, checkout: &Checkout) -> Result<bool> {
-    checkout.intent_id.map_or(Ok(false), |intent_id| payments_api::is_given_back(tx, intent_id))
 }
 
 /// The payment is let go of, or refunded. One that a provider is being asked for goes on: what it comes to is heard. Of a checkout that is

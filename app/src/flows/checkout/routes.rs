@@ -26,8 +26,9 @@ use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingPara
 const BODY: usize = 64 * 1024;
 /// How long an answer waits for the payment unless the caller says otherwise, and at most, in milliseconds.
 const WAIT_MS: (u32, u32) = (10_000, 20_000);
-/// How often a checkout that is waited for is looked at for what another node did to it, in milliseconds.
-const LOOK_MS: u64 = 500;
+/// How often a checkout that is waited for is looked at for what another node did to it, in milliseconds: for the first time sooner, for
+/// what was told before anybody listened.
+const LOOK_MS: (u64, u64) = (100, 500);
 /// The list of which a shopper's token is a cursor: it is signed, and opens one checkout of one tenant.
 const TOKEN: &str = "checkout.token";
 /// The header that holds it.
@@ -193,7 +194,7 @@ async fn begin_checkout(
         pricing: app.part::<Pricing>().clone(),
         by: by(&caller),
     };
-    let Once { value: begun, replayed } = app.submit(&caller, key, begin::begin, begin).await?;
+    let Once { value: begun, replayed } = app.submit_set(&caller, key, begin::begin, begin).await?;
     let wait_ms = body.wait_ms.unwrap_or(WAIT_MS.0);
     let mut shown = if begun.at_rest() { begun } else { wait(&app, &caller, begun, !replayed, wait_ms, CheckoutView::at_rest).await? };
     shown.token = Some(token_of(&app, &caller, shown.checkout_id)?);
@@ -225,6 +226,7 @@ async fn wait(
     let (ends, asks) = (waiters.wait_for(checkout_id.as_i64()), waiters.wait_for(intent));
     let mut shown = given;
     let mut look = !fresh;
+    let mut pause_ms = LOOK_MS.0;
     loop {
         let (ended, asked) = (ends.told(), asks.told());
         if look {
@@ -235,7 +237,8 @@ async fn wait(
         if done(&shown) || now >= deadline {
             return Ok(shown);
         }
-        let pause = tokio::time::sleep_until(deadline.min(now + Duration::from_millis(LOOK_MS)));
+        let pause = tokio::time::sleep_until(deadline.min(now + Duration::from_millis(pause_ms)));
+        pause_ms = LOOK_MS.1;
         tokio::select! {
             () = ended => {}
             () = asked => {}

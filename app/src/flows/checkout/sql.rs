@@ -18,6 +18,18 @@ SELECT checkout_id, cart_id, cart_attempt, state, reason, intent_id, stock_refer
   updated_at, expires_at, agreed
 FROM checkout_checkouts WHERE tenant_id = $1 AND checkout_id = $2";
 
+/// `$2` the ids of some.
+pub(super) const CHECKOUTS: Sql = Sql::per_engine(
+    "
+SELECT checkout_id, cart_id, cart_attempt, state, reason, intent_id, stock_reference, customer_id, email, currency, total_minor, created_at,
+  updated_at, expires_at, agreed
+FROM checkout_checkouts WHERE tenant_id = $1 AND checkout_id IN (SELECT value FROM json_each($2))",
+    "
+SELECT checkout_id, cart_id, cart_attempt, state, reason, intent_id, stock_reference, customer_id, email, currency, total_minor, created_at,
+  updated_at, expires_at, agreed
+FROM checkout_checkouts WHERE tenant_id = $1 AND checkout_id = ANY($2)",
+);
+
 /// `$2` the id below which the page begins, `$3` how many.
 pub(super) const PAGE: &str = "
 SELECT checkout_id, cart_id, cart_attempt, state, reason, intent_id, stock_reference, customer_id, email, currency, total_minor, created_at,
@@ -39,14 +51,15 @@ WHERE checkout_settings.version = CAST($2 AS BIGINT)";
 
 /// All of them, for tests that prepare each on both engines.
 pub(super) fn statements() -> Vec<Statement> {
-    let all: [(&'static str, &'static str); 7] = [
-        ("INSERT", INSERT),
-        ("END", END),
-        ("CHECKOUT", CHECKOUT),
-        ("PAGE", PAGE),
-        ("AFTER", AFTER),
-        ("SETTINGS", SETTINGS),
-        ("SET_SETTINGS", SET_SETTINGS),
+    let all: [(&'static str, Sql); 8] = [
+        ("INSERT", INSERT.into()),
+        ("CHECKOUTS", CHECKOUTS),
+        ("END", END.into()),
+        ("CHECKOUT", CHECKOUT.into()),
+        ("PAGE", PAGE.into()),
+        ("AFTER", AFTER.into()),
+        ("SETTINGS", SETTINGS.into()),
+        ("SET_SETTINGS", SET_SETTINGS.into()),
     ];
-    all.into_iter().map(|(name, sql)| Statement::new(name, Sql::from(sql), InScope::Tenant)).collect()
+    all.into_iter().map(|(name, sql)| Statement::new(name, sql, InScope::Tenant)).collect()
 }

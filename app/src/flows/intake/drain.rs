@@ -4,7 +4,7 @@ use super::queue::{Outcome, Queue};
 use super::tell;
 use axum::http::header::LOCATION;
 use futures_util::future::join_all;
-use kernel::{Error, ErrorKind, Result, Scope, TenantId};
+use kernel::{Error, ErrorKind, Result, TenantId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,41 +27,76 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PURGE: Duration = Duration::from_secs(3_600);
 /// An order that the program fails at is tried so often.
 const MOST_FAILURES: u32 = 10;
+/// A shard that an order could not be placed in rests for so many times as long as that took, so that the others are hardly held up by one
+/// that hangs.
+const REST: u32 = 4;
+/// But no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+/// What is remembered between rounds.
+#[derive(Default)]
+struct Pace {
+    /// How often the program has failed at an order.
+    failures: HashMap<IntakeId, u32>,
+    /// Shards that are away, and until when their tenants are left out.
+    aside: HashMap<u16, Instant>,
+}
+
+impl Pace {
+    /// An attempt that took so long found its shard away.
+    fn set_aside(&mut self, shard: u16, took: Duration, now: Instant) {
+        self.aside.insert(shard, now + (took * REST).clamp(LOOK, LONGEST_REST));
+    }
+
+    fn may(&self, shard: u16, now: Instant) -> bool {
+        self.aside.get(&shard).is_none_or(|until| *until <= now)
+    }
+}
 
 /// Places what waits and what arrives, for as long as it is awaited. It may be cut off anywhere.
 pub(crate) async fn drain(queue: Arc<Queue>, web: Web) {
-    let mut failures = HashMap::new();
+    let mut pace = Pace::default();
     loop {
         if queue.is_empty() {
             if let Err(error) = queue.purge().await {
                 tracing::warn!(?error, "what was taken in long ago can't be forgotten");
             }
-            failures.clear();
+            pace = Pace::default();
             let _ = tokio::time::timeout(PURGE, queue.arrived.notified()).await;
-        } else if is_back(&web).await {
-            round(&queue, &web, &mut failures).await;
+        } else if is_back(&web, 0).await {
+            round(&queue, &web, &mut pace).await;
         } else {
             tokio::time::sleep(LOOK).await;
         }
     }
 }
 
-async fn is_back(web: &Web) -> bool {
-    let asked = web.app().store().read(Scope::Platform, |read| read.one::<(i64,)>("SELECT CAST(1 AS BIGINT)", ()));
+/// Whether a shard answers; the first one has the platform's tables, without which nothing can be placed.
+async fn is_back(web: &Web, shard: u16) -> bool {
+    let asked = web.app().store().read_shard(shard, |read| read.one::<(i64,)>("SELECT CAST(1 AS BIGINT)", ()));
     matches!(tokio::time::timeout(PATIENCE, asked).await, Ok(Ok(_)))
 }
 
 /// One order of each of some tenants.
-async fn round(queue: &Queue, web: &Web, failures: &mut HashMap<IntakeId, u32>) {
+async fn round(queue: &Queue, web: &Web, pace: &mut Pace) {
     let began = Instant::now();
-    let heads = queue.heads(AT_ONCE);
-    let mut pause = ROUND;
-    for ((_, intake_id), placed) in heads.iter().zip(join_all(heads.iter().map(|head| place(queue, web, *head, failures))).await) {
+    let shard = |tenant: TenantId| web.app().store().shard_of(tenant);
+    let heads = queue.heads(AT_ONCE, |tenant| pace.may(shard(tenant), began));
+    // Nobody may: all are set aside.
+    let mut pause = if heads.is_empty() { LOOK } else { ROUND };
+    let failures = &pace.failures;
+    let attempts = heads.iter().map(|head| async move { (place(queue, web, *head, failures).await, began.elapsed()) });
+    for ((tenant, intake_id), (placed, took)) in heads.iter().zip(join_all(attempts).await) {
         match placed {
-            Ok(()) => _ = failures.remove(intake_id),
+            Ok(()) => _ = pace.failures.remove(intake_id),
             Err(error) => {
                 tracing::warn!(%intake_id, ?error, "what was taken in can't be placed now");
-                *failures.entry(*intake_id).or_default() += u32::from(error.kind() == ErrorKind::Internal);
+                match error.kind() {
+                    ErrorKind::Internal => *pace.failures.entry(*intake_id).or_default() += 1,
+                    // The first one is asked before each round.
+                    ErrorKind::Unavailable if shard(*tenant) != 0 => pace.set_aside(shard(*tenant), took, Instant::now()),
+                    _ => {}
+                }
                 pause = LOOK;
             }
         }
@@ -71,8 +106,12 @@ async fn round(queue: &Queue, web: &Web, failures: &mut HashMap<IntakeId, u32>) 
 
 /// Places an order, tells of it, and forgets it. Errors: what may pass, and `internal`; then it is still the first.
 async fn place(queue: &Queue, web: &Web, (tenant, intake_id): (TenantId, IntakeId), failures: &HashMap<IntakeId, u32>) -> Result<()> {
+    let (store, shard) = (web.app().store(), web.app().store().shard_of(tenant));
+    if shard != 0 && !is_back(web, shard).await {
+        return Err(Error::unavailable("store.unavailable", "the tenant's shard does not answer; nothing was done"));
+    }
     let due = queue.due(tenant, intake_id).await?;
-    let (store, taken_in_at) = (web.app().store(), due.taken_in_at);
+    let taken_in_at = due.taken_in_at;
     let call = Call::new(tenant).correlation(due.request.request_id.clone());
     let outcome = match store.peek(tenant, move |read| tell::outcome(read, intake_id)).await? {
         // This process, or the one before it, came so far and no further.
@@ -104,11 +143,31 @@ fn may_pass(error: &Error) -> bool {
 }
 
 fn too_late() -> Error {
-    Error::failed_precondition("intake.too_late", "the database was away for so long that it was not placed any more; nothing was done")
+    let detail =
+        "the database was away for so long that it was not placed any more; if an attempt had reached the database before, it is there";
+    Error::failed_precondition("intake.too_late", detail)
 }
 
 /// A refusal for a person: its detail, and what is wrong with each field.
 fn in_words(error: &Error) -> String {
     let fields = error.field_errors().iter().map(|field| format!("; {}: {}", field.field, field.detail));
     std::iter::once(error.detail().to_owned()).chain(fields).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_hangs_rests_longer_than_it_hung() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        pace.set_aside(1, Duration::from_secs(2), now);
+        pace.set_aside(2, Duration::from_millis(1), now);
+        pace.set_aside(3, Duration::from_secs(60), now);
+        let rests = |shard: u16, ms: u64| !pace.may(shard, now + Duration::from_millis(ms));
+        assert!(!rests(0, 0), "the others go on");
+        assert!(rests(1, 7_999) && !rests(1, 8_000));
+        assert!(rests(2, 249) && !rests(2, 250), "one that is gone at once is looked at as often as ever");
+        assert!(rests(3, 9_999) && !rests(3, 10_000));
+    }
 }

@@ -8,7 +8,8 @@
 //!
 //! **Where.** In the data folder, `intake-<node>/queue.db`: an SQLite store with one table. Its lane groups what arrives together into one
 //! commit, and answers when that is on the disk; so a node that is killed has forgotten nothing that it has answered. On PostgreSQL only, and
-//! there unless `intake.enabled` says no: with SQLite inside the database is this disk, and when that fails there is nowhere to write.
+//! there unless `intake.enabled` says no: with SQLite inside the database is this disk, and when that fails there is nowhere to write. What was
+//! taken in before that was switched off is placed all the same, and a start warns of what waits in the folder for nobody ([`stranded`]).
 //!
 //! **Who may.** Whoever was known in the hour before the database went away (identity remembers credentials with their permissions); anybody
 //! else gets 503, since nobody can be looked up. Whoever asked is looked up again before the order is placed, and if the key was revoked
@@ -68,19 +69,20 @@ pub(crate) enum OrderIntake {
     Off,
     /// It should be, and can't.
     Broken(String),
+    /// It is not any more; what was taken in before is placed.
+    Draining(Arc<Queue>),
     /// It is.
     On(Arc<Queue>),
 }
 
+/// The folder of a node's queue begins with this, and ends with the node's number.
+const FOLDER: &str = "intake-";
+const FILE: &str = "queue.db";
+
 impl OrderIntake {
     /// Opens the queue in the data folder. A node that can't serves without it, and says so in its health: it may be one without a disk.
     pub(crate) async fn open(data: &Path, bounds: Bounds, environment: Environment, node: u16) -> OrderIntake {
-        let folder = data.join(format!("intake-{node}"));
-        let opened = match FolderLock::take(&folder, "serve") {
-            Ok(lock) => Queue::open(&folder.join("queue.db"), lock, bounds, environment, node).await.map_err(|error| error.to_string()),
-            Err(failure) => Err(failure.detail),
-        };
-        match opened {
+        match open(data, bounds, environment, node).await {
             Ok(queue) => OrderIntake::On(Arc::new(queue)),
             Err(why) => {
                 tracing::warn!(why, "no orders can be taken in while the database is away");
@@ -89,10 +91,36 @@ impl OrderIntake {
         }
     }
 
-    /// The queue, if there is one.
-    pub(crate) fn queue(&self) -> Option<&Arc<Queue>> {
+    /// Opens the queue of a node that takes nothing in any more, if there is one in which something waits.
+    pub(crate) async fn left(data: &Path, environment: Environment, node: u16) -> OrderIntake {
+        if !data.join(format!("{FOLDER}{node}")).join(FILE).is_file() {
+            return OrderIntake::Off;
+        }
+        match open(data, Bounds::NOTHING, environment, node).await {
+            Ok(queue) if queue.is_empty() => {
+                queue.close().await;
+                OrderIntake::Off
+            }
+            Ok(queue) => OrderIntake::Draining(Arc::new(queue)),
+            Err(why) => {
+                tracing::error!(why, "orders that were taken in may wait in a file that can't be opened");
+                OrderIntake::Off
+            }
+        }
+    }
+
+    /// The queue that takes orders in, if one does.
+    pub(crate) fn taking(&self) -> Option<&Arc<Queue>> {
         match self {
             OrderIntake::On(queue) => Some(queue),
+            OrderIntake::Off | OrderIntake::Broken(_) | OrderIntake::Draining(_) => None,
+        }
+    }
+
+    /// The queue of which orders are placed, if there is one.
+    pub(crate) fn queue(&self) -> Option<&Arc<Queue>> {
+        match self {
+            OrderIntake::On(queue) | OrderIntake::Draining(queue) => Some(queue),
             OrderIntake::Off | OrderIntake::Broken(_) => None,
         }
     }
@@ -105,7 +133,7 @@ impl OrderIntake {
                 let detail = format!("nothing can be taken in while the database is away: {why}");
                 Some(Dependency::new("intake", move || (Mode::Away, detail.clone())))
             }
-            OrderIntake::On(queue) => {
+            OrderIntake::On(queue) | OrderIntake::Draining(queue) => {
                 let queue = queue.clone();
                 Some(Dependency::new("intake", move || queue.health()))
             }
@@ -114,10 +142,41 @@ impl OrderIntake {
 
     /// Closes the file.
     pub(crate) async fn close(&self) {
-        if let OrderIntake::On(queue) = self {
+        if let Some(queue) = self.queue() {
             queue.close().await;
         }
     }
+}
+
+async fn open(data: &Path, bounds: Bounds, environment: Environment, node: u16) -> Result<Queue, String> {
+    let folder = data.join(format!("{FOLDER}{node}"));
+    match FolderLock::take(&folder, "serve") {
+        Ok(lock) => Queue::open(&folder.join(FILE), lock, bounds, environment, node).await.map_err(|error| error.to_string()),
+        Err(failure) => Err(failure.detail),
+    }
+}
+
+/// The queues in the data folder of which nobody places anything: those of other nodes that don't run here, and with `own` this node's. Each
+/// by its node, and how many orders wait there.
+pub(crate) async fn stranded(data: &Path, environment: &Environment, node: u16, own: bool) -> Vec<(u16, usize)> {
+    let folders = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let nodes = folders.filter_map(|entry| entry.file_name().to_str()?.strip_prefix(FOLDER)?.parse::<u16>().ok());
+    let mut found = Vec::new();
+    for other in nodes.filter(|other| own || *other != node) {
+        let folder = data.join(format!("{FOLDER}{other}"));
+        if !folder.join(FILE).is_file() || FolderLock::held_by(&folder).is_some() {
+            continue;
+        }
+        match open(data, Bounds::NOTHING, environment.clone(), other).await {
+            Ok(queue) => {
+                found.extend(Some((other, queue.orders())).filter(|(_, orders)| *orders > 0));
+                queue.close().await;
+            }
+            Err(why) => tracing::warn!(node = other, why, "whether orders wait for another node can't be read"),
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 /// What is counted.

@@ -49,6 +49,11 @@ pub(crate) struct Bounds {
     pub tenant_orders: usize,
 }
 
+impl Bounds {
+    /// No more.
+    pub(super) const NOTHING: Bounds = Bounds { orders: 0, bytes: 0, tenant_orders: 0 };
+}
+
 /// What waits: how large it is, and since when.
 struct Entry {
     id: IntakeId,
@@ -150,6 +155,11 @@ impl Queue {
         self.lock().tenants.is_empty()
     }
 
+    /// How many orders wait.
+    pub(super) fn orders(&self) -> usize {
+        self.lock().orders
+    }
+
     /// For the health checks.
     pub(super) fn health(&self) -> (Mode, String) {
         let waiting = self.lock();
@@ -170,7 +180,7 @@ impl Queue {
         let own = waiting.tenants.get(&tenant).map_or(0, VecDeque::len) + waiting.arriving.get(&tenant).copied().unwrap_or(0);
         if self.full(&waiting) || waiting.bytes + bytes > self.bounds.bytes || own >= self.bounds.tenant_orders {
             self.metrics.turned_away.inc();
-            return Err(Error::overloaded("intake.full", "the database is away, and as much waits for it as may; nothing was done")
+            return Err(Error::overloaded("intake.full", "the database is away, and as much waits for it as may; it was not taken in")
                 .retry_after_ms(FULL_MS));
         }
         waiting.orders += 1;
@@ -235,16 +245,21 @@ impl Queue {
         (intake_id.as_i64() >> 12) & 0x3FF == i64::from(self.node)
     }
 
-    /// The oldest of up to `most` tenants, those first whose turn it is.
-    pub(super) fn heads(&self, most: usize) -> Vec<(TenantId, IntakeId)> {
+    /// The oldest of up to `most` tenants that may take their turn now, those first whose turn it is.
+    pub(super) fn heads(&self, most: usize, may: impl Fn(TenantId) -> bool) -> Vec<(TenantId, IntakeId)> {
         let mut waiting = self.lock();
         let after = waiting.last.map_or(Bound::Unbounded, Bound::Excluded);
         let up_to = waiting.last.map_or(Bound::Unbounded, Bound::Included);
         let turn = waiting.tenants.range((after, Bound::Unbounded));
         // From the beginning again, up to where the turn began.
         let again = waiting.last.map(|_| waiting.tenants.range((Bound::Unbounded, up_to))).into_iter().flatten();
-        let heads: Vec<_> = turn.chain(again).filter_map(|(tenant, own)| Some((*tenant, own.front()?.id))).take(most).collect();
-        waiting.last = heads.last().map(|(tenant, _)| *tenant);
+        let heads: Vec<_> = turn
+            .chain(again)
+            .filter(|(tenant, _)| may(**tenant))
+            .filter_map(|(tenant, own)| Some((*tenant, own.front()?.id)))
+            .take(most)
+            .collect();
+        waiting.last = heads.last().map_or(waiting.last, |(tenant, _)| Some(*tenant));
         heads
     }
 

@@ -1,6 +1,7 @@
 //! The queue by itself: what waits, in which order, how much, and across a start.
 
 use super::queue::{Bounds, Outcome, Queue};
+use super::{OrderIntake, stranded};
 use crate::lock::FolderLock;
 use kernel::{Actor, ActorKind, IdGenerator, ManualClock, TenantId, Timestamp};
 use std::path::Path;
@@ -55,12 +56,12 @@ async fn what_was_answered_is_there_after_a_start_in_its_order() {
 
     let second = queue(folder.path(), &clock).await;
     assert_eq!(second.health().0, Mode::Degraded);
-    assert_eq!(second.heads(10), [(ACME, one.intake_id), (GLOBEX, other.intake_id)]);
+    assert_eq!(second.heads(10, |_| true), [(ACME, one.intake_id), (GLOBEX, other.intake_id)]);
     let due = second.due(ACME, one.intake_id).await.expect("due");
     assert_eq!((due.key.as_str(), &*due.request.body, due.request.actor.kind), ("a", &b"1"[..], ActorKind::ApiKey));
     assert_eq!(second.due(ACME, two.intake_id).await.expect("due").key, two.intake_id.to_string(), "its own id is its key");
     second.end(ACME, placed(&one)).await.expect("noted");
-    assert_eq!(second.heads(10), [(ACME, two.intake_id), (GLOBEX, other.intake_id)]);
+    assert_eq!(second.heads(10, |_| true), [(ACME, two.intake_id), (GLOBEX, other.intake_id)]);
     let ended = take(&second, ACME, Some("a"), "1").await.expect("known");
     assert_eq!((ended.state, ended.location.as_deref()), (IntakeState::Placed, Some("/api/v1/orders/ord_00000000001")));
     assert!(second.due(ACME, one.intake_id).await.expect("kept").request.body.is_empty(), "its body is forgotten");
@@ -75,7 +76,7 @@ async fn what_was_answered_is_there_after_a_start_in_its_order() {
 async fn tenants_take_turns_and_nobody_has_all_the_room() {
     let (folder, clock) = (tempfile::tempdir().expect("a folder"), clock());
     let queue = queue(folder.path(), &clock).await;
-    assert_eq!((queue.health().0, queue.heads(10).len(), queue.has_room()), (Mode::Normal, 0, true));
+    assert_eq!((queue.health().0, queue.heads(10, |_| true).len(), queue.has_room()), (Mode::Normal, 0, true));
     let large = "x".repeat(BOUNDS.bytes);
     assert_eq!(take(&queue, ACME, None, &large).await, Err("intake.full"), "by bytes");
     let mut own = Vec::new();
@@ -90,8 +91,9 @@ async fn tenants_take_turns_and_nobody_has_all_the_room() {
     assert!(!queue.has_room());
     assert_eq!(take(&queue, TenantId::from_i64(1003), None, "more").await, Err("intake.full"), "in all");
     assert!(queue.health().1.contains("no more are taken in"), "{}", queue.health().1);
-    let turns: Vec<TenantId> = (0..4).flat_map(|_| queue.heads(1)).map(|(tenant, _)| tenant).collect();
+    let turns: Vec<TenantId> = (0..4).flat_map(|_| queue.heads(1, |_| true)).map(|(tenant, _)| tenant).collect();
     assert_eq!(turns, [ACME, GLOBEX, ACME, GLOBEX]);
+    assert_eq!(queue.heads(10, |tenant| tenant != ACME).len(), 1, "not those that are set aside");
     queue.end(ACME, placed(&own[0])).await.expect("noted");
     take(&queue, ACME, None, "room again").await.expect("what ended makes room");
     assert!(!queue.has_room());
@@ -107,5 +109,34 @@ async fn many_at_once_with_one_key_are_one() {
     }
     let ids: Vec<IntakeId> = all.join_all().await.into_iter().map(|taken| taken.expect("room").intake_id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert_eq!((queue.heads(10).len(), queue.has_room()), (1, true));
+    assert_eq!((queue.heads(10, |_| true).len(), queue.has_room()), (1, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_nobody_is_found() {
+    let (data, clock) = (tempfile::tempdir().expect("a folder"), clock());
+    let environment = || Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock.clone(), NODE)) };
+    for (node, waits) in [(NODE, true), (8, true), (9, false)] {
+        let OrderIntake::On(own) = OrderIntake::open(data.path(), BOUNDS, environment(), node).await else { panic!("it opens") };
+        if waits {
+            take(&own, ACME, Some("key"), "1").await.expect("room");
+        }
+        own.close().await;
+    }
+    let found = async |own| stranded(data.path(), &environment(), NODE, own).await;
+    assert_eq!((found(false).await, found(true).await), (vec![(8, 1)], vec![(NODE, 1), (8, 1)]));
+    // One that runs places its own.
+    let running = OrderIntake::open(data.path(), BOUNDS, environment(), 8).await;
+    assert_eq!(found(false).await, []);
+    running.close().await;
+    drop(running);
+
+    // Switched off, with something left: that is placed, and nothing is taken in.
+    let left = OrderIntake::left(data.path(), environment(), NODE).await;
+    assert!(left.taking().is_none() && left.health().is_some());
+    let queue = left.queue().expect("what waits");
+    assert_eq!(take(queue, ACME, None, "2").await, Err("intake.full"));
+    assert_eq!(queue.heads(10, |_| true).len(), 1);
+    assert!(OrderIntake::left(data.path(), environment(), 9).await.queue().is_none(), "nothing waits");
+    assert!(OrderIntake::left(data.path(), environment(), 10).await.queue().is_none(), "there never was one");
 }

@@ -115,7 +115,7 @@ pub(super) struct ShopProductView {
     product_id: ProductId,
     title: String,
     description: String,
-    /// Values by the codes of their attributes.
+    /// Values by the codes of their attributes, those that the shop shows.
     #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
     attributes: AttributeValues,
     /// Pictures and other files, in the order in which they are shown.
@@ -135,7 +135,7 @@ pub(super) struct ShopVariantView {
     title: String,
     /// What tells it from its siblings.
     options: Vec<VariantOption>,
-    /// Values of its own, by the codes of their attributes.
+    /// Values of its own, by the codes of their attributes, those that the shop shows.
     #[schema(value_type = std::collections::HashMap<String, AttributeValue>)]
     attributes: AttributeValues,
     /// The list price of one unit; null when it is not sold in this currency. Promotions show in the cart.

@@ -2,6 +2,7 @@
 
 use super::{column, events};
 use crate::api::{CategoryId, ProductId, Shelf, shelf_products, shop_categories, variant_snapshots};
+use crate::attributes::Hidden;
 use kernel::Clock as _;
 use serde_json::{Value, json};
 use testkit::{Client, TestApp};
@@ -87,6 +88,7 @@ testkit::both_engines! {
         assert_eq!((moved.header("etag"), &moved.json["parent_id"], &moved.json["depth"]), ("\"2\"", &json!(sale), &json!(2)));
         let below = acme.get(path(&linen)).send().await.expect(200);
         assert_eq!((&below.json["parent_id"], &below.json["depth"]), (&json!(shirts), &json!(3)));
+        assert_eq!([before.header("etag"), below.header("etag")], ["\"1\"", "\"2\""], "how deep it is may have changed");
         assert_eq!(on_shelf(&app, in_category("clothes"), 2).await, ["p0"]);
         assert_eq!(on_shelf(&app, in_category("sale"), 2).await, ["p4", "p3", "p2", "p1", "p0"]);
         acme.patch(path(&shirts)).json(&json!({ "parent_id": null })).send().await.expect(200);
@@ -145,6 +147,11 @@ testkit::both_engines! {
             });
             ids.push(product(&acme, &format!("p{n}"), more).await);
         }
+        make(&acme, "catalog/attributes", "attribute_id", json!({ "code": "width", "title": "Width", "kind": "number" })).await;
+        acme.patch(format!("/api/v1/products/{}", ids[0])).json(&json!({ "attributes": { "width": 12 } })).send().await.expect(200);
+        let told = events(&app, "acme").await.len();
+        acme.patch(format!("/api/v1/products/{}", ids[0])).json(&json!({ "attributes": { "width": 12.0 } })).send().await.expect(200);
+        assert_eq!(events(&app, "acme").await.len(), told, "it is the same number");
         let chosen = make(&acme, "catalog/collections", "collection_id", json!({ "slug": "window", "title": "Window" })).await;
         let products = format!("/api/v1/catalog/collections/{chosen}/products");
         let choose = |list: Vec<&String>| acme.put(&products).json(&json!({ "product_ids": list }));
@@ -166,10 +173,11 @@ testkit::both_engines! {
         assert!(choose(vec![&ids[1], &nobody]).send().await.expect_problem(400, "request.invalid").names_field("product_ids[1]"));
         assert!(choose(vec![&ids[0]; 1_001]).send().await.expect_problem(400, "request.invalid").names_field("product_ids"));
 
-        let rules: [(&str, Value, &[&str]); 7] = [
+        let rules: [(&str, Value, &[&str]); 8] = [
             ("by-tag", json!({ "tags": ["summer"] }), &["p4", "p2", "p0"]),
             ("by-category", json!({ "category_id": clothes }), &["p3", "p2", "p1", "p0"]),
             ("by-value", json!({ "attributes": { "material": "wool" } }), &["p4", "p3"]),
+            ("by-number", json!({ "attributes": { "width": 12.0 } }), &["p0"]),
             ("by-price", json!({ "price": { "currency": "EUR", "at_least": "2", "at_most": "4" } }), &["p4", "p3", "p2"]),
             ("by-dollars", json!({ "price": { "currency": "USD" } }), &[]),
             ("by-status", json!({ "status": "draft" }), &[]),
@@ -233,8 +241,19 @@ testkit::both_engines! {
         assert_eq!(read.json["variants"][0]["attributes"], json!({ "number": 1 }));
         let id = shirt.parse().unwrap();
         let detail = app.store().read(app.tenant("acme"), move |read| crate::queries::product(read, id)).await.unwrap();
-        let shown = crate::shop::shown(&detail, app.clock().now()).unwrap();
+        let shown = crate::shop::shown(&detail, &Hidden::default(), app.clock().now()).unwrap();
         assert_eq!((shown.media.len(), shown.attributes.len(), shown.variants[0].attributes.len()), (2, 5, 1));
+
+        // What is not for the public is not shown to it.
+        let number = listed.json["data"][3]["attribute_id"].as_str().unwrap();
+        let number = acme.patch(format!("/api/v1/catalog/attributes/{number}")).if_match(1).json(&json!({ "storefront": false })).send().await.expect(200);
+        assert_eq!((&number.json["storefront"], number.header("etag"), &colour.json["storefront"]), (&json!(false), "\"2\"", &json!(true)));
+        let secret = json!({ "code": "supplier", "title": "Supplier", "kind": "text", "storefront": false });
+        make(&acme, "catalog/attributes", "attribute_id", secret).await;
+        let hidden = app.store().read(app.tenant("acme"), crate::attributes::hidden).await.unwrap();
+        assert_eq!(hidden.0.iter().collect::<Vec<_>>(), ["number", "supplier"]);
+        let shown = crate::shop::shown(&detail, &hidden, app.clock().now()).unwrap();
+        assert_eq!((shown.attributes.keys().any(|code| code == "number"), shown.attributes.len(), shown.variants[0].attributes.len()), (false, 4, 0));
 
         // What is left out stays; null takes away; a wrong one is named and nothing is taken.
         let changed = acme.patch(&path).json(&json!({ "attributes": { "number": null, "colour": "blue" } })).send().await.expect(200);
@@ -278,7 +297,7 @@ testkit::both_engines! {
             let (store, tenant, now, id, variant) = (app.store().clone(), app.tenant("acme"), app.clock().now(), id.parse().unwrap(), variant);
             async move {
                 let detail = store.read(tenant, move |read| crate::queries::product(read, id)).await.unwrap();
-                let shown = crate::shop::shown(&detail, now).is_some();
+                let shown = crate::shop::shown(&detail, &Hidden::default(), now).is_some();
                 let sold = store.read(tenant, move |read| variant_snapshots(read, &[variant])).await.unwrap()[&variant].for_sale;
                 let listed = store.read(tenant, move |read| crate::api::shop_products(read, "", None, 10)).await.unwrap().contains(&id);
                 assert_eq!((shown, sold), (listed, listed));

@@ -24,7 +24,7 @@ async fn observe(app: &TestApp, observations: Vec<Observation>) -> kernel::Resul
 }
 
 async fn snapshot(app: &TestApp, id: VariantId) -> Option<VariantSnapshot> {
-    app.store().read(app.tenant("acme"), move |read| variant_snapshot(read, id)).await.unwrap()
+    app.store().read(app.tenant("acme"), move |read| variant_snapshots(read, &[id])).await.unwrap().remove(&id)
 }
 
 /// What a SKU should look like, kept by the simplest means.

@@ -1,7 +1,7 @@
 //! Products out of memory: never older than what was answered.
 
 use crate::api::{UpsertRow, upsert_by_sku};
-use crate::cache::Products;
+use crate::cache::Remembered;
 use serde_json::json;
 use testkit::TestApp;
 
@@ -12,7 +12,7 @@ testkit::both_engines! {
         let acme = app.client("acme", &["catalog.read", "catalog.write"]);
         let made = acme.post("/api/v1/products").json(&json!({ "title": "Shirt", "variants": [{ "sku": "S-M" }] })).send().await.expect(201);
         let path = made.header("location").to_owned();
-        let loads = || app.app().part::<Products>().0.view().loads;
+        let loads = || app.app().part::<Remembered>().products.view().loads;
         for _ in 0..5 {
             let read = acme.get(&path).send().await.expect(200);
             assert_eq!((read.json["title"].as_str(), read.header("etag"), loads()), (Some("Shirt"), "\"1\"", 1));

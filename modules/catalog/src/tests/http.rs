@@ -1,7 +1,7 @@
 //! The HTTP API, told as stories.
 
 use super::{column, events};
-use crate::api::{VariantId, VariantSnapshot, variant_snapshots};
+use crate::api::{CSV_HEADER, VariantId, VariantSnapshot, export_page, variant_snapshots};
 use serde_json::{Value, json};
 use testkit::{Client, TestApp, TestResponse};
 
@@ -18,6 +18,17 @@ fn shirt() -> Value {
 
 async fn create(client: &Client, product: &Value) -> TestResponse {
     client.post("/api/v1/products").json(product).send().await.expect(201)
+}
+
+/// Of each SKU, its status and its product's.
+async fn statuses(client: &Client, skus: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for sku in skus {
+        let variant = client.get(format!("/api/v1/variants/by-sku?sku={sku}")).send().await.expect(200);
+        let product = client.get(format!("/api/v1/products?sku={sku}")).send().await.expect(200);
+        found.push((variant.text("status"), product.json["data"][0]["status"].as_str().unwrap().to_owned()));
+    }
+    found
 }
 
 testkit::both_engines! {
@@ -316,6 +327,86 @@ testkit::both_engines! {
         assert_eq!(events(&app, "acme").await[after_first.len()..], ["product.updated", "variant.updated"]);
         let heart = acme.get("/api/v1/products?sku=85123A").send().await.expect(200);
         assert_eq!(column(&heart, "title"), ["HEART"]);
+    }
+
+    async fn what_is_not_for_sale_comes_out_of_a_file_as_it_went_in(app: TestApp) {
+        let (acme, other) = (app.client("acme", &["*"]), app.client("other", &["*"]));
+        create(&acme, &json!({ "title": "Draft", "external_id": "draft", "variants": [{ "sku": "d-1" }, { "sku": "d-2" }] })).await;
+        create(&acme, &json!({ "title": "Gone", "status": "archived", "variants": [{ "sku": "gone" }] })).await;
+        let prices = json!([{ "currency": "EUR", "price": "1" }, { "currency": "USD", "price": "2" }]);
+        let sold = json!([{ "sku": "old", "status": "archived", "prices": prices }, { "sku": "new" }]);
+        create(&acme, &json!({ "title": "Sold", "status": "active", "variants": sold })).await;
+        let skus = ["d-1", "d-2", "gone", "old", "new"];
+        let expected = [("active", "draft"), ("active", "draft"), ("active", "archived"), ("archived", "active"), ("active", "active")];
+        let expected = expected.map(|(variant, product)| (variant.to_owned(), product.to_owned()));
+
+        let (rows, _) = app.store().read(app.tenant("acme"), |read| export_page(read, None, 100)).await.unwrap().unwrap();
+        let lines = std::iter::once(CSV_HEADER.to_vec()).chain(rows.iter().map(|row| row.cells()));
+        let csv: String = lines.map(|cells| cells.join(",") + "\n").collect();
+        let ndjson: String = rows.iter().map(|row| serde_json::to_string(row).unwrap() + "\n").collect();
+        let before = events(&app, "acme").await;
+        for (client, file, kind, count) in [
+            (&other, &csv, "text/csv", "created"),
+            (&other, &ndjson, "application/x-ndjson", "unchanged"),
+            (&acme, &csv, "text/csv", "unchanged"),
+            (&acme, &ndjson, "application/x-ndjson", "unchanged"),
+        ] {
+            let report = client.post("/api/v1/catalog/import").raw(kind, file.clone()).send().await.expect(200);
+            assert_eq!((&report.json[count], &report.json["rejected"]), (&json!(6), &json!(0)), "{}", report.json);
+            assert_eq!(statuses(client, &skus).await, expected);
+        }
+        assert_eq!(events(&app, "acme").await, before);
+
+        // What is said of a status changes it, the product's with an event of its own.
+        let told = events(&app, "other").await.len();
+        let file = "sku,status,product_status\nold,active,\nd-1,,active\nd-2,,\nnew,,draft\ngone,gone,\n";
+        let report = other.post("/api/v1/catalog/import").raw("text/csv", file).send().await.expect(200);
+        assert_eq!((&report.json["updated"], &report.json["unchanged"]), (&json!(2), &json!(1)));
+        let problems: Vec<(&Value, &Value)> = report.json["problems"].as_array().unwrap().iter().map(|p| (&p["field"], &p["code"])).collect();
+        assert_eq!(problems, [(&json!("product_status"), &json!("not_draft_again")), (&json!("status"), &json!("unknown"))]);
+        let now = statuses(&other, &skus).await;
+        assert_eq!((now[0].1.as_str(), now[1].1.as_str(), now[2].1.as_str(), now[3].0.as_str()), ("active", "active", "archived", "active"));
+        assert_eq!(events(&app, "other").await[told..], ["product.updated", "variant.updated"]);
+    }
+
+    async fn a_file_names_a_product_by_its_id_too(app: TestApp) {
+        let acme = app.client("acme", &["*"]);
+        let bare = create(&acme, &json!({ "title": "Bare", "variants": [{ "sku": "b-1" }] })).await.text("product_id");
+        let named = create(&acme, &json!({ "title": "Named", "external_id": "named", "variants": [{ "sku": "n-1" }] })).await.text("product_id");
+        let nobody = "prd_00000000001";
+        let new = format!("sku,product\nb-2,{bare}\nn-2,{named}\nx-1,{nobody}\n");
+        let more = format!("sku,product\nb-1,{bare}\nb-2,{bare}\nn-1,{named}\nn-2,named\nn-3,{named}\nx-1,{nobody}\nx-2,{nobody}\n");
+        for (file, created, unchanged) in [(new, 3, 0), (more, 2, 5)] {
+            let report = acme.post("/api/v1/catalog/import").raw("text/csv", file).send().await.expect(200);
+            assert_eq!((&report.json["created"], &report.json["unchanged"]), (&json!(created), &json!(unchanged)), "{}", report.json);
+        }
+        let wrong = acme.post("/api/v1/catalog/import").raw("text/csv", format!("sku,product\nb-1,{named}\n")).send().await.expect(200);
+        assert_eq!(wrong.json["problems"][0]["code"], "other_product");
+        for (sku, product, variants) in [("b-2", &bare, 2), ("n-2", &named, 3), ("n-3", &named, 3)] {
+            let found = acme.get(format!("/api/v1/products?sku={sku}")).send().await.expect(200);
+            assert_eq!((column(&found, "product_id"), &found.json["data"][0]["variant_count"]), (vec![product.clone()], &json!(variants)), "{sku}");
+        }
+        let made = acme.get("/api/v1/products?sku=x-2").send().await.expect(200);
+        assert_eq!((column(&made, "external_id"), &made.json["data"][0]["variant_count"]), (vec![nobody.to_owned()], &json!(2)));
+        assert_eq!(events(&app, "acme").await.iter().filter(|kind| *kind == "product.created").count(), 3);
+    }
+
+    async fn an_event_of_an_import_tells_the_whole_product(app: TestApp) {
+        let acme = app.client("acme", &["*"]);
+        for (sku, external_id) in [("book", json!(null)), ("map", json!("map"))] {
+            create(&acme, &json!({ "title": sku, "external_id": external_id, "tax_class": "reduced", "variants": [{ "sku": sku, "title": sku }] })).await;
+        }
+        let before = app.store().tenant_events_after(app.tenant("acme"), 0, 100).await.unwrap().len();
+        let file = "sku,product,title,product_status\nbook,,Atlas,\nmap-2,map,,active\n";
+        acme.post("/api/v1/catalog/import").raw("text/csv", file).send().await.expect(200);
+        let events = app.store().tenant_events_after(app.tenant("acme"), 0, 100).await.unwrap();
+        let told: Vec<Value> = events[before..]
+            .iter()
+            .filter(|event| event.kind == "product.updated")
+            .map(|event| serde_json::from_str::<Value>(&event.payload).unwrap())
+            .map(|payload| json!([payload["title"], payload["status"], payload["tax_class"], payload["changed"]]))
+            .collect();
+        assert_eq!(told, [json!(["Atlas", "draft", "reduced", ["title"]]), json!(["map", "active", "reduced", ["status"]])]);
     }
 
     async fn a_file_that_is_wrong_as_a_whole_is_refused(app: TestApp) {

@@ -1,10 +1,9 @@
-//! Tests: pure rules as tables and properties in `rules`, what statements search by in `plans`; what needs a store, on both engines, in `http`, `arranged` and `bulk`.
+//! Tests: pure rules as tables and properties in `rules`; what needs a store, on both engines, in `http`, `arranged` and `bulk`.
 
 mod arranged;
 mod bulk;
 mod cached;
 mod http;
-mod plans;
 mod rules;
 
 use testkit::TestApp;

@@ -285,8 +285,10 @@ fn rows_of_a_csv_file_that_are_refused() {
 
 #[test]
 fn rows_of_an_ndjson_file_that_are_refused() {
-    let table: [(&str, &[(&str, &str)]); 14] = [
+    let table: [(&str, &[(&str, &str)]); 16] = [
         (r#"{"sku":"a"}"#, &[]),
+        (r#"{"sku":"a","status":"archived","product_status":"draft"}"#, &[]),
+        (r#"{"sku":"a","status":"draft","product_status":"Active"}"#, &[("status", "unknown"), ("product_status", "unknown")]),
         (r#"{"sku":"a","tax_class":"reduced","weight_g":0,"length_mm":"1","width_mm":100000,"height_mm":30}"#, &[]),
         (r#"{"sku":"a","weight_g":-1}"#, &[("weight_g", "out_of_range")]),
         (r#"{"sku":"a","weight_g":100000001}"#, &[("weight_g", "out_of_range")]),
@@ -472,6 +474,7 @@ fn events_of_what_is_arranged_as_they_are_written() {
         title: "Colour".to_owned(),
         kind: AttributeKind::Choice,
         choices: vec!["red".to_owned()],
+        storefront: true,
         version: 1,
         created_at: at,
         updated_at: at,

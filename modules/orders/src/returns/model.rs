@@ -152,6 +152,17 @@ pub fn share(line: &Line, before: i64, quantity: i64) -> Share {
     }
 }
 
+/// What the pieces cost that were sent of each line of goods, and all other lines; in minor units. None when nothing was sent.
+pub(crate) fn sent_minor(lines: &[Line], sent: &BTreeMap<u32, i64>) -> Option<i64> {
+    let pieces = |line: &Line| of(sent, line.line).min(line.quantity);
+    let goods = |line: &&Line| line.kind == LineKind::Sale;
+    if lines.iter().filter(goods).all(|line| pieces(line) == 0) {
+        return None;
+    }
+    let minor = |line: &Line| if goods(&line) { share(line, 0, pieces(line)).total_minor() } else { line.total_minor };
+    Some(lines.iter().map(minor).sum())
+}
+
 /// The line of a credit note that takes back `quantity` pieces of a line. It comes to the negative of their share; what rounding a price
 /// alone would make different is part of its discount. Errors: `money.overflow`.
 pub fn credit_line(number: u32, line: &Line, currency: Currency, quantity: i64, share: &Share) -> Result<Line> {
@@ -260,13 +271,15 @@ impl Standing {
         Share { discount_minor, tax_minor, included_tax_minor: part(share.included_tax_minor), ..share }
     }
 
-    /// Counts what credit notes that somebody wrote have given back, by SKU: the first lines of a SKU have it first.
+    /// Counts what credit notes that somebody wrote have given back, by SKU: the first lines of a SKU have it first, each no more than is
+    /// left of what it cost.
     pub(crate) fn credited_by_hand(&mut self, lines: &[Line], mut by_sku: BTreeMap<String, i64>) {
         for line in lines.iter().filter(|line| line.kind == LineKind::Sale) {
             let Some(credited) = by_sku.get_mut(&line.sku) else { continue };
-            let some = (*credited).clamp(0, line.total_minor.max(0));
+            let given_back = self.given_back.entry(line.line).or_default();
+            let some = (*credited).clamp(0, (line.total_minor - *given_back).max(0));
             *credited -= some;
-            *self.given_back.entry(line.line).or_default() += some;
+            *given_back += some;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Statements about returns. `$1` is the tenant.
 
+use store::Sql;
+
 pub(crate) const INSERT_RETURN: &str = "
 INSERT INTO orders_returns (tenant_id, return_id, order_id, state, version, reason, refund_minor, currency, credit_note_id, exchange_order_id,
   created_at, updated_at)
@@ -55,25 +57,44 @@ WHERE l.tenant_id = $1 AND l.order_id = $2
 GROUP BY l.line ORDER BY l.line";
 
 /// What credit notes of an order that no return has issued give back for each SKU, in minor units, above zero. At most as many as lines.
-pub(crate) const CREDITED_BY_HAND: &str = "
+pub(crate) const CREDITED_BY_HAND: Sql = Sql::per_engine(
+    // From the order's notes to their lines, which SQLite would look for among all that the tenant has.
+    "
+SELECT l.sku, CAST(-SUM(l.total_minor) AS BIGINT)
+FROM orders_notes n INDEXED BY orders_notes_by_order CROSS JOIN orders_lines l
+LEFT JOIN orders_returns r INDEXED BY orders_returns_by_order ON r.tenant_id = $1 AND r.order_id = $2 AND r.credit_note_id = n.note_id
+WHERE n.tenant_id = $1 AND n.order_id = $2 AND n.kind = 'credit_note' AND l.tenant_id = $1 AND l.document_id = n.note_id AND l.version = 1
+  AND r.return_id IS NULL
+GROUP BY l.sku ORDER BY l.sku LIMIT 20000",
+    "
 SELECT l.sku, CAST(-SUM(l.total_minor) AS BIGINT)
 FROM orders_notes n
 JOIN orders_lines l ON l.tenant_id = $1 AND l.document_id = n.note_id AND l.version = 1
 LEFT JOIN orders_returns r ON r.tenant_id = $1 AND r.order_id = $2 AND r.credit_note_id = n.note_id
 WHERE n.tenant_id = $1 AND n.order_id = $2 AND n.kind = 'credit_note' AND r.return_id IS NULL
-GROUP BY l.sku ORDER BY l.sku LIMIT 20000";
+GROUP BY l.sku ORDER BY l.sku LIMIT 20000",
+);
 
 /// The return that an order has taken the place of.
 pub(crate) const EXCHANGED_FOR: &str =
     "SELECT return_id FROM orders_returns WHERE tenant_id = $1 AND exchange_order_id = $2 AND exchange_order_id IS NOT NULL LIMIT 1";
 
 /// What exchanges have carried over to an order, less what they have carried from it.
-pub(crate) const CARRIED: &str = "
+pub(crate) const CARRIED: Sql = Sql::per_engine(
+    "
+SELECT CAST(COALESCE(SUM(minor), 0) AS BIGINT) FROM (
+  SELECT carried_minor AS minor FROM orders_returns INDEXED BY orders_returns_by_exchange
+  WHERE tenant_id = $1 AND exchange_order_id = $2 AND exchange_order_id IS NOT NULL
+  UNION ALL
+  SELECT -carried_minor FROM orders_returns INDEXED BY orders_returns_by_order WHERE tenant_id = $1 AND order_id = $2
+) AS carried",
+    "
 SELECT CAST(COALESCE(SUM(minor), 0) AS BIGINT) FROM (
   SELECT carried_minor AS minor FROM orders_returns WHERE tenant_id = $1 AND exchange_order_id = $2 AND exchange_order_id IS NOT NULL
   UNION ALL
   SELECT -carried_minor FROM orders_returns WHERE tenant_id = $1 AND order_id = $2
-) AS carried";
+) AS carried",
+);
 
 /// What of each line of an order came back.
 pub(crate) const RECEIVED: &str = "
@@ -114,7 +135,10 @@ LEFT JOIN orders_return_changes c ON c.tenant_id = $1 AND c.return_id = r.return
 LEFT JOIN orders_return_changes later ON later.tenant_id = $1 AND later.return_id = r.return_id AND later.version = r.version + 1
 WHERE r.tenant_id = $1";
 
-/// Every statement by its name.
+/// Those that differ, by their names.
+pub(crate) const BY_ENGINE: &[(&str, Sql)] = &[("CREDITED_BY_HAND", CREDITED_BY_HAND), ("CARRIED", CARRIED)];
+
+/// Every other statement by its name.
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("INSERT_RETURN", INSERT_RETURN),
     ("UPDATE_RETURN", UPDATE_RETURN),
@@ -127,9 +151,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("UPDATE_RETURN_LINE", UPDATE_RETURN_LINE),
     ("RETURN_LINES", RETURN_LINES),
     ("CLAIMED", CLAIMED),
-    ("CREDITED_BY_HAND", CREDITED_BY_HAND),
     ("EXCHANGED_FOR", EXCHANGED_FOR),
-    ("CARRIED", CARRIED),
     ("RECEIVED", RECEIVED),
     ("INSERT_RETURN_CHANGE", INSERT_RETURN_CHANGE),
     ("RETURN_CHANGES_PAGE", RETURN_CHANGES_PAGE),

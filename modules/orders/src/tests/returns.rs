@@ -173,6 +173,41 @@ proptest! {
     }
 }
 
+/// What a return has given back for a line is no room for a credit note: the note's money is the next line's.
+#[test]
+fn a_credit_note_counts_for_what_is_left_of_a_line() {
+    let lines = [Line { line: 1, ..sold(1, "10", 0, 0) }, Line { line: 2, ..sold(1, "10", 0, 0) }];
+    let mut standing = Standing { given_back: BTreeMap::from([(1, 900)]), refunded: BTreeMap::from([(1, 1)]), ..Standing::default() };
+    standing.credited_by_hand(&lines, BTreeMap::from([("S".to_owned(), 700)]));
+    assert_eq!(standing.given_back, BTreeMap::from([(1, 1_000), (2, 600)]));
+    assert_eq!(standing.refund(&lines[1], 1).total_minor(), 400);
+}
+
+/// What was sent costs its share of the lines, all else comes with the first piece, and all of it is the order's total.
+#[test]
+fn what_was_sent_costs_its_share() {
+    let lines = priced(
+        &serde_json::from_value::<Vec<NewLine>>(json!([
+            { "sku": "A", "quantity": 3, "unit_price": "3.333", "tax_minor": 100 },
+            { "sku": "B", "quantity": 1, "unit_price": "5" },
+            { "sku": "POST", "quantity": 1, "unit_price": "4.95", "charge": true },
+            { "sku": "OFF", "quantity": -1, "unit_price": "1" },
+        ]))
+        .expect("lines"),
+    );
+    let total_minor: i64 = lines.iter().map(|line| line.total_minor).sum();
+    let table = [
+        (vec![], None),
+        (vec![(3, 1)], None),
+        (vec![(1, 1)], Some(333 + 33 + 495 - 100)),
+        (vec![(1, 2), (2, 1)], Some(667 + 67 + 500 + 495 - 100)),
+        (vec![(1, 3), (2, 9)], Some(total_minor)),
+    ];
+    for (sent, minor) in table {
+        assert_eq!(sent_minor(&lines, &sent.iter().copied().collect()), minor, "{sent:?}");
+    }
+}
+
 #[test]
 fn a_preview_says_what_it_will_cost() {
     let lines = priced(

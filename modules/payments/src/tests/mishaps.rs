@@ -9,6 +9,7 @@ use crate::model::{CaptureMode, IntentId, MethodKind};
 use crate::service::PaymentsConfig;
 use crate::{AUTHORIZE, OPERATE};
 use client::webhook;
+use kernel::{Scope, TenantId};
 use sandbox::Status;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -252,7 +253,7 @@ testkit::both_engines! {
         world.later(10_000).await;
         assert_eq!(world.get(&path).await["state"], "refunded", "it can be asked for again");
 
-        // A payment before anybody was asked.
+        // A payment before anybody was asked: nobody rides in a tenant's scope that the platform's has entered.
         let new = NewIntent {
             amount_minor: 500,
             currency: "EUR".parse().expect("a currency"),
@@ -265,12 +266,14 @@ testkit::both_engines! {
             pay_with: Some(PayWith::Token("tok_approve".to_owned(), None)),
             confirm: true,
         };
-        let begin = |tx: &mut Tx<'_>, new: &NewIntent| {
-            let made = commands::create(tx, new)?;
-            workflow::cancel(tx, AUTHORIZE, &made.intent_id.to_string())?;
-            Ok(made.intent_id)
+        let begin = |tx: &mut Tx<'_>, (tenant, new): &(TenantId, NewIntent)| {
+            tx.in_tenant(*tenant, |tx| {
+                let made = commands::create(tx, new)?;
+                workflow::cancel(tx, AUTHORIZE, &made.intent_id.to_string())?;
+                Ok(made.intent_id)
+            })
         };
-        let id = world.app.store().write(world.app.tenant("acme"), begin, new).await.expect("made");
+        let id = world.app.store().write(Scope::Platform, begin, (world.app.tenant("acme"), new)).await.expect("made");
         world.app.drained().await;
         let intent = world.get(&format!("/api/v1/payments/intents/{id}")).await;
         assert_eq!((stand(&intent), intent["failure"].as_str(), world.books().len()), (("failed", 0), Some("cancelled"), 1));

@@ -1,8 +1,7 @@
 //! Rules as the engine wants them: in the order in which they are tried, and found by what a line says of itself.
 
-use crate::model::{
-    Effect, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId, PromotionSpec, Status, Target, TaxPeriod, TaxSettings,
-};
+use crate::model::{Effect, PriceList, PriceListId, PriceListSpec, Promotion, PromotionId, PromotionSpec, Status, Target};
+use crate::tax::{TaxPeriod, TaxSettings};
 use kernel::{Currency, Error, Result, Timestamp};
 use regex_lite::Regex;
 use std::collections::HashMap;

@@ -3,8 +3,8 @@
 use super::round::{round, share};
 use super::rules::{Period, Rules, plain_postcode};
 use super::{Basket, Working};
-use crate::model::{EXEMPT, Rounding, STANDARD, Unregistered, UntaxedPrice, vat_id_of};
 use crate::percent::Percent;
+use crate::tax::{EXEMPT, Rounding, STANDARD, Unregistered, UntaxedPrice, vat_id_of};
 use kernel::{Error, Result, UnitPrice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Statements about shipments, their parcels and what is known of them. `$1` is the tenant.
 
+use store::Sql;
+
 pub(crate) const INSERT_SHIPMENT: &str = "
 INSERT INTO shipping_shipments (tenant_id, shipment_id, order_ref, state, version, method_id, destination, note, parcel_count, weight_g,
   label_requests, labelled, shipped_at, delivered_at, created_at, updated_at)
@@ -50,11 +52,19 @@ pub(crate) const ENTRIES: &str = "
 SELECT parcel, line, quantity FROM shipping_parcel_lines WHERE tenant_id = $1 AND shipment_id = $2 ORDER BY parcel, line LIMIT 2000";
 
 /// What of each line of an order is in shipments that go or went.
-pub(crate) const GOODS_OF_ORDER: &str = "
+pub(crate) const GOODS_OF_ORDER: Sql = Sql::per_engine(
+    // From the order's shipments to their goods, which SQLite would look for among all that the tenant has.
+    "
+SELECT e.line, CAST(SUM(e.quantity) AS BIGINT) FROM shipping_shipments s INDEXED BY shipping_shipments_by_order CROSS JOIN shipping_parcel_lines e
+WHERE s.tenant_id = $1 AND s.order_ref = $2 AND s.state NOT IN ('cancelled', 'failed', 'returned_to_sender')
+  AND e.tenant_id = $1 AND e.shipment_id = s.shipment_id
+GROUP BY e.line ORDER BY e.line",
+    "
 SELECT e.line, CAST(SUM(e.quantity) AS BIGINT) FROM shipping_shipments s
 JOIN shipping_parcel_lines e ON e.tenant_id = $1 AND e.shipment_id = s.shipment_id
 WHERE s.tenant_id = $1 AND s.order_ref = $2 AND s.state NOT IN ('cancelled', 'failed', 'returned_to_sender')
-GROUP BY e.line ORDER BY e.line";
+GROUP BY e.line ORDER BY e.line",
+);
 
 pub(crate) const PARCEL_BY_NUMBER: &str = "
 SELECT shipment_id, parcel FROM shipping_parcels WHERE tenant_id = $1 AND tracking_number = $2";
@@ -113,7 +123,10 @@ LEFT JOIN shipping_changes c ON c.tenant_id = $1 AND c.shipment_id = s.shipment_
 LEFT JOIN shipping_changes later ON later.tenant_id = $1 AND later.shipment_id = s.shipment_id AND later.version = s.version + 1
 WHERE s.tenant_id = $1";
 
-/// Every statement by its name.
+/// Those that differ, by their names.
+pub(crate) const BY_ENGINE: &[(&str, Sql)] = &[("GOODS_OF_ORDER", GOODS_OF_ORDER)];
+
+/// Every other statement by its name.
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("INSERT_SHIPMENT", INSERT_SHIPMENT),
     ("UPDATE_SHIPMENT", UPDATE_SHIPMENT),
@@ -127,7 +140,6 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("DELETE_ENTRIES", DELETE_ENTRIES),
     ("PARCELS", PARCELS),
     ("ENTRIES", ENTRIES),
-    ("GOODS_OF_ORDER", GOODS_OF_ORDER),
     ("PARCEL_BY_NUMBER", PARCEL_BY_NUMBER),
     ("SET_TRACKING_NUMBER", SET_TRACKING_NUMBER),
     ("SET_PROGRESS", SET_PROGRESS),

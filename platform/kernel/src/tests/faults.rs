@@ -15,6 +15,11 @@ fn what_is_wrong_is_named() {
     {
         assert_eq!(codes(|faults| _ = faults.text("a", value, 1, 4)), code.into_iter().collect::<Vec<_>>(), "{value:?}");
     }
+    for (value, code) in [("é", Some("too_short")), ("éé", None), ("ééé", None), ("éééé", Some("too_long"))] {
+        assert_eq!(codes(|faults| _ = faults.text("a", value, 2, 3)), code.into_iter().collect::<Vec<_>>(), "{value:?}");
+    }
+    assert_eq!(codes(|faults| faults.check("a", Ok(()))), Vec::<&str>::new());
+    assert_eq!(codes(|faults| faults.check("a", Err(("space", "two in a row".to_owned())))), ["space"]);
     for (value, code) in [("", Some("too_short")), ("  ", Some("too_short")), (" a ", None), ("abcde", Some("too_long"))] {
         assert_eq!(codes(|faults| faults.name("a", value, 4)), code.into_iter().collect::<Vec<_>>(), "{value:?}");
     }

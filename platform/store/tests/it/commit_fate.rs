@@ -2,9 +2,9 @@
 
 use crate::common::{Place, balance, open_account, tenant};
 use crate::store;
-use crate::store::{Call, Engine, ShardConfig};
+use crate::store::{Call, Engine, OnceKey, ShardConfig};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,15 +15,21 @@ enum Cut {
     BeforeCommit,
     /// The server commits, its answer is lost.
     AfterCommit,
+    /// The same, and from then on the server is not reached any more.
+    ForGood,
 }
 
 /// Forwards to `server` and cuts the connection at the next commits of a lane. Gives its own port.
 async fn proxy(server: String, cut: Cut, cuts: Arc<AtomicI32>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
+    let gone = Arc::new(AtomicBool::new(false));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let (server, cuts) = (server.clone(), cuts.clone());
+            if gone.load(Ordering::SeqCst) {
+                continue;
+            }
+            let (server, cuts, gone) = (server.clone(), cuts.clone(), gone.clone());
             tokio::spawn(async move {
                 let Ok(upstream) = TcpStream::connect(server).await else { return };
                 let (mut from_client, mut to_client) = client.into_split();
@@ -34,7 +40,8 @@ async fn proxy(server: String, cut: Cut, cuts: Arc<AtomicI32>) -> u16 {
                     let commits = buffer[..n].windows(7).any(|w| w == b"COMMIT\0");
                     if commits && cuts.fetch_sub(1, Ordering::SeqCst) > 0 {
                         back.abort();
-                        if cut == Cut::AfterCommit {
+                        gone.store(cut == Cut::ForGood, Ordering::SeqCst);
+                        if cut != Cut::BeforeCommit {
                             let _ = to_server.write_all(&buffer[..n]).await;
                             // Long enough for the server to have committed; the client's socket closes afterwards.
                             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -51,29 +58,56 @@ async fn proxy(server: String, cut: Cut, cuts: Arc<AtomicI32>) -> u16 {
     port
 }
 
-async fn applied_once(cut: Cut) {
-    let Some(mut place) = Place::new(Engine::Postgres) else { return };
-    let ShardConfig::Postgres { url, lanes, prepared, replicas } = place.shard.clone() else { return };
-    // The schema is made without the proxy.
-    place.node(1).close().await;
+/// The same place, by way of a proxy.
+async fn by_proxy(place: &Place, cut: Cut, cuts: Arc<AtomicI32>) -> ShardConfig {
+    let ShardConfig::Postgres { url, lanes, prepared, replicas } = place.shard.clone() else { panic!("it is PostgreSQL's") };
     let (head, database) = url.rsplit_once('/').expect("a database");
     let (credentials, server) = head.rsplit_once('@').expect("credentials");
+    let port = proxy(server.to_owned(), cut, cuts).await;
+    ShardConfig::Postgres { url: format!("{credentials}@127.0.0.1:{port}/{database}"), lanes, prepared, replicas }
+}
+
+fn add(tx: &mut store::Tx<'_>, _: &()) -> kernel::Result<()> {
+    tx.exec("UPDATE bank_accounts SET balance = balance + 1 WHERE tenant_id = $1 AND account = 1", ())
+}
+
+async fn applied_once(cut: Cut) {
+    let Some(mut place) = Place::new(Engine::Postgres) else { return };
+    // The schema is made without the proxy.
+    place.node(1).close().await;
     let cuts = Arc::new(AtomicI32::new(0));
-    let port = proxy(server.to_owned(), cut, cuts.clone()).await;
-    place.shard =
-        ShardConfig::Postgres { url: format!("{credentials}@127.0.0.1:{port}/{database}"), lanes, prepared, replicas: replicas.clone() };
+    let direct = place.shard.clone();
+    place.shard = by_proxy(&place, cut, cuts.clone()).await;
     let node = place.node(2);
     node.write(tenant(7), open_account, (1, 0)).await.expect("opened");
     for round in 1..=10 {
         cuts.store(1, Ordering::SeqCst);
-        let add = |tx: &mut store::Tx<'_>, _: &()| {
-            tx.exec("UPDATE bank_accounts SET balance = balance + 1 WHERE tenant_id = $1 AND account = 1", ())
-        };
         node.write(Call::new(tenant(7)).deadline_ms(30_000), add, ()).await.expect("answered rightly");
         assert!(cuts.load(Ordering::SeqCst) <= 0, "the commit was cut");
         assert_eq!(balance(&node, tenant(7), 1).await, round, "applied once");
     }
-    place.shard = ShardConfig::Postgres { url, lanes, prepared, replicas };
+    place.shard = direct;
+}
+
+/// The server is gone when it is asked what became of the commit, and when a command with a key is tried again: that it can't be done
+/// again does not say that it was not done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_learn_of_stays_unknown() {
+    let Some(mut place) = Place::new(Engine::Postgres) else { return };
+    let direct = place.node(1);
+    direct.write(tenant(7), open_account, (1, 0)).await.expect("opened");
+    let cuts = Arc::new(AtomicI32::new(0));
+    let shard = place.shard.clone();
+    place.shard = by_proxy(&place, Cut::ForGood, cuts.clone()).await;
+    let node = place.node(2);
+    assert_eq!(balance(&node, tenant(7), 1).await, 0);
+    cuts.store(1, Ordering::SeqCst);
+    let key = || OnceKey::new("one", b"the same");
+    let lost = node.write_once(Call::new(tenant(7)).deadline_ms(30_000), key(), add, ()).await.map(|done| done.replayed);
+    assert_eq!(lost.map_err(|error| error.code()), Err("store.unknown_outcome"));
+    assert_eq!(balance(&direct, tenant(7), 1).await, 1, "it was done");
+    assert!(direct.write_once(tenant(7), key(), add, ()).await.expect("answered").replayed, "and with its key that is learnt");
+    place.shard = shard;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,3 +145,59 @@ async fn more_than_there_are_seats_for_wait_their_turn() {
     })
     .await;
 }
+
+const CALLING: Kind = Kind { name: "test.calling", version: 1 };
+
+/// Begins with its call, prepared by whoever starts it.
+fn calling(tx: &mut Tx<'_>, key: &String) -> Result<()> {
+    start_calling(tx, CALLING, key, &json!({}), &format!("call-{key}"), &json!({ "what": "there", "trip": key }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_begins_with_its_call_makes_it_once_whoever_takes_it_up() {
+    on_each_engine(async |fixture| {
+        let world = World::new(|_, _, nth| if nth == 0 { Manner::DoesAndHangs } else { Manner::Honest });
+        let workflow = || Workflow::new(CALLING).version(1, vec![keyed_step("there")]);
+        let config = || RunnerConfig { concurrency: 3, ..config() };
+        let runner = fixture.runner_on(&fixture.store, vec![workflow()], &world, config()).await;
+        fixture.store.write(tenant(1), calling, "first".to_owned()).await.expect("it starts");
+        let saga = fixture.saga(tenant(1), CALLING, "first").await;
+        assert_eq!((saga.step.as_str(), saga.phase.as_str(), saga.call_key.as_str()), ("there", "call", "call-first"));
+        assert!(saga.deadline_at.is_some_and(|at| at > saga.created_at), "its doubt has an end");
+        let again = fixture.store.write(tenant(1), calling, "first".to_owned()).await;
+        assert_eq!(again.expect_err("there is one").code(), "internal");
+        // More than there are seats for.
+        let many: Vec<_> = (0..20).map(|nth| fixture.store.write(tenant(1), calling, format!("m{nth}"))).collect();
+        for started in futures_util::future::join_all(many).await {
+            started.expect("it starts");
+        }
+        fixture.advance(&runner, 30_000).await;
+        // One that is given up in a scope in which nobody rides.
+        let given_up = |tx: &mut Tx<'_>, (): &()| {
+            tx.in_tenant(tenant(2), |tx| {
+                calling(tx, &"given-up".to_owned())?;
+                cancel(tx, CALLING, "given-up").map(drop)
+            })
+        };
+        fixture.store.write(Scope::Platform, given_up, ()).await.expect("it is done");
+        rest(&runner).await;
+        assert_eq!(fixture.saga(tenant(2), CALLING, "given-up").await.status, Status::Cancelled);
+        runner.stop().await;
+        // Nobody is there: it is as it was prepared, and whoever comes calls under the same key.
+        fixture.store.write(tenant(1), calling, "later".to_owned()).await.expect("it starts");
+        assert_eq!(fixture.saga(tenant(1), CALLING, "later").await.phase, "again");
+        let next = fixture.runner_on(&fixture.store, vec![workflow()], &world, config()).await;
+        fixture.advance(&next, 30_000).await;
+        for key in ["first".to_owned(), "later".to_owned()].into_iter().chain((0..20).map(|nth| format!("m{nth}"))) {
+            assert_eq!(
+                (fixture.saga(tenant(1), CALLING, &key).await.status, world.done(&format!("call-{key}"))),
+                (Status::Done, 1),
+                "{key}"
+            );
+            assert_eq!(fixture.booked(tenant(1), &key).await["there"], 1, "{key}");
+        }
+        assert_eq!(world.done("call-given-up"), 0);
+        next.stop().await;
+    })
+    .await;
+}

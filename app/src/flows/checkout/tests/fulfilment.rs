@@ -58,11 +58,21 @@ impl World {
         (paid["captured_minor"].as_i64().expect("an amount"), paid["refunded_minor"].as_i64().expect("an amount"))
     }
 
-    /// How often something that follows was refused.
-    async fn refusals(&self) -> usize {
+    /// What that follows was refused: its part and why.
+    async fn refused(&self) -> Vec<(String, String)> {
         let events = self.app.store().tenant_events_after(self.app.tenant("acme"), 0, 100_000).await.expect("events");
-        events.iter().filter(|event| event.kind == "fulfilment.refused").count()
+        let refused = events.iter().filter(|event| event.kind == "fulfilment.refused");
+        let told = refused.map(|event| serde_json::from_str::<Value>(&event.payload).expect("a payload"));
+        told.map(|told| of((told["part"].as_str().expect("a part"), told["code"].as_str().expect("a code")))).collect()
     }
+
+    async fn refusals(&self) -> usize {
+        self.refused().await.len()
+    }
+}
+
+fn of((part, code): (&str, &str)) -> (String, String) {
+    (part.to_owned(), code.to_owned())
 }
 
 async fn sold(world: &World, capture: &str) -> (String, String) {
@@ -141,14 +151,60 @@ testkit::both_engines! {
         assert_eq!((world.level(&item).await, world.level(&cup).await), ((10, 2), (2, 2)));
         edit(2, 1).await.expect(200);
         assert_eq!(world.level(&cup).await, (2, 1));
-        // By hand, both lines; and then what was sold of the first one is paid for, its last part with it.
+        // By hand, both lines; what they cost now is taken, as far as it was authorised.
         let some = json!({ "lines": [{ "line": 1, "quantity": 1 }, { "line": 7, "quantity": 1 }] });
         world.acme.post(format!("/api/v1/orders/{order_id}/fulfil")).json(&some).send().await.expect(200);
         world.app.drained().await;
-        assert_eq!((world.level(&item).await, world.level(&cup).await, world.paid(&order_id).await), ((9, 1), (1, 0), (333, 0)));
+        assert_eq!((world.level(&item).await, world.level(&cup).await, world.paid(&order_id).await), ((9, 1), (1, 0), (334 + 500, 0)));
         world.ship(&order_id, 1).await;
-        assert_eq!((world.level(&item).await, world.paid(&order_id).await, world.refusals().await), ((8, 0), (667, 0), 0));
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await, world.refusals().await), ((8, 0), (1_000, 0), 0));
         assert_eq!(world.order(&order_id).await["state"], "fulfilled");
+    }
+
+    /// An edited line costs what it costs now, whatever it was bought for; and it is reserved as before, when the edit names no variant.
+    async fn what_goes_is_taken_at_its_price_of_now(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, item) = sold(&world, "manual").await;
+        let cheaper = json!({ "lines": [{ "line": 1, "sku": "TEA-01", "quantity": 3, "unit_price": "0.10" }] });
+        world.acme.patch(format!("/api/v1/orders/{order_id}")).json(&cheaper).send().await.expect(200);
+        assert!(world.order(&order_id).await["lines"][0]["variant_id"].is_string());
+        assert_eq!(world.level(&item).await, (10, 3));
+        world.ship(&order_id, 1).await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await), ((9, 2), (10, 0)));
+        world.ship(&order_id, 2).await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await, world.refusals().await), ((7, 0), (30, 0), 0));
+        assert!(world.charges().iter().all(|charge| charge.captured_minor == 30 && !charge.open), "the rest is let go of");
+    }
+
+    /// An edit takes off what has not gone: all of the order has gone, and the customer has the rest of the money back.
+    async fn an_order_that_an_edit_completes_lets_go_of_the_rest(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, item) = sold(&world, "manual").await;
+        world.ship(&order_id, 1).await;
+        assert!(world.charges().iter().all(|charge| charge.captured_minor == 333 && charge.open));
+        let fewer = json!({ "lines": [{ "line": 1, "sku": "TEA-01", "quantity": 1, "unit_price": "3.333" }] });
+        let order = world.acme.patch(format!("/api/v1/orders/{order_id}")).json(&fewer).send().await.expect(200).json;
+        assert_eq!(order["state"], "fulfilled");
+        world.app.drained().await;
+        assert_eq!((world.level(&item).await, world.paid(&order_id).await, world.refusals().await), ((9, 0), (333, 0), 0));
+        assert!(world.charges().iter().all(|charge| charge.captured_minor == 333 && !charge.open));
+        let checkout = order_id.replace("ord_", "chk_");
+        assert!(world.checkout(&checkout).await["reason"].is_null(), "nobody is told that the payment is lost");
+    }
+
+    /// Goods that have left were taken off the order before it was known: that they are missing is told.
+    async fn what_went_and_is_not_reserved_any_more_is_told(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, item) = sold(&world, "manual").await;
+        let shipment = world.packed(&order_id, 3).await;
+        world.acme.post(format!("/api/v1/orders/{order_id}/hold")).json(&json!({ "reason": "looks odd" })).send().await.expect(200);
+        let fewer = json!({ "lines": [{ "line": 1, "sku": "TEA-01", "quantity": 1, "unit_price": "3.333" }] });
+        world.acme.patch(format!("/api/v1/orders/{order_id}")).json(&fewer).send().await.expect(200);
+        let seen = json!({ "parcel": 1, "event_ref": "e1", "status": "in_transit", "occurred_at": "2026-01-05T12:00:00Z" });
+        world.acme.post(format!("{shipment}/tracking")).json(&seen).send().await.expect(200);
+        world.app.drained().await;
+        assert_eq!(world.level(&item).await, (9, 0), "what was left of it is out of stock");
+        assert_eq!(world.refused().await, [("order", "orders.on_hold"), ("stock", "fulfilment.not_reserved")].map(of));
     }
 
     /// What comes back is on the shelf again or is damaged, and its price is given back.
@@ -192,6 +248,30 @@ testkit::both_engines! {
         };
         assert_eq!(due(&placed).await, ("paid".to_owned(), Some(200), Some(0)));
         assert_eq!(due(&order_id).await, ("partly_refunded".to_owned(), Some(-200), Some(0)));
+        assert_eq!(world.refusals().await, 0);
+        // It is called off after all: what the exchange has paid for it is nobody's, and that is told.
+        world.acme.post(format!("/api/v1/orders/{placed}/cancel")).send().await.expect(200);
+        world.app.drained().await;
+        assert_eq!(world.refused().await, [("payment", "fulfilment.carried_over")].map(of));
+    }
+
+    /// What came back does not pay for an order whose own payment will: that is taken in part, and the rest with the next parcel.
+    async fn an_exchange_leaves_an_open_payment_alone(app: TestApp) {
+        let world = World::new(app).await;
+        let (order_id, _) = sold(&world, "automatic").await;
+        world.ship(&order_id, 3).await;
+        let settings = json!({ "capture": "manual", "hold_minutes": 15, "shipping_required": false });
+        world.acme.put("/api/v1/checkout-settings").json(&settings).send().await.expect(200);
+        let (cup, _) = world.variant("CUP-01", "5", Some(2)).await;
+        let bought = world.buy(&cup, 2, "tok_approve", 5_000).await.expect(201).text("order_id");
+        world.app.drained().await;
+        world.ship(&bought, 1).await;
+        assert_eq!(world.paid(&bought).await, (500, 0));
+        let path = world.come_back(&order_id, 1, 0).await;
+        let done = world.acme.post(format!("{path}/exchange")).json(&json!({ "order_id": bought })).send().await.expect(200).json;
+        assert_eq!((done["due_minor"].as_i64(), done["carried_minor"].as_i64()), (Some(-333), Some(0)));
+        world.ship(&bought, 1).await;
+        assert_eq!((world.paid(&bought).await, world.paid(&order_id).await), ((1_000, 0), (1_000, 333)));
         assert_eq!(world.refusals().await, 0);
     }
 

@@ -3,6 +3,7 @@
 use super::world::{World, setup};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use testkit::TestApp;
 
 testkit::both_engines! {
@@ -64,6 +65,58 @@ testkit::both_engines! {
         let checkouts = world.acme.get("/api/v1/checkouts").send().await.expect(200).json;
         assert_eq!(checkouts["data"], json!([]));
         assert!(world.charges().is_empty());
+    }
+
+    /// What is looked up and written for all of them together is each one's own all the same: its answer, its payment, its request.
+    async fn those_that_come_at_once_are_told_apart(app: TestApp) {
+        let world = World::deaf(app).await;
+        let (few, item) = world.variant("FEW", "10", Some(5)).await;
+        let (many, _) = world.variant("MANY", "3", None).await;
+        let promotion = json!({ "name": "Half", "coupon_required": true, "effect": { "kind": "percent", "percent": 50 } });
+        let promotion = world.acme.post("/api/v1/pricing/promotions").json(&promotion).send().await.expect(201).text("promotion_id");
+        let coupon = json!({ "code": "TWICE", "promotion_id": promotion, "max_uses": 2 });
+        world.acme.post("/api/v1/pricing/coupons").json(&coupon).send().await.expect(201);
+        let ask = async |n: i64| {
+            let mut body = json!({
+                "lines": [{ "variant_id": many, "quantity": n + 1 }], "currency": "EUR", "destination": { "country": "NL" },
+                "payment_token": "tok_approve", "wait_ms": 0,
+            });
+            match n % 5 {
+                0 => body["lines"] = json!([{ "variant_id": few, "quantity": 1 }]),
+                1 => body["lines"][0]["variant_id"] = json!(few),
+                2 => body["expected_total_minor"] = json!(1),
+                3 => body["coupons"] = json!(["TWICE"]),
+                _ => {}
+            }
+            (n, world.acme.post("/api/v1/storefront/checkouts").json(&body).send().await)
+        };
+        let answers = join_all((0..60).map(ask)).await;
+        let (mut sold, mut halved) = (0, 0);
+        let mut requests = BTreeMap::new();
+        for (n, answer) in answers {
+            let total_minor = match (n % 5, answer.status.as_u16(), answer.json["code"].as_str()) {
+                (0, 201, _) => 1_000,
+                (1, 201, _) if n == 1 => 2_000,
+                (0 | 1, 409, Some("inventory.insufficient")) => continue,
+                (2, 409, Some("checkout.total_changed")) => continue,
+                (3, 409, Some("checkout.coupon_refused" | "pricing.coupon_used_up")) => continue,
+                (3, 201, _) => 150 * (n + 1),
+                (4, 201, _) => 300 * (n + 1),
+                (_, status, code) => panic!("{n}: {status} {code:?}"),
+            };
+            assert_eq!(answer.json["total_minor"], total_minor, "{n}");
+            sold += if n % 5 < 2 { total_minor / 1_000 } else { 0 };
+            halved += i64::from(n % 5 == 3);
+            requests.insert(answer.json["payment"]["intent_id"].as_str().expect("a payment").to_owned(), answer.header("x-request-id").to_owned());
+        }
+        assert_eq!((sold, halved), (5, 2));
+        world.app.drained().await;
+        assert_eq!(world.level(&item).await, (5, 5));
+        let events = world.app.store().tenant_events_after(world.app.tenant("acme"), 0, 5_000).await.expect("events");
+        let begun = events.iter().filter(|event| event.kind == "payment.initiated");
+        let told: BTreeMap<String, String> =
+            begun.map(|event| (event.subject.clone(), event.correlation_id.as_deref().unwrap_or_default().to_owned())).collect();
+        assert_eq!(told, requests);
     }
 
     /// More want it than there are: each unit is sold once, nobody who gets none is charged.

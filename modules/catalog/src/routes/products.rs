@@ -1,14 +1,16 @@
-//! The HTTP API.
+//! Products with their variants and prices, what was changed of them, and files of them.
 
-use crate::cache::Products;
-use crate::commands::{self, AddVariant, CreateProduct, SetPrice, UpdateProduct, UpdateVariant, UpsertBatch};
-use crate::history::By;
+use super::{READ, WRITE, by};
+use crate::cache::Remembered;
+use crate::commands::{self, AddVariant, CreateProduct, SetPrice, UpdateProduct, UpdateVariant};
+use crate::history::{self, ChangeId, ProductChangeRecord};
 use crate::import::{Format, ImportReport, MAX_BYTES, Rows};
 use crate::model::{
     NewProduct, NewVariant, PriceObservation, Product, ProductChange, ProductDetail, ProductId, ProductStatus, Variant, VariantChange,
     VariantId,
 };
 use crate::queries::{self, ProductFilter, ProductPosition};
+use crate::upsert::{UpsertBatch, upsert_variants};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -18,26 +20,16 @@ use serde::Deserialize;
 use traffic::cache::Found;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
-use web::{
-    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody, Result, Route, Versioned,
-};
+use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody, Result, Route, Versioned};
 
-const READ: Access = Access::Tenant("catalog.read");
-const WRITE: Access = Access::Tenant("catalog.write");
-
-/// Who asks, for the history.
-fn by(caller: &Caller) -> By {
-    By { actor: caller.actor, request_id: Some(caller.request_id.clone()) }
-}
-
-/// Every route.
-pub(crate) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::new(READ, routes!(list_products)),
         Route::new(WRITE, routes!(create_product)).keyed(),
         Route::new(READ, routes!(get_product)),
         Route::new(WRITE, routes!(update_product)),
         Route::new(WRITE, routes!(archive_product)),
+        Route::new(READ, routes!(list_product_changes)),
         Route::new(WRITE, routes!(add_variant)).keyed(),
         Route::new(READ, routes!(get_variant_by_sku)),
         Route::new(READ, routes!(get_variant)),
@@ -118,7 +110,7 @@ async fn get_product(
     Params(id): Params<ProductId>,
 ) -> Result<(HeaderMap, Versioned<Found<ProductDetail>>)> {
     let key = (caller.tenant()?, id);
-    let found = app.cached(&caller, &app.part::<Products>().0, key, move |read| queries::product(read, id)).await?;
+    let found = app.cached(&caller, &app.part::<Remembered>().products, key, move |read| queries::product(read, id)).await?;
     let product = found.ok_or_else(queries::no_product)?;
     Ok((web::aged(&product), Versioned(product.product.version, product)))
 }
@@ -246,9 +238,25 @@ async fn list_price_observations(
     Ok(Json(paging.page(list, rows, |o| (o.currency.code().to_owned(), o.price.micros()))?))
 }
 
-/// Makes and changes variants by a file: CSV with the columns `sku`, `product`, `title`, `barcode`, `currency`, `price`, `tax_class`,
-/// `weight_g`, `length_mm`, `width_mm`, `height_mm`, `option1_name`, `option1_value` to `option5_value` (only `sku` is needed), or NDJSON. An empty cell leaves what is stored. A row that is wrong is
-/// reported and leaves the others standing. The same file again changes nothing, so it needs no idempotency key: after an error, send it again.
+/// What was changed of a product and its variants, by whom and when; the newest first.
+#[utoipa::path(get, path = "/api/v1/products/{product_id}/changes", tag = "catalog", params(("product_id" = ProductId, Path), PagingParams),
+    responses((status = 200, body = Page<ProductChangeRecord>)))]
+async fn list_product_changes(
+    State(app): State<App>,
+    caller: Caller,
+    Params(id): Params<ProductId>,
+    paging: Paging<ChangeId>,
+) -> Result<Json<Page<ProductChangeRecord>>> {
+    let list = format!("catalog.product_changes.{id}");
+    let request = paging.request(&list)?;
+    let rows = app.read(&caller, move |read| history::changes(read, id, &request)).await?;
+    Ok(Json(paging.page(&list, rows, |change| change.change_id)?))
+}
+
+/// Makes and changes variants by a file: CSV with the columns `sku`, `product`, `title`, `barcode`, `status`, `product_status`, `currency`,
+/// `price`, `tax_class`, `weight_g`, `length_mm`, `width_mm`, `height_mm`, `option1_name`, `option1_value` to `option5_value` (only `sku` is
+/// needed), or NDJSON. An empty cell leaves what is stored. A row that is wrong is reported and leaves the others standing. The same file
+/// again changes nothing, so it needs no idempotency key: after an error, send it again.
 #[utoipa::path(post, path = "/api/v1/catalog/import", tag = "catalog",
     request_body(description = "At most 10,000 rows and 8 MiB", content((String = "text/csv"), (crate::import::ImportRow = "application/x-ndjson"))),
     responses((status = 200, body = ImportReport)))]
@@ -260,10 +268,8 @@ async fn import(State(app): State<App>, caller: Caller, file: RawBody) -> Result
     let mut rows = Rows::open(format, &file.bytes)?;
     let mut report = ImportReport::default();
     while let Some((lines, batch)) = rows.next_batch(&mut report)? {
-        let outcomes = app
-            .store()
-            .write(caller.call()?.deadline_ms(30_000), commands::upsert_variants, UpsertBatch { rows: batch, by: by(&caller) })
-            .await?;
+        let outcomes =
+            app.store().write(caller.call()?.deadline_ms(30_000), upsert_variants, UpsertBatch { rows: batch, by: by(&caller) }).await?;
         report.add(&lines, outcomes);
     }
     Ok(Json(report.finish()))
