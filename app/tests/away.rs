@@ -266,6 +266,27 @@ fn two_nodes_take_the_same_in_from_a_database_that_hangs_and_it_is_placed_once()
     assert_eq!((one.stop(), two.stop()), (Some(0), Some(0)));
 }
 
+/// Whoever was let in before it began: nothing but the answers that don't come tells that the database is away.
+#[test]
+fn a_database_that_hangs_in_the_midst_of_an_order_is_given_up() {
+    let Some(world) = World::new() else { return };
+    let server = world.serve(&[]);
+    assert_eq!(world.order(&server, "before", None).0, 201);
+    for (n, said) in ["hung-0", "COMMIT"].into_iter().enumerate() {
+        let (reference, key) = (format!("hung-{n}"), format!("key-{n}"));
+        world.proxy.hang_at(said);
+        let taken = world.order(&server, &reference, Some(&key));
+        assert!(world.proxy.is_hung());
+        assert_eq!(taken.0, 202, "{}", taken.2);
+        world.get(&server, "/api/v1/orders").is(503, "store.unavailable");
+        world.proxy.heal();
+        let ended = world.ended(&server, &taken);
+        assert_eq!(ended["state"], "placed", "{ended}");
+        world.assert_orders(&reference, 1);
+    }
+    assert_eq!(server.stop(), Some(0));
+}
+
 #[test]
 fn an_ended_checkout_is_remembered_without_its_payment() {
     let Some(world) = World::new() else { return };

@@ -350,7 +350,8 @@ impl Server {
         let url = self.serving["url"].as_str().unwrap();
         let authority = url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(authority)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        // Longer than a server lets any request take.
+        stream.set_read_timeout(Some(Duration::from_secs(40)))?;
         let credential = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n{credential}{headers}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -469,6 +470,8 @@ enum Way {
     Cut,
     /// Nothing does, and connections stay.
     Hung,
+    /// Everything goes through until a client's connection sends this; then, and with it, nothing does, and connections stay.
+    HangAt(Vec<u8>),
     /// Everything goes through until a client's connection that has sent this commits: the commit arrives, its answer does not, and then
     /// nothing goes through any more.
     CutAfterCommitOf(Vec<u8>),
@@ -528,6 +531,16 @@ impl Proxy {
         self.set(Way::Hung);
     }
 
+    /// Hangs when a connection sends `text`.
+    pub fn hang_at(&self, text: &str) {
+        self.set(Way::HangAt(text.as_bytes().to_vec()));
+    }
+
+    /// Whether nothing goes through while connections stay.
+    pub fn is_hung(&self) -> bool {
+        *self.way.lock().unwrap() == Way::Hung
+    }
+
     /// Everything does again.
     pub fn heal(&self) {
         self.set(Way::Open);
@@ -549,17 +562,25 @@ fn carry(mut from: TcpStream, mut to: TcpStream, asks: bool, way: &Mutex<Way>) {
     from.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
     let (mut buffer, mut said) = (vec![0; 65_536], Vec::new());
     loop {
-        if *way.lock().unwrap() == Way::Hung {
-            std::thread::sleep(Duration::from_millis(10));
-            continue;
-        }
         let read = match from.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => 0,
             Err(_) => break,
         };
-        let now = way.lock().unwrap().clone();
+        let now = {
+            let mut now = way.lock().unwrap();
+            if let (Way::HangAt(text), true) = (&*now, asks)
+                && buffer[..read].windows(text.len()).any(|part| part == text)
+            {
+                *now = Way::Hung;
+            }
+            now.clone()
+        };
+        // What has been read goes through when it does again.
+        while *way.lock().unwrap() == Way::Hung {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         if now == Way::Cut {
             break;
         }

@@ -260,7 +260,7 @@ impl Database {
                     .map_err(|e| Error::internal("a runtime can't be built").caused_by(e))?;
                 let away = |e| Error::unavailable("store.unavailable", "the database can't be reached").caused_by(e);
                 let (client, collate) = runtime.block_on(async {
-                    let client = crate::postgres::connect(url).await?;
+                    let (client, _) = crate::postgres::connect(url).await?;
                     let ask = "SELECT datcollate::text NOT IN ('C', 'POSIX') FROM pg_database WHERE datname = current_database()";
                     let rows = client.query_typed(ask, &[]).await.map_err(away)?;
                     let collate = rows.first().map_or(Ok(true), |row| row.try_get(0)).map_err(away)?;

@@ -185,11 +185,16 @@ impl<E: LaneEngine> Lane<E> {
     }
 
     /// `unknown`: why nobody can tell whether an earlier attempt stands.
-    fn refuse_expired(&self, jobs: Vec<Box<dyn Job>>, unknown: Option<&Error>) -> Vec<Box<dyn Job>> {
+    fn refuse_expired(&mut self, jobs: Vec<Box<dyn Job>>, unknown: Option<&Error>) -> Vec<Box<dyn Job>> {
         let (late, fresh): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.expired());
+        let lost = self.engine.fault() == Fault::Lost;
         for job in late {
-            let error = Error::overloaded("store.deadline", "it waited longer than its deadline; nothing was done");
-            job.finish(Err(unknown.map_or_else(|| error.retry_after_ms(1_000), unknown_outcome)));
+            let error = match unknown {
+                Some(unknown) => unknown_outcome(unknown),
+                None if lost => away(),
+                None => Error::overloaded("store.deadline", "it waited longer than its deadline; nothing was done"),
+            };
+            job.finish(Err(error.retry_after_ms(1_000)));
         }
         fresh
     }
@@ -197,7 +202,7 @@ impl<E: LaneEngine> Lane<E> {
     fn group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         let began = Instant::now();
         let mut mode = Mode::Bare;
-        let mut last = Error::unavailable("store.unavailable", "the database is away; nothing was done");
+        let mut last = away();
         // Once it is, nothing but an answer of a later attempt says what became of those that are left.
         let mut unknown: Option<Error> = None;
         for attempt in 0..ATTEMPTS {
@@ -216,7 +221,6 @@ impl<E: LaneEngine> Lane<E> {
                 Ran::Again(error) => {
                     tracing::warn!(shard = self.shard, lane = self.number, attempt, ?error, "a group is run again");
                     last = error;
-                    self.recover(attempt);
                 }
                 Ran::Culprit(index, error) => {
                     let error = unknown.as_ref().map_or(error, unknown_outcome);
@@ -232,22 +236,22 @@ impl<E: LaneEngine> Lane<E> {
                     jobs = keyed;
                     last = error.clone();
                     unknown = Some(error);
-                    self.recover(attempt);
                 }
             }
             jobs = self.refuse_expired(jobs, unknown.as_ref());
             if jobs.is_empty() {
                 return;
             }
+            self.recover(attempt);
         }
         for job in jobs {
             // That the disk is full says more than that it did not work.
-            let away = match (&unknown, last.code()) {
+            let error = match (&unknown, last.code()) {
                 (Some(error), _) => unknown_outcome(error),
                 (None, DISK_FULL) => last.clone(),
-                (None, _) => Error::unavailable("store.unavailable", "the database is away; nothing was done").caused_by(last.clone()),
+                (None, _) => away().caused_by(last.clone()),
             };
-            job.finish(Err(away.retry_after_ms(1_000)));
+            job.finish(Err(error.retry_after_ms(1_000)));
         }
     }
 
@@ -404,8 +408,7 @@ impl<E: LaneEngine> Lane<E> {
                 result = Err(error);
             }
             if self.engine.fault() != Fault::None {
-                let lost = || Error::unavailable("store.unavailable", "the database is away; nothing was done");
-                return Err(result.err().unwrap_or_else(lost));
+                return Err(result.err().unwrap_or_else(away));
             }
             match &result {
                 Ok(_) => self.engine.release()?,
@@ -418,8 +421,8 @@ impl<E: LaneEngine> Lane<E> {
                 return Ok(vec![Err(error)]);
             }
         } else if let Err(error) = result {
-            // What fails a set as a whole may be the fault of one: each is to run alone.
-            if group.wrote || jobs.len() > 1 || self.engine.fault() != Fault::None {
+            // What fails a set as a whole may be the fault of one, or of whoever rides: each is to run alone, and without a rider.
+            if group.wrote || group.rode || jobs.len() > 1 || self.engine.fault() != Fault::None {
                 return Err(error);
             }
             group.wrote = wrote_before;
@@ -473,6 +476,10 @@ impl<E: LaneEngine> Lane<E> {
             }
         }
     }
+}
+
+fn away() -> Error {
+    Error::unavailable("store.unavailable", "the database is away; nothing was done")
 }
 
 /// What is told of a command of which nobody knows whether it was done, and why.

@@ -14,13 +14,16 @@ use crate::value::{ArgList, Row, Value, ValueRef};
 use bytes::BytesMut;
 use futures_util::TryStreamExt as _;
 use kernel::{Error, Result, Scope, Timestamp};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -32,9 +35,14 @@ pub(crate) const LOCK_CLASS: i32 = 0x6272_616e;
 /// Writes that may be under way before an answer is awaited: bounds memory.
 const PIPELINE: usize = 1_024;
 /// How long connecting may take.
-const CONNECT_SECONDS: u64 = 5;
+const CONNECT: Duration = Duration::from_secs(5);
 /// A connection on which nothing has come for so long is probed, and given up when several probes stay unanswered.
-const KEEPALIVE_SECONDS: u64 = 15;
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long after the server should have stopped a statement by itself its answer is waited for. Then the server hangs, or is no longer
+/// reached, and the connection is given up.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long it is tried to learn what became of a commit.
+const OUTCOME: Duration = Duration::from_secs(5);
 /// Expired idempotency keys deleted at a time.
 const PURGE: i64 = 1_000;
 /// Groups between two looks for expired keys.
@@ -121,9 +129,45 @@ struct Pending {
 
 /// Takes in the answers that come before the one that is wanted. They arrive in the order of their requests, and the connection reads
 /// no further while an earlier one has not been taken: waiting for a later one alone could wait for ever.
-async fn take_in(pending: &mut VecDeque<Pending>) {
+async fn take_in(pending: &mut VecDeque<Pending>, watch: &Watch) {
     for earlier in pending.iter_mut().filter(|p| p.done.is_none()) {
         earlier.done = Some(earlier.answer.as_mut().await);
+        watch.came();
+    }
+}
+
+/// Sees to it that nobody waits for ever for a server that hangs: it stops a statement by its deadline, but a server that is stopped
+/// itself, or that is no longer reached, says nothing at all.
+struct Watch {
+    /// How long the next answer may take.
+    patience: Duration,
+    /// Answers that have come.
+    answers: Cell<u64>,
+    /// The task that drives the connection.
+    driver: Option<AbortHandle>,
+}
+
+impl Watch {
+    fn came(&self) {
+        self.answers.set(self.answers.get().wrapping_add(1));
+    }
+
+    /// Waits for `answer` as long as any come. When none does, the connection is given up, and `answer` fails as of one that is closed.
+    async fn over<T>(&self, answer: impl Future<Output = T>) -> T {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            let before = self.answers.get();
+            match tokio::time::timeout(self.patience, &mut answer).await {
+                Ok(answer) => return answer,
+                Err(_) if self.answers.get() != before => {}
+                Err(_) => break,
+            }
+        }
+        tracing::warn!(patience = ?self.patience, "PostgreSQL does not answer: a connection is given up");
+        if let Some(driver) = &self.driver {
+            driver.abort();
+        }
+        answer.await
     }
 }
 
@@ -133,6 +177,7 @@ pub(crate) struct Connection {
     prepared: bool,
     runtime: Runtime,
     client: Option<Arc<Client>>,
+    watch: Watch,
     statements: HashMap<(usize, usize), Statement>,
     pending: VecDeque<Pending>,
     /// The first write that failed since the transaction, or the savepoint, began. It is told at every later look until that is undone:
@@ -184,41 +229,43 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     error.source().is_some_and(|s| s.is::<std::io::Error>())
 }
 
-/// Connects, and drives the connection on the calling runtime. `sslmode=require` in the URL asks for TLS with a certificate that the
-/// system's roots vouch for (`SSL_CERT_FILE` names others); otherwise the connection is in the clear, as within one machine or network.
-/// Errors: `store.invalid_url`, `store.unavailable`.
-pub(crate) async fn connect(url: &str) -> Result<Client> {
-    let away = |e: tokio_postgres::Error| {
-        Error::unavailable("store.unavailable", "the database can't be reached").retry_after_ms(1_000).caused_by(e)
-    };
+/// Connects, and drives the connection on the calling runtime until it is aborted. `sslmode=require` in the URL asks for TLS with a
+/// certificate that the system's roots vouch for (`SSL_CERT_FILE` names others); otherwise the connection is in the clear, as within one
+/// machine or network. Errors: `store.invalid_url`, `store.unavailable`.
+pub(crate) async fn connect(url: &str) -> Result<(Client, AbortHandle)> {
+    let unreachable = || Error::unavailable("store.unavailable", "the database can't be reached").retry_after_ms(1_000);
     let mut config: tokio_postgres::Config = url
         .parse()
         .map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
-    config.connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS)).application_name("brandos");
-    config.keepalives_idle(config.get_keepalives_idle().min(std::time::Duration::from_secs(KEEPALIVE_SECONDS)));
-    config.keepalives_interval(config.get_keepalives_interval().unwrap_or(std::time::Duration::from_secs(KEEPALIVE_SECONDS / 3)));
+    config.connect_timeout(CONNECT).application_name("brandos");
+    let idle = config.get_keepalives_idle().min(KEEPALIVE);
+    config.keepalives_idle(idle);
+    config.keepalives_interval(config.get_keepalives_interval().unwrap_or(KEEPALIVE / 3));
     config.keepalives_retries(config.get_keepalives_retries().unwrap_or(3));
-    if config.get_ssl_mode() == SslMode::Require {
-        let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|e| {
-            Error::unavailable("store.unavailable", "the system's root certificates can't be read")
-                .caused_by(Error::internal(format!("{e:?}")))
-        })?;
-        let (client, connection) = config.connect(tls).await.map_err(away)?;
-        drive(connection);
-        Ok(client)
-    } else {
-        let (client, connection) = config.connect(NoTls).await.map_err(away)?;
-        drive(connection);
-        Ok(client)
-    }
+    let connecting = async {
+        if config.get_ssl_mode() == SslMode::Require {
+            let (tls, _unreadable) = MakeRustlsConnect::with_native_certs().map_err(|e| {
+                Error::unavailable("store.unavailable", "the system's root certificates can't be read")
+                    .caused_by(Error::internal(format!("{e:?}")))
+            })?;
+            let (client, connection) = config.connect(tls).await.map_err(|e| unreachable().caused_by(e))?;
+            Ok((client, drive(connection)))
+        } else {
+            let (client, connection) = config.connect(NoTls).await.map_err(|e| unreachable().caused_by(e))?;
+            Ok((client, drive(connection)))
+        }
+    };
+    // The client's own limit ends when the socket stands, before the server has said anything.
+    tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(unreachable()))
 }
 
-fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) {
-    tokio::spawn(async move {
+fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) -> AbortHandle {
+    let driver = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(%error, "a PostgreSQL connection ended");
         }
     });
+    driver.abort_handle()
 }
 
 impl Connection {
@@ -241,6 +288,7 @@ impl Connection {
             prepared,
             runtime,
             client: None,
+            watch: Watch { patience: CONNECT, answers: Cell::new(0), driver: None },
             statements: HashMap::new(),
             pending: VecDeque::new(),
             failed: None,
@@ -256,14 +304,16 @@ impl Connection {
         self.pending.clear();
         self.failed = None;
         self.scope = None;
-        let client = self.runtime.block_on(connect(&self.url))?;
+        let (client, driver) = self.runtime.block_on(connect(&self.url))?;
         self.client = Some(Arc::new(client));
+        self.watch.driver = Some(driver);
+        self.watch.patience = CONNECT;
         self.fault = Fault::None;
         if self.prepared {
             // Lanes of one shard only meet at a few rows, where one of them should give way at once. Needs a right that not every
             // role has; behind a pooler it would leak into other sessions.
             let client = self.client()?;
-            let _ = self.runtime.block_on(client.batch_execute("SET deadlock_timeout = '10ms'"));
+            let _ = self.runtime.block_on(self.watch.over(client.batch_execute("SET deadlock_timeout = '10ms'")));
         }
         Ok(())
     }
@@ -271,7 +321,8 @@ impl Connection {
     /// The server's timeline; none where asking is not allowed.
     fn read_timeline(&mut self) -> Option<i32> {
         let client = self.client().ok()?;
-        let row = self.runtime.block_on(client.query_typed("SELECT timeline_id FROM pg_control_checkpoint()", &[])).ok()?;
+        let asked = client.query_typed("SELECT timeline_id FROM pg_control_checkpoint()", &[]);
+        let row = self.runtime.block_on(self.watch.over(asked)).ok()?;
         row.first()?.try_get(0).ok()
     }
 
@@ -298,10 +349,10 @@ impl Connection {
         if let Some(statement) = self.statements.get(&key) {
             return Ok(statement.clone());
         }
-        let prepared = self.runtime.block_on(async {
-            take_in(&mut self.pending).await;
+        let prepared = self.runtime.block_on(self.watch.over(async {
+            take_in(&mut self.pending, &self.watch).await;
             client.prepare(text).await
-        });
+        }));
         match prepared {
             Ok(statement) => {
                 self.statements.insert(key, statement.clone());
@@ -345,29 +396,25 @@ impl Connection {
     }
 
     /// Asks outside of any transaction for one row; connects first when it must. Given up, with the connection, after `limit`.
-    pub(crate) fn ask_alone(&mut self, text: &str, limit: std::time::Duration) -> Result<PostgresRow> {
+    pub(crate) fn ask_alone(&mut self, text: &str, limit: Duration) -> Result<PostgresRow> {
         if !self.is_usable() {
             self.connect()?;
         }
         let client = self.client()?;
-        let asked = self.runtime.block_on(async { tokio::time::timeout(limit, client.query_typed(text, &[])).await });
-        match asked {
-            Ok(Ok(rows)) => rows.into_iter().next().map(PostgresRow).ok_or_else(|| Error::internal("a question was answered with no row")),
-            Ok(Err(error)) => Err(self.failed(error, text)),
-            Err(_) => {
-                self.fault = Fault::Lost;
-                Err(Error::unavailable("store.unavailable", "the database did not answer in time").retry_after_ms(1_000))
-            }
+        self.watch.patience = limit;
+        match self.runtime.block_on(self.watch.over(client.query_typed(text, &[]))) {
+            Ok(rows) => rows.into_iter().next().map(PostgresRow).ok_or_else(|| Error::internal("a question was answered with no row")),
+            Err(error) => Err(self.failed(error, text)),
         }
     }
 
     /// Waits for every write sent so far, and asks along with the last of them how far the server is written.
     fn settle_written(&mut self) -> (Result<()>, Wal) {
         let asked = self.client().map(|client| {
-            self.runtime.block_on(async {
+            self.runtime.block_on(self.watch.over(async {
                 // Joined, the question is sent before the answers are awaited: no round trip of its own.
-                futures_util::future::join(take_in(&mut self.pending), client.query_typed(WRITTEN, &[])).await.1
-            })
+                futures_util::future::join(take_in(&mut self.pending, &self.watch), client.query_typed(WRITTEN, &[])).await.1
+            }))
         });
         let written = asked.ok().and_then(|rows| written(&rows.ok()?).ok());
         (self.settle(), written.unwrap_or(Wal::UNKNOWN))
@@ -384,6 +431,7 @@ impl Connection {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE brandos_platform; SET LOCAL statement_timeout = {limit_ms}"
         );
         self.scope = Some(Scope::Platform);
+        self.watch.patience = Duration::from_millis(limit_ms.into()) + GRACE;
         self.batch(begin)?;
         let result = read(self);
         let ended = self.batch("ROLLBACK".to_owned()).and_then(|()| self.settle());
@@ -419,7 +467,7 @@ impl Session for Connection {
             return Err(Error::internal(format!("{} arguments for {} parameters: {text}", args.len(), statement.params().len())));
         }
         let mut inner = Ok(());
-        let outcome: Result<(), tokio_postgres::Error> = self.runtime.block_on(async {
+        let outcome: Result<(), tokio_postgres::Error> = self.runtime.block_on(self.watch.over(async {
             let asking = async {
                 match &prepared {
                     Some(statement) => client.query_raw(statement, args.iter()).await,
@@ -427,16 +475,17 @@ impl Session for Connection {
                 }
             };
             // Joined, the question is sent before the earlier answers are awaited: one round trip for all.
-            let ((), stream) = futures_util::future::join(take_in(&mut self.pending), asking).await;
+            let ((), stream) = futures_util::future::join(take_in(&mut self.pending, &self.watch), asking).await;
             let mut stream = std::pin::pin!(stream?);
             while let Some(row) = stream.try_next().await? {
+                self.watch.came();
                 if let Err(error) = each(&PostgresRow(row)) {
                     inner = Err(error);
                     break;
                 }
             }
             Ok(())
-        });
+        }));
         match outcome {
             Ok(()) => inner,
             Err(error) => {
@@ -457,7 +506,7 @@ impl Session for Connection {
         let Some(mut last) = last else { return Ok(0) };
         let answer = match last.done.take() {
             Some(done) => done,
-            None => self.runtime.block_on(last.answer),
+            None => self.runtime.block_on(self.watch.over(last.answer)),
         };
         match answer {
             Ok(count) => Ok(count),
@@ -488,7 +537,7 @@ impl Session for Connection {
 
     fn settle(&mut self) -> Result<()> {
         if !self.pending.is_empty() {
-            self.runtime.block_on(take_in(&mut self.pending));
+            self.runtime.block_on(self.watch.over(take_in(&mut self.pending, &self.watch)));
         }
         for Pending { done, refusal, what, .. } in std::mem::take(&mut self.pending) {
             let failure = match (done, refusal) {
@@ -517,7 +566,7 @@ pub(crate) fn prepare_database(url: &str, lanes: u16, migrations: &[Migrations],
     let sets: Vec<Migrations> = std::iter::once(migrate::store_migrations()).chain(migrations.iter().copied()).collect();
     runtime.block_on(async {
         let failed = |e: tokio_postgres::Error| Error::internal("preparing the lanes failed").caused_by(e);
-        let mut client = connect(url).await?;
+        let (mut client, _) = connect(url).await?;
         migrate::run_postgres(&mut client, &sets, now).await?;
         let restoring = client.query_typed("SELECT 1 FROM store_meta WHERE key = 'restoring'", &[]).await.map_err(failed)?;
         if !restoring.is_empty() {
@@ -585,8 +634,12 @@ impl PostgresLane {
     fn outcome(&mut self, lane: u16, lost: Error) -> Committed {
         let Some(xid) = self.xid else { return Committed::No(lost) };
         let timeline = self.connection.timeline;
+        let began = Instant::now();
         for attempt in 0..8_u32 {
-            std::thread::sleep(std::time::Duration::from_millis(10 << attempt.min(6)));
+            if began.elapsed() > OUTCOME {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10 << attempt.min(6)));
             if self.connection.connect().is_err() {
                 continue;
             }
@@ -720,6 +773,7 @@ impl LaneEngine for PostgresLane {
             wanted.statement_ms
         );
         self.connection.scope = Some(Scope::Platform);
+        self.connection.watch.patience = Duration::from_millis(wanted.statement_ms.into()) + GRACE;
         let client = self.connection.client()?;
         let with_keys = !wanted.keys.is_empty();
         let lane_number = Value::Int(lane.into());
@@ -727,7 +781,7 @@ impl LaneEngine for PostgresLane {
         let key_tenants = Value::Ints(wanted.keys.iter().map(|(tenant, _)| *tenant).collect());
         let key_hashes = Value::Texts(wanted.keys.iter().map(|(_, hash)| hex(hash)).collect());
         // Everything goes out at once and is answered in order: one round trip, and the lock is held before the rest is read.
-        let answers = self.connection.runtime.block_on(async {
+        let answers = self.connection.runtime.block_on(self.connection.watch.over(async {
             let tenants: &(dyn ToSql + Sync) = &tenants;
             let stored = async {
                 if !with_keys {
@@ -748,7 +802,7 @@ impl LaneEngine for PostgresLane {
                 at,
             )
             .await
-        });
+        }));
         let (((), xid, last, departures, stored), at) = answers.map_err(|e| self.connection.failed(e, "opening a group"))?;
         if let Some(rows) = at {
             self.set_mark(written(&rows)?);

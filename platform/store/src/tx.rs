@@ -300,7 +300,7 @@ impl Tx<'_> {
         None
     }
 
-    /// Has the rider go on with what was left.
+    /// Has the rider go on with what was left. Errors: the rider's; `internal` when there is always more.
     pub(crate) fn ride(&mut self) -> Result<()> {
         for _ in 0..RIDES {
             if self.group.left.is_empty() {
@@ -308,13 +308,16 @@ impl Tx<'_> {
             }
             self.group.rode = true;
             let left = std::mem::take(&mut self.group.left);
-            let Some(rider) = self.group.rider.clone() else { break };
+            let rider = self.group.rider.clone().ok_or_else(|| Error::internal("something is left for a rider, and nobody rides"))?;
             let ridden = rider.ride(self, left)?;
             self.group.ridden.extend(ridden);
         }
-        self.group.left.clear();
-        self.wake();
-        Ok(())
+        // What is left may be nowhere else: without it the command must not be committed.
+        if self.group.left.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::internal("a rider leaves more for itself than may be done in one command"))
+        }
     }
 
     /// A fresh id.

@@ -5,6 +5,7 @@ use crate::store;
 use crate::store::{Call, Engine, Left, NewEvent, OnceKey, Position, Rider, Store, Tx};
 use kernel::{Error, ErrorKind, Scope};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -248,6 +249,20 @@ on_both! {
         assert!(riding.0.lock().expect("whole").contains(&71), "{riding:?}");
     }
 
+    async fn a_rider_that_has_no_end_rides_no_further(place: &Place) {
+        let store = bank(place).await;
+        let riding = Arc::new(Endless::default());
+        let rider: Arc<dyn Rider> = riding.clone();
+        store.set_rider(Arc::downgrade(&rider));
+        let begun = store.write(tenant(7), |tx, ()| { open_account(tx, &(71, 1))?; Ok(tx.leave(0_i64).is_none()) }, ()).await.expect("done");
+        assert!(!begun, "run again with nobody riding");
+        // The same of one that writes nothing itself.
+        let begun = store.write(tenant(7), |tx, ()| Ok(tx.leave(0_i64).is_none()), ()).await.expect("done");
+        assert!(!begun && riding.rounds.load(SeqCst) > 2 && !riding.told.load(SeqCst), "{riding:?}");
+        let opened: (i64,) = store.read(tenant(7), |r| r.one("SELECT count(*) FROM bank_accounts WHERE tenant_id = $1 AND account > 70", ())).await.expect("read");
+        assert_eq!(opened, (1,), "what was left is undone with the command");
+    }
+
     async fn an_attempt_undoes_itself_alone(place: &Place) {
         let store = bank(place).await;
         store.write(Scope::Platform, |tx, ()| {
@@ -423,5 +438,24 @@ impl Rider for Passes {
 
     fn committed(&self, _: u16, done: Vec<Left>) {
         self.0.lock().expect("whole").extend(done.into_iter().filter_map(|left| left.downcast::<i64>().ok()).map(|number| *number));
+    }
+}
+
+/// A rider that opens an account each time, and always leaves more.
+#[derive(Debug, Default)]
+struct Endless {
+    rounds: AtomicUsize,
+    told: AtomicBool,
+}
+
+impl Rider for Endless {
+    fn ride(&self, tx: &mut store::Tx<'_>, left: Vec<Left>) -> kernel::Result<Vec<Left>> {
+        open_account(tx, &(100 + self.rounds.fetch_add(1, SeqCst) as i64, 1))?;
+        tx.leave(0_i64);
+        Ok(left)
+    }
+
+    fn committed(&self, _: u16, _: Vec<Left>) {
+        self.told.store(true, SeqCst);
     }
 }
