@@ -34,9 +34,9 @@ use store::Call;
 use tokio::sync::mpsc;
 
 /// A batch is sent when it has so many lines or invoices.
-/// The larger, the fewer times a batch looks up the same stock codes and writes the same pages.
-const BATCH_LINES: usize = 16_000;
-const BATCH_INVOICES: usize = 4_000;
+/// The larger, the fewer times a batch looks up the same stock codes and writes the same pages; and the more memory it takes.
+const BATCH_LINES: usize = 48_000;
+const BATCH_INVOICES: usize = 12_000;
 /// How long a batch may take, far more than it does.
 const BATCH_DEADLINE_MS: u32 = 120_000;
 /// How long the consumers may take to catch up at the end.
