@@ -1,4 +1,5 @@
-//! What a serving node does from time to time: the directory of tenants read again, partitions made ahead of their months.
+//! What a serving node does from time to time: the directory of tenants read again, partitions made ahead of their months, the planner told
+//! of new tables.
 
 use crate::flows::intake::OrderIntake;
 use crate::wiring::Node;
@@ -27,6 +28,8 @@ const WARM_WITHIN: Duration = Duration::from_secs(10);
 const HOT_FILE: &str = "caches-hot.json";
 /// How often exchange rates are taken over from their source.
 const RATES: Duration = Duration::from_secs(60);
+/// How often it is looked for tables that the planner knows nothing of; PostgreSQL's own look is a minute away when a new shop opens.
+const UNKNOWN_TABLES: Duration = Duration::from_secs(5);
 /// So many months are made ahead.
 const MONTHS_AHEAD: u32 = 3;
 
@@ -54,6 +57,7 @@ pub(crate) fn start(node: &Node, web: web::Web, payments: Payments, seal_key: Se
     }
     if postgres {
         tasks.spawn(make_partitions(crate::wiring::store_config(&node.config).shards, node.clock.clone()));
+        tasks.spawn(analyze_unknown(node.store.clone(), i64::from(node.config.node)));
     }
     tasks
 }
@@ -124,6 +128,25 @@ async fn seal_ledgers(store: Store, key: SealKey, clock: Arc<dyn Clock>) {
             tracing::warn!(?error, "ledgers can't be sealed");
         }
         failing = sealed.is_err();
+    }
+}
+
+/// One of the nodes that share a database does it.
+async fn analyze_unknown(store: Store, node: i64) {
+    let candidate = store::Candidate::stand(store.clone(), "store.analyze_unknown", node, UNKNOWN_TABLES.as_millis() as i64 * 3);
+    loop {
+        tokio::time::sleep(UNKNOWN_TABLES).await;
+        if candidate.leads().is_none() {
+            continue;
+        }
+        for shard in 0..store.shards() {
+            match store.analyze_unknown(shard).await {
+                Ok(tables) if !tables.is_empty() => tracing::info!(shard, tables = tables.join(" "), "the planner knows new tables"),
+                Ok(_) => {}
+                // That the database is away is said by others.
+                Err(error) => tracing::debug!(shard, ?error, "new tables can't be looked for"),
+            }
+        }
     }
 }
 

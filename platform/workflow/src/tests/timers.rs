@@ -40,6 +40,48 @@ async fn a_job_runs_at_its_time_and_is_tried_again_with_backoff() {
     .await;
 }
 
+/// PostgreSQL keeps the plans that it made when there were no sagas, where any index of theirs is as good as another, until it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_steps_of_a_new_shard_do_not_read_other_sagas() {
+    const SAGAS: i64 = 1_000;
+    let Ok(url) = std::env::var("BRANDOS_TEST_POSTGRES") else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "BRANDOS_TEST_POSTGRES is not set: PostgreSQL is not tested");
+        return;
+    };
+    let fixture = Fixture::postgres(&url).await;
+    let runner = fixture.runner(vec![job()], &World::honest()).await;
+    let mut told = false;
+    for n in 0..SAGAS {
+        fixture.start(tenant(1), JOB, &n.to_string(), json!({})).await;
+        if n >= 100 && n % 20 == 0 && !told {
+            // What a connection has written it tells a second later.
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            told = fixture.store.analyze_unknown(0).await.expect("it is told").iter().any(|table| table == "workflow_sagas");
+        }
+    }
+    assert!(told, "the planner was never told");
+    rest(&runner).await;
+    runner.stop().await;
+    // Connections tell what they have counted when they end, if not before.
+    fixture.store.close().await;
+    let name = &fixture.database.as_ref().expect("a database").1;
+    let (client, connection) = tokio_postgres::connect(&with_database(&url, name), tokio_postgres::NoTls).await.expect("it answers");
+    let driver = tokio::spawn(connection);
+    let counted = "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE relname = 'workflow_sagas'";
+    let mut read = 0_i64;
+    for _ in 0..100 {
+        read = client.query_one(counted, &[]).await.expect("it is counted").get::<_, Option<i64>>(0).unwrap_or(0);
+        if read > SAGAS {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(client);
+    let _ = driver.await;
+    fixture.end().await;
+    assert!(read > SAGAS && read < SAGAS * SAGAS / 10, "{read} entries of the indexes were read for {SAGAS} sagas");
+}
+
 fn tick(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
     const COUNT: &str = "INSERT INTO test_ticks (name, ticks) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET ticks = test_ticks.ticks + 1";
     tx.exec(COUNT, (saga.kind(),))?;
