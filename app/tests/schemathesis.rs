@@ -77,11 +77,12 @@ fn answers_are_as_the_document_says() {
     assert_eq!(status, 200, "{tokens}");
     let tokens: Value = serde_json::from_str(&tokens).unwrap();
     let key = key["key"].as_str().unwrap();
-    let tenants = r"^(?!/api/v1/platform/)";
+    // Each operation once: those on one thing are asked for things that are there, since made-up ids get no further than 404.
+    let tenants = r"^(?!/api/v1/platform/)(?!/api/v1/.*\{)";
     let things = things(&server, key, &member);
     let runs = [
         ("the tenant's and the public routes", key, tenants, ""),
-        ("the tenant's routes with things that are there", key, r"^/api/v1/.*\{", &things),
+        ("the tenant's routes for one thing", key, r"^/api/v1/(?!platform/).*\{", &things),
         ("the platform's routes", tokens["access_token"].as_str().unwrap(), "^/api/v1/platform/", ""),
     ];
     for (what, credential, include, config) in runs {
@@ -98,7 +99,7 @@ fn answers_are_as_the_document_says() {
     assert_eq!(sandbox.run(&["audit", "--json"]).expect(0).json()["ok"], true);
 }
 
-/// Makes one of each thing that a path can name; gives the configuration with which schemathesis asks for them. Made-up ids get no further than 404.
+/// Makes one of each thing that a path can name; gives the configuration with which schemathesis asks for them.
 fn things(server: &Server, key: &str, member: &Value) -> String {
     let make = |path: &str, body: Value| -> Value {
         let (status, made) = server.request("POST", path, Some(key), &body.to_string());

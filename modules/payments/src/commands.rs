@@ -187,7 +187,8 @@ fn token(tx: &mut Tx<'_>, pay_with: &PayWith) -> Result<(String, Option<Provider
 }
 
 /// Writes an intent down and, if asked to, confirms it. Errors: `payments.external_ref_taken`, `payments.method_not_found`,
-/// `payments.method_removed`, `payments.provider_not_found`, `payments.token_required`.
+/// `payments.method_removed`, `payments.provider_not_found`, `payments.token_required`; when it is confirmed, the ledger's, where the
+/// provider's accounts can't hold the money.
 pub(crate) fn create(tx: &mut Tx<'_>, new: &NewIntent) -> Result<Intent> {
     let (mut token, token_provider, method_id) = match &new.pay_with {
         Some(pay_with) => token(tx, pay_with)?,
@@ -280,7 +281,7 @@ pub(crate) struct Confirm {
 }
 
 /// Begins to ask a provider. Quietly the same when that has begun. Errors: `payments.intent_not_found`, `payments.not_allowed` when it
-/// has failed, `payments.token_required`, and those of stored methods.
+/// has failed, `payments.token_required`, those of stored methods, and the ledger's, where the provider's accounts can't hold the money.
 pub(crate) fn confirm(tx: &mut Tx<'_>, confirm: &Confirm) -> Result<Intent> {
     let mut intent = queries::intent(tx, confirm.intent_id)?;
     if intent.asking || !matches!(intent.state, State::Initiated) {
