@@ -30,13 +30,16 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Call;
+use store::{Call, Engine};
 use tokio::sync::mpsc;
 
 /// A batch is sent when it has so many lines or invoices.
 /// The larger, the fewer times a batch looks up the same stock codes and writes the same pages; and the more memory it takes.
 const BATCH_LINES: usize = 48_000;
-const BATCH_INVOICES: usize = 12_000;
+/// The same on PostgreSQL, where other nodes wait for the lane meanwhile.
+const SHARED_BATCH_LINES: usize = 16_000;
+const BATCH_INVOICES: usize = 4_000;
+const _: () = assert!(BATCH_INVOICES <= orders::api::MAX_DOCUMENTS);
 /// How long a batch may take, far more than it does.
 const BATCH_DEADLINE_MS: u32 = 120_000;
 /// How long the consumers may take to catch up at the end.
@@ -87,7 +90,11 @@ pub(crate) async fn online_retail(config: Config, import: cli::OnlineRetail, out
     bar.set_message("importing");
     let (path, read) = (import.file.clone(), bar.clone());
     let mut outcome = ImportOutcome::default();
-    let read = move |batches: &mpsc::Sender<Batch>| read_file(&path, read, &fingerprint, currency, done, batches);
+    let most_lines = match node.store.engine(0) {
+        Engine::Sqlite => BATCH_LINES,
+        Engine::Postgres => SHARED_BATCH_LINES,
+    };
+    let read = move |batches: &mpsc::Sender<Batch>| read_file(&path, read, &fingerprint, currency, done, most_lines, batches);
     let fed = input::feed(read, async |batch| {
         let taken = write(&node, tenant, batch).await?;
         // Which they were the batch itself has used; here they would only be kept.
@@ -163,6 +170,7 @@ fn read_file(
     fingerprint: &Arc<str>,
     currency: Currency,
     done: u64,
+    most_lines: usize,
     batches: &mpsc::Sender<Batch>,
 ) -> Outcome<Odd> {
     let mut invoices = Invoices::new(lines::open(path, move |bytes| bar.inc(bytes))?);
@@ -183,7 +191,7 @@ fn read_file(
         }
         batch.lines += invoice.lines.len();
         batch.invoices.push(invoice);
-        if batch.lines >= BATCH_LINES || batch.invoices.len() >= BATCH_INVOICES {
+        if batch.lines >= most_lines || batch.invoices.len() >= BATCH_INVOICES {
             let full = std::mem::replace(&mut batch, empty(number));
             if batches.blocking_send(full).is_err() {
                 return Ok(invoices.odd().clone());

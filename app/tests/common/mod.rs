@@ -470,8 +470,9 @@ enum Way {
     Cut,
     /// Nothing does, and connections stay.
     Hung,
-    /// Everything goes through until a client's connection sends this; then, and with it, nothing does, and connections stay.
-    HangAt(Vec<u8>),
+    /// Everything goes through until a client's connection that has sent the first sends the second; then, and with it, nothing does, and
+    /// connections stay.
+    HangAt(Vec<u8>, Vec<u8>),
     /// Everything goes through until a client's connection that has sent this commits: the commit arrives, its answer does not, and then
     /// nothing goes through any more.
     CutAfterCommitOf(Vec<u8>),
@@ -531,9 +532,9 @@ impl Proxy {
         self.set(Way::Hung);
     }
 
-    /// Hangs when a connection sends `text`.
-    pub fn hang_at(&self, text: &str) {
-        self.set(Way::HangAt(text.as_bytes().to_vec()));
+    /// Hangs when a connection that has sent `text` sends `last`, or at `text` itself if that is empty.
+    pub fn hang_at(&self, text: &str, last: &str) {
+        self.set(Way::HangAt(text.as_bytes().to_vec(), last.as_bytes().to_vec()));
     }
 
     /// Whether nothing goes through while connections stay.
@@ -570,10 +571,12 @@ fn carry(mut from: TcpStream, mut to: TcpStream, asks: bool, way: &Mutex<Way>) {
         };
         let now = {
             let mut now = way.lock().unwrap();
-            if let (Way::HangAt(text), true) = (&*now, asks)
-                && buffer[..read].windows(text.len()).any(|part| part == text)
-            {
-                *now = Way::Hung;
+            if let (Way::HangAt(text, last), true) = (&*now, asks) {
+                said.extend_from_slice(&buffer[..read]);
+                let seen = said.windows(text.len()).position(|part| part == text);
+                if seen.is_some_and(|at| last.is_empty() || said[at..].windows(last.len()).any(|part| part == last)) {
+                    *now = Way::Hung;
+                }
             }
             now.clone()
         };

@@ -377,8 +377,7 @@ async fn ensure_roles(client: &tokio_postgres::Client) -> Result<()> {
 const WALLS: &str = "SELECT c.relname::text,
        EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped),
        c.relrowsecurity AND c.relforcerowsecurity,
-       EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'store_tenant'
-         AND pg_get_expr(p.polqual, p.polrelid) LIKE 'COALESCE(%'),
+       EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'store_tenant'),
        EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'store_platform'),
        has_table_privilege('brandos_tenant', c.oid, 'SELECT') AND has_table_privilege('brandos_tenant', c.oid, 'INSERT')
          AND has_table_privilege('brandos_tenant', c.oid, 'UPDATE') AND has_table_privilege('brandos_tenant', c.oid, 'DELETE'),
@@ -421,7 +420,6 @@ pub(crate) async fn secure(transaction: &impl tokio_postgres::GenericClient) -> 
             // The tenant is in every statement's own condition, which finds its rows. To the planner a second one would be as good as
             // another column: it would expect next to nothing of a tenant, and take any index that begins with one. COALESCE is opaque to it.
             let own = "tenant_id = nullif(current_setting('app.tenant', true), '')::bigint";
-            ddl += &format!("DROP POLICY IF EXISTS store_tenant ON {table};\n");
             ddl += &format!("CREATE POLICY store_tenant ON {table} TO brandos_tenant USING (coalesce({own}, false)) WITH CHECK ({own});\n");
         }
         if !platform_policy {

@@ -41,7 +41,11 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long after the server should have stopped a statement by itself its answer is waited for. Then the server hangs, or is no longer
 /// reached, and the connection is given up.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long it is tried to learn what became of a commit.
+/// How long is waited once more before that.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+/// How much longer than a statement may take a group may be silent in its transaction before the server ends it, in milliseconds.
+const ABANDONED_MS: u32 = 15_000;
+/// Until when another attempt to learn what became of a commit begins.
 const OUTCOME: Duration = Duration::from_secs(5);
 /// Expired idempotency keys deleted at a time.
 const PURGE: i64 = 1_000;
@@ -163,6 +167,10 @@ impl Watch {
                 Err(_) => break,
             }
         }
+        // After a pause of this process itself the answer may be there, and only has to be read.
+        if let Ok(answer) = tokio::time::timeout(SECOND_LOOK, &mut answer).await {
+            return answer;
+        }
         tracing::warn!(patience = ?self.patience, "PostgreSQL does not answer: a connection is given up");
         if let Some(driver) = &self.driver {
             driver.abort();
@@ -204,6 +212,7 @@ fn postgres_error(error: tokio_postgres::Error, what: &str) -> (Error, Fault) {
         SqlState::CANNOT_CONNECT_NOW,
         SqlState::CONNECTION_FAILURE,
         SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
     ];
     if state == SqlState::UNIQUE_VIOLATION {
         (Error::conflict("store.duplicate", "something with the same unique value exists already").caused_by(error), Fault::None)
@@ -237,7 +246,7 @@ pub(crate) async fn connect(url: &str) -> Result<(Client, AbortHandle)> {
     let mut config: tokio_postgres::Config = url
         .parse()
         .map_err(|e: tokio_postgres::Error| Error::invalid("store.invalid_url", "not a PostgreSQL connection URL").caused_by(e))?;
-    config.connect_timeout(CONNECT).application_name("brandos");
+    config.connect_timeout(CONNECT / 2).application_name("brandos");
     let idle = config.get_keepalives_idle().min(KEEPALIVE);
     config.keepalives_idle(idle);
     config.keepalives_interval(config.get_keepalives_interval().unwrap_or(KEEPALIVE / 3));
@@ -255,8 +264,9 @@ pub(crate) async fn connect(url: &str) -> Result<(Client, AbortHandle)> {
             Ok((client, drive(connection)))
         }
     };
-    // The client's own limit ends when the socket stands, before the server has said anything.
-    tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(unreachable()))
+    // The client's own limit is for each address, and ends when the socket stands, before the server has said anything.
+    let limit = CONNECT * u32::try_from(config.get_hosts().len().max(1)).unwrap_or(1);
+    tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| Err(unreachable()))
 }
 
 fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) -> AbortHandle {
@@ -557,6 +567,16 @@ impl Session for Connection {
     }
 }
 
+/// Runs a text on a connection of its own, for so long at most. Errors: `store.unavailable`.
+pub(crate) async fn run_aside(url: &str, text: &str, limit: Duration) -> Result<()> {
+    let running = async {
+        let (client, _) = connect(url).await?;
+        client.batch_execute(text).await.map_err(|error| postgres_error(error, "work aside").0)
+    };
+    let late = || Error::unavailable("store.unavailable", "the database did not answer in time").retry_after_ms(1_000);
+    tokio::time::timeout(limit, running).await.unwrap_or_else(|_| Err(late()))
+}
+
 /// Migrates the database and makes its lanes when it is new. Gives each lane's last sequence.
 pub(crate) fn prepare_database(url: &str, lanes: u16, migrations: &[Migrations], now: Timestamp) -> Result<Vec<i64>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -769,8 +789,10 @@ impl LaneEngine for PostgresLane {
         self.groups = self.groups.wrapping_add(1);
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL ROLE brandos_platform; SET LOCAL statement_timeout = {}; \
-             SELECT pg_advisory_xact_lock({LOCK_CLASS}, {lane})",
-            wanted.statement_ms
+             SET LOCAL idle_in_transaction_session_timeout = {}; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {lane})",
+            wanted.statement_ms,
+            // A node that is cut off does not keep its lane from the others for as long as the server takes to notice.
+            wanted.statement_ms.saturating_add(ABANDONED_MS).min(i32::MAX as u32)
         );
         self.connection.scope = Some(Scope::Platform);
         self.connection.watch.patience = Duration::from_millis(wanted.statement_ms.into()) + GRACE;
@@ -789,11 +811,17 @@ impl LaneEngine for PostgresLane {
                 }
                 client.query_typed(STORED, &[(&key_tenants as _, Type::INT8_ARRAY), (&key_hashes as _, Type::TEXT_ARRAY)]).await
             };
+            let begun = async {
+                let begun = client.batch_execute(&begin).await;
+                // It has the lane, perhaps after a wait: the rest has its own time.
+                self.connection.watch.came();
+                begun
+            };
             // What other nodes have committed on this lane is before this: replayed answers and refusals may rest on it.
             let at = async { if self.mark.is_some() { client.query_typed(WRITTEN, &[]).await.map(Some) } else { Ok(None) } };
             futures_util::future::try_join(
                 futures_util::future::try_join5(
-                    client.batch_execute(&begin),
+                    begun,
                     client.query_typed(XID, &[]),
                     client.query_typed(LAST, &[(&lane_number as _, Type::INT8)]),
                     client.query_typed(DEPARTURES, &[(tenants, Type::INT8_ARRAY)]),

@@ -489,21 +489,20 @@ impl Store {
     /// Errors: `store.unavailable`.
     pub async fn analyze_unknown(&self, shard: u16) -> Result<Vec<String>> {
         const FEW: i64 = 50;
-        const UNKNOWN: &str = "SELECT relname::text FROM pg_stat_user_tables
-            WHERE schemaname = current_schema() AND n_live_tup >= $1 AND last_analyze IS NULL AND last_autoanalyze IS NULL";
-        if self.engine(shard) == Engine::Sqlite {
-            return Ok(Vec::new());
-        }
-        let config = self.shard(shard)?.config.clone();
+        const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+        const UNKNOWN: &str = "SELECT s.relname::text FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+            WHERE s.schemaname = current_schema() AND s.n_live_tup >= $1 AND s.last_analyze IS NULL AND s.last_autoanalyze IS NULL
+              AND pg_has_role(session_user, c.relowner, 'USAGE')";
+        let ShardConfig::Postgres { url, .. } = &self.shard(shard)?.config else { return Ok(Vec::new()) };
         let tables: Vec<String> =
             self.read_shard(shard, |read| Ok(read.all::<(String,)>(UNKNOWN, (FEW,))?.into_iter().map(|(name,)| name).collect())).await?;
         if tables.is_empty() {
             return Ok(tables);
         }
         let list: Vec<String> = tables.iter().map(|table| format!("\"{}\"", table.replace('"', "\"\""))).collect();
-        let text = format!("ANALYZE {}", list.join(", "));
-        let done = tokio::task::spawn_blocking(move || aside(|| Database::open(&config)?.batch(&text))).await;
-        done.map_err(|e| Error::internal("a thread of the store panicked").caused_by(e))??;
+        let analyze = format!("ANALYZE (SKIP_LOCKED) {}", list.join(", "));
+        let text = format!("BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '1s'; {analyze}; COMMIT");
+        crate::postgres::run_aside(url, &text, LIMIT).await?;
         Ok(tables)
     }
 
