@@ -13,6 +13,7 @@ use futures_util::StreamExt as _;
 use kernel::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 /// Rows of one write transaction beside a lane: a few milliseconds.
@@ -220,7 +221,8 @@ fn postgres_failed(what: &str) -> impl FnOnce(tokio_postgres::Error) -> Error {
         if e.is_closed() {
             return Error::unavailable("store.unavailable", "the database is away").retry_after_ms(1_000).caused_by(e);
         }
-        if e.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE) {
+        let busy = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+        if e.code().is_some_and(|code| busy.contains(code)) {
             return Error::unavailable("store.busy", "other work held the table").retry_after_ms(1_000).caused_by(e);
         }
         Error::internal(format!("PostgreSQL failed at: {what}")).caused_by(e)

@@ -271,6 +271,9 @@ fn start_capture(source: &mut Database, number: usize, table: &Table, tenant: i6
     source.write(true, |source| source.batch(&ddl))
 }
 
+/// How often it is tried to end a capture beside commands that hold the table.
+const STOP_TRIES: u32 = 20;
+
 /// Removes the triggers, and what they have captured. Only one tenant moves off a shard at a time, so all of them are meant.
 fn stop_capture(source: &mut Database) -> Result<()> {
     let find = match source.engine() {
@@ -289,7 +292,16 @@ fn stop_capture(source: &mut Database) -> Result<()> {
             // The name is quoted where it must be: regclass sees to it.
             Engine::Postgres => format!("DROP TRIGGER IF EXISTS {trigger} ON {table}; DROP FUNCTION IF EXISTS {trigger}()"),
         };
-        source.write(true, |source| source.batch(&ddl))?;
+        // A command that holds the table and waits for a row of this one's would wait for ever: one of the two gives way, and it may be this.
+        for left in (0..STOP_TRIES).rev() {
+            match source.write(true, |source| source.batch(&ddl)) {
+                Err(error) if error.code() == "store.busy" && left > 0 => std::thread::sleep(std::time::Duration::from_millis(100)),
+                stopped => {
+                    stopped?;
+                    break;
+                }
+            }
+        }
     }
     forget_changes(source, i64::MAX, true)
 }
