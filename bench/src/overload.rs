@@ -121,8 +121,8 @@ pub struct OverloadOptions {
     /// Tenants that place the orders in turn.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
     tenants: u64,
-    /// Callers that measure the peak after a warm-up of 2 s, each with one order at a time.
-    #[arg(long, default_value_t = 256)]
+    /// Callers that measure the peak after a warm-up of 2 s, each with one order at a time: few enough that none is refused.
+    #[arg(long, default_value_t = 64)]
     callers: u64,
     /// The normal load as a part of the peak.
     #[arg(long, default_value_t = 0.3)]

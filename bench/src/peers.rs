@@ -11,6 +11,9 @@ struct Peer {
     statements: Vec<Statement>,
 }
 
+/// The next id of a peer's rows: of all runs, since they write to the same tables.
+static NEXT: AtomicI64 = AtomicI64::new(1 << 40);
+
 /// One transaction each on `connections` connections, statements of a transaction pipelined, on `rows` hot rows.
 pub async fn postgres_one_each(url: &str, connections: usize, count: u64, rows: i64, seconds: f64) -> Outcome {
     let mut peers = Vec::new();
@@ -30,12 +33,11 @@ pub async fn postgres_one_each(url: &str, connections: usize, count: u64, rows: 
         peers.push(Arc::new(Mutex::new(Peer { client, statements })));
     }
     let peers = Arc::new(peers);
-    let next = Arc::new(AtomicI64::new(1 << 40));
     callers(count, seconds, move |caller, _| {
-        let (peers, next) = (peers.clone(), next.clone());
+        let peers = peers.clone();
         async move {
             let peer = peers[caller as usize % peers.len()].lock().await;
-            let id = next.fetch_add(2, Ordering::Relaxed);
+            let id = NEXT.fetch_add(2, Ordering::Relaxed);
             // Rows are taken in one order, so that the peer does not suffer deadlocks.
             let (a, b) = (id / 2 % rows, (id / 2 + 1) % rows);
             let (first, second) = (a.min(b), a.max(b));

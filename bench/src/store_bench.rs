@@ -4,10 +4,11 @@ use crate::measure::{Outcome, callers, fsyncs_per_second, median, tell};
 use crate::peers::postgres_one_each;
 use clap::Args;
 use kernel::{Error, IdGenerator, Result, SystemClock, TenantId};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Call, Environment, Migration, Migrations, NewEvent, OnceKey, ShardConfig, Store, StoreConfig, Tx};
+use store::{Call, Environment, Member, Migration, Migrations, NewEvent, OnceKey, ShardConfig, Store, StoreConfig, Tx, Value};
 
 /// Options of `store`.
 #[derive(Args)]
@@ -73,16 +74,62 @@ fn command(tx: &mut Tx<'_>, data: &Move) -> Result<i64> {
     tx.must(
         "UPDATE bench_accounts SET balance = balance - $3 WHERE tenant_id = $1 AND account = $2 AND balance >= $3",
         (data.debit, 1_i64),
-        || Error::failed_precondition("bench.insufficient", "not enough"),
+        insufficient,
     )?;
-    tx.must("UPDATE bench_accounts SET balance = balance + $3 WHERE tenant_id = $1 AND account = $2", (data.credit, 1_i64), || {
-        Error::not_found("bench.no_account", "no such account")
-    })?;
+    tx.must("UPDATE bench_accounts SET balance = balance + $3 WHERE tenant_id = $1 AND account = $2", (data.credit, 1_i64), no_account)?;
     const POSTING: &str = "INSERT INTO bench_postings (tenant_id, posting, account, amount) VALUES ($1, $2, $3, $4)";
     tx.exec(POSTING, (first, data.debit, -1_i64))?;
     tx.exec(POSTING, (second, data.credit, 1_i64))?;
     tx.emit(NewEvent::new("bench.moved", 1, data.debit, &1));
     Ok(first)
+}
+
+fn insufficient() -> Error {
+    Error::failed_precondition("bench.insufficient", "not enough")
+}
+
+fn no_account() -> Error {
+    Error::not_found("bench.no_account", "no such account")
+}
+
+/// The same command, of which those that are queued together are taken as a set on PostgreSQL: each is decided by itself, in order, and
+/// what they come to is written with a statement for each table.
+fn commands(tx: &mut Tx<'_>, members: &[Member<'_, Move>]) -> Result<Vec<Result<i64>>> {
+    let mut touched: Vec<i64> = members.iter().flat_map(|data| [data.debit, data.credit]).collect();
+    touched.sort_unstable();
+    touched.dedup();
+    const BALANCES: &str = "SELECT account, balance FROM bench_accounts WHERE tenant_id = $1 AND account = ANY($2::bigint[])";
+    let mut balances: BTreeMap<i64, i64> = tx.all::<(i64, i64)>(BALANCES, (Value::Ints(touched),))?.into_iter().collect();
+    let (mut answers, mut keys) = (Vec::with_capacity(members.len()), Vec::new());
+    let (mut postings, mut accounts, mut amounts) = (Vec::new(), Vec::new(), Vec::new());
+    for data in members {
+        let decided = match (balances.get(&data.debit), balances.get(&data.credit)) {
+            (None, _) | (_, None) => Err(no_account()),
+            (Some(left), _) if *left < 1 => Err(insufficient()),
+            _ => Ok((tx.new_id::<kernel::Tenant>().as_i64(), tx.new_id::<kernel::Tenant>().as_i64())),
+        };
+        answers.push(decided.map(|(first, second)| {
+            keys.push(first);
+            for (posting, account, amount) in [(first, data.debit, -1), (second, data.credit, 1)] {
+                *balances.entry(account).or_default() += amount;
+                postings.push(posting);
+                accounts.push(account);
+                amounts.push(amount);
+            }
+            tx.emit_for(data, NewEvent::new("bench.moved", 1, data.debit, &1));
+            first
+        }));
+    }
+    const KEYS: &str = "INSERT INTO bench_keys (tenant_id, key) SELECT $1, key FROM unnest($2::bigint[]) AS t(key)";
+    const SUMS: &str = "UPDATE bench_accounts SET balance = t.balance FROM unnest($2::bigint[], $3::bigint[]) AS t(account, balance)
+WHERE tenant_id = $1 AND bench_accounts.account = t.account";
+    const POSTINGS: &str = "INSERT INTO bench_postings (tenant_id, posting, account, amount)
+SELECT $1, posting, account, amount FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS t(posting, account, amount)";
+    let (named, sums): (Vec<i64>, Vec<i64>) = balances.into_iter().unzip();
+    tx.exec(KEYS, (Value::Ints(keys),))?;
+    tx.exec(SUMS, (Value::Ints(named), Value::Ints(sums)))?;
+    tx.exec(POSTINGS, (Value::Ints(postings), Value::Ints(accounts), Value::Ints(amounts)))?;
+    Ok(answers)
 }
 
 fn open(shard: ShardConfig, node: u16) -> Store {
@@ -108,19 +155,32 @@ async fn fill(store: &Store, accounts: i64) {
     }
 }
 
-async fn moves(store: &Store, count: u64, seconds: f64, rows: i64, random_keys: bool) -> Outcome {
+/// How a command is submitted.
+#[derive(Clone, Copy)]
+enum How {
+    /// Its keyed insert is its own: in the order of time.
+    Ordered,
+    /// Its keyed insert is that of a random idempotency key.
+    Random,
+    /// Ordered, and taken as a set with its neighbours.
+    AsSet,
+}
+
+async fn moves(store: &Store, count: u64, seconds: f64, rows: i64, how: How) -> Outcome {
     let store = store.clone();
     callers(count, seconds, move |caller, n| {
         let store = store.clone();
         async move {
             let from = (caller as i64 * 7_919 + n as i64 * 104_729) % rows;
-            let data = Move { debit: from, credit: (from + 1) % rows, keyed: !random_keys };
+            let data = Move { debit: from, credit: (from + 1) % rows, keyed: !matches!(how, How::Random) };
             let call = Call::new(TenantId::from_i64(1)).deadline_ms(60_000);
-            let done = if random_keys {
-                let key = OnceKey::new(&format!("run-{caller}-{n}-{seconds}"), b"same");
-                store.write_once(call, key, command, data).await.map(|_| ())
-            } else {
-                store.write(call, command, data).await.map(|_| ())
+            let done = match how {
+                How::Ordered => store.write(call, command, data).await.map(|_| ()),
+                How::Random => {
+                    let key = OnceKey::new(&format!("run-{caller}-{n}-{seconds}"), b"same");
+                    store.write_once(call, key, command, data).await.map(|_| ())
+                }
+                How::AsSet => store.write_set(call, None, commands, data).await.map(|_| ()),
             };
             done.is_ok()
         }
@@ -158,9 +218,11 @@ async fn sqlite(options: &Options) {
     let path = folder.join("bench.db");
     let store = open(ShardConfig::Sqlite { path: path.clone() }, 1);
     fill(&store, 10_000).await;
-    let alone = several(options, "one commit each (1 caller)", async || moves(&store, 1, options.seconds, 10_000, false).await).await;
+    let alone =
+        several(options, "one commit each (1 caller)", async || moves(&store, 1, options.seconds, 10_000, How::Ordered).await).await;
     let lanes =
-        several(options, "lane, time-ordered keys", async || moves(&store, options.callers, options.seconds, 10_000, false).await).await;
+        several(options, "lane, time-ordered keys", async || moves(&store, options.callers, options.seconds, 10_000, How::Ordered).await)
+            .await;
     tell(&format!("lane / one commit each: {:.1}", lanes / alone));
     wal(&path);
     let reading = store.clone();
@@ -178,12 +240,12 @@ async fn sqlite(options: &Options) {
             })
             .await
     });
-    tell(&moves(&store, options.callers, options.seconds, 10_000, false).await.line("lane, with a reader of 3 s"));
+    tell(&moves(&store, options.callers, options.seconds, 10_000, How::Ordered).await.line("lane, with a reader of 3 s"));
     let _ = reader.await;
     wal(&path);
     let (from, to) = (path.clone(), folder.join("backup.db"));
     let backup = std::thread::spawn(move || vacuum_into(&from, &to));
-    tell(&moves(&store, options.callers, options.seconds, 10_000, false).await.line("lane, with a backup (VACUUM INTO)"));
+    tell(&moves(&store, options.callers, options.seconds, 10_000, How::Ordered).await.line("lane, with a backup (VACUUM INTO)"));
     let _ = backup.join();
     let _ = std::fs::remove_file(folder.join("backup.db"));
     wal(&path);
@@ -207,7 +269,7 @@ async fn sqlite(options: &Options) {
     let mut round = 0.0;
     several(options, "lane, random keys over those", async || {
         round += 0.001;
-        moves(&store, options.callers, options.seconds + round, 10_000, true).await
+        moves(&store, options.callers, options.seconds + round, 10_000, How::Random).await
     })
     .await;
     wal(&path);
@@ -238,19 +300,22 @@ async fn postgres(options: &Options, url: &str) {
     })
     .await;
     let lanes =
-        several(options, "lane, time-ordered keys", async || moves(&store, options.callers, options.seconds, 10, false).await).await;
+        several(options, "lane, time-ordered keys", async || moves(&store, options.callers, options.seconds, 10, How::Ordered).await).await;
     tell(&format!("lane / one transaction each: {:.1}", lanes / peer));
+    let sets =
+        several(options, "lane, neighbours as a set", async || moves(&store, options.callers, options.seconds, 10, How::AsSet).await).await;
+    tell(&format!("as sets / one transaction each: {:.1}", sets / peer));
     let mut round = 0.0;
     several(options, "lane, random keys", async || {
         round += 0.001;
-        moves(&store, options.callers, options.seconds + round, 10, true).await
+        moves(&store, options.callers, options.seconds + round, 10, How::Random).await
     })
     .await;
     let second = open(shard, 2);
     let two = several(options, "two nodes", async || {
         let (a, b) = tokio::join!(
-            moves(&store, options.callers / 2, options.seconds, 10, false),
-            moves(&second, options.callers / 2, options.seconds, 10, false)
+            moves(&store, options.callers / 2, options.seconds, 10, How::Ordered),
+            moves(&second, options.callers / 2, options.seconds, 10, How::Ordered)
         );
         let mut latency = a.latency;
         latency.add(b.latency).expect("equal histograms");

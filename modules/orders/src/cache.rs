@@ -3,6 +3,8 @@
 use crate::model::OrderId;
 use crate::queries::Order;
 use kernel::{Result, TenantId};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::sync::Arc;
 use store::Change;
 use traffic::cache::{Cache, Cached, Caches, Normal, Settings, Tag, Tags};
 use web::{ModuleCaches, Part};
@@ -13,7 +15,29 @@ const TTL_MS: u64 = 3_600_000;
 const MEMORY_PERCENT: u8 = 5;
 
 /// Orders by tenant and id, each as it was last read. An order is always read from the store; this stands in when it is away.
-pub(crate) struct Orders(pub Cache<(TenantId, OrderId), Order>);
+pub(crate) struct Orders(pub Cache<(TenantId, OrderId), Shared>);
+
+/// An order that is remembered and answered with at once, without a copy for each.
+#[derive(Clone)]
+pub(crate) struct Shared(pub Arc<Order>);
+
+impl Serialize for Shared {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Order::deserialize(deserializer).map(Shared::from)
+    }
+}
+
+impl From<Order> for Shared {
+    fn from(order: Order) -> Self {
+        Shared(Arc::new(order))
+    }
+}
 
 /// An order's own events name it. A credit note changes one that its event does not name: none of the tenant's is known to be right then.
 pub(crate) const CACHES: ModuleCaches = ModuleCaches {
@@ -50,16 +74,24 @@ fn all(tenant: TenantId) -> Tag {
 }
 
 fn open(caches: &Caches) -> Result<Part> {
-    let settings = Settings { ttl_ms: TTL_MS, memory_percent: MEMORY_PERCENT, shared: false, ..Settings::of::<Order>("orders.orders") };
+    // Every order that is read goes through here: no random number is drawn for each, since none of them is loaded when its time is over.
+    let settings = Settings {
+        ttl_ms: TTL_MS,
+        jitter_percent: 0,
+        memory_percent: MEMORY_PERCENT,
+        shared: false,
+        ..Settings::of::<Shared>("orders.orders")
+    };
     Ok(Part::new(Orders(Cache::new(caches, settings, |key: &(TenantId, OrderId)| Tags::of([all(key.0)]))?)))
 }
 
-impl Cached for Order {
+impl Cached for Shared {
     type Class = Normal;
 
     fn bytes(&self) -> usize {
+        let Order { head, lines, .. } = &*self.0;
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let lines = self.lines.iter().map(|line| size_of_val(line) + line.line.description.len() + line.line.sku.len());
-        size_of::<Self>() + text(&self.head.external_ref) + self.head.country.len() + lines.sum::<usize>()
+        let lines = lines.iter().map(|line| size_of_val(line) + line.line.description.len() + line.line.sku.len());
+        size_of::<Order>() + text(&head.external_ref) + head.country.len() + lines.sum::<usize>()
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP routes: parse, check, and hand over to a command or a query.
 
-use crate::cache::Orders;
+use crate::cache::{Orders, Shared};
 use crate::commands::{self, ChangeCustomer, CreateCustomer, CreateOrder, Edit, Fulfil, IssueNote, PutAddress, Step};
 use crate::customers::{Address, Customer, MAX_ADDRESSES, NewAddress};
 use crate::error;
@@ -146,15 +146,15 @@ async fn list_orders(
 async fn get_order(AppState(app): AppState<App>, caller: Caller, Params(order_id): Params<OrderId>) -> Result<impl IntoResponse> {
     let key = (caller.tenant()?, order_id);
     let cache = &app.part::<Orders>().0;
-    let read = move |read: &mut store::Read<'_>| queries::order(read, order_id);
+    let read = move |read: &mut store::Read<'_>| queries::order(read, order_id).map(Shared::from);
     let (headers, order) = match app.or_remembered(&caller, cache, key, read, |order| Some(order.clone())).await? {
         Sourced::Now(order) => (HeaderMap::new(), order),
         Sourced::Then(found) => {
             let age_ms = Some(found.age().as_millis() as u64);
-            (aged(&found), Order { age_ms, ..Order::clone(&found) })
+            (aged(&found), Shared::from(Order { age_ms, ..Order::clone(&found.0) }))
         }
     };
-    Ok((headers, Versioned(order.head.version, order)))
+    Ok((headers, Versioned(order.0.head.version, order)))
 }
 
 /// A change of an order. What is left out stays.

@@ -254,8 +254,15 @@ impl FromStr for UnitPrice {
 impl fmt::Display for UnitPrice {
     /// Without trailing zeros beyond what is needed: `12.5`, `3`, `0.001`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = Decimal(self.0, 6).to_string();
-        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+        let (sign, value) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        let (whole, mut fraction, mut width) = (value / Self::SCALE.unsigned_abs(), value % Self::SCALE.unsigned_abs(), 6);
+        if fraction == 0 {
+            return write!(f, "{sign}{whole}");
+        }
+        while fraction % 10 == 0 {
+            (fraction, width) = (fraction / 10, width - 1);
+        }
+        write!(f, "{sign}{whole}.{fraction:0width$}")
     }
 }
 

@@ -156,7 +156,13 @@ fn tag(key: &(TenantId, CheckoutId)) -> Tag {
 }
 
 fn open(caches: &Caches) -> Result<Part> {
-    let settings = Settings { ttl_ms: TTL_MS, memory_percent: MEMORY_PERCENT, shared: false, ..Settings::of::<Ended>("checkout.ended") };
+    let settings = Settings {
+        ttl_ms: TTL_MS,
+        jitter_percent: 0,
+        memory_percent: MEMORY_PERCENT,
+        shared: false,
+        ..Settings::of::<Ended>("checkout.ended")
+    };
     Ok(Part::new(EndedCheckouts(Cache::new(caches, settings, |key| Tags::of([tag(key)]))?)))
 }
 

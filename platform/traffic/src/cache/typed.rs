@@ -508,9 +508,14 @@ where
     /// XFetch (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015): refresh when
     /// `now - delta * beta * ln(random) >= expiry`, so that one caller of many is early by about the time that a load takes.
     fn comes_early(&self, entry: &Entry<V>, now: u64) -> bool {
+        now as f64 - entry.delta_us * self.uniform().ln() >= entry.head.fresh_until_us() as f64
+    }
+
+    /// Random: above 0 and at most 1.
+    fn uniform(&self) -> f64 {
         let mut random = [0; 8];
         self.hub.rng.fill(&mut random);
-        now as f64 - entry.delta_us * uniform(u64::from_le_bytes(random)).ln() >= entry.head.fresh_until_us() as f64
+        ((u64::from_le_bytes(random) >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
     fn hit(&self, entry: Arc<Entry<V>>, now: u64) -> Option<Found<V>> {
@@ -540,9 +545,10 @@ where
     /// An entry whose load began at `began_us` and took `took_us`. `left_us`: how long it is good, if that is known already.
     fn entry(&self, value: Option<V>, stamps: Stamps, began_us: u64, took_us: u64, left_us: Option<u64>) -> Entry<V> {
         let ttl_ms = if value.is_some() { self.settings.ttl_ms } else { self.settings.negative_ms };
-        let mut random = [0; 8];
-        self.hub.rng.fill(&mut random);
-        let jitter = uniform(u64::from_le_bytes(random)) * f64::from(self.settings.jitter_percent) / 100.0;
+        let jitter = match self.settings.jitter_percent {
+            0 => 0.0,
+            percent => self.uniform() * f64::from(percent) / 100.0,
+        };
         let ttl_us = left_us.unwrap_or((ttl_ms as f64 * 1000.0 * (1.0 - jitter)) as u64);
         let fresh_us = self.hub.now_us() + ttl_us - began_us;
         let delta_us = took_us as f64 * self.settings.eagerness;
@@ -720,9 +726,4 @@ where
             evictions: metrics.evictions.get(),
         }
     }
-}
-
-/// Above 0 and at most 1.
-fn uniform(random: u64) -> f64 {
-    ((random >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
