@@ -213,6 +213,99 @@ async fn a_redis_that_goes_and_comes_back() {
     assert_eq!(passed, 6);
 }
 
+/// A node with a file of rules of its own, which it watches.
+async fn node_with_file(path: &std::path::Path, url: &str) -> Arc<Limiter> {
+    let rules = RuleFile::read(path).unwrap();
+    let node = Arc::new(Limiter::new(rules, LimiterConfig::default(), Arc::new(SystemClock), &SeededRng::new(1)));
+    node.share(patient(url)).await.unwrap();
+    tokio::spawn(brandos_traffic::watch(Arc::downgrade(&node), path.to_owned()));
+    node
+}
+
+/// Rules that are changed on one node are in force on all, and keep what was counted; also where nodes start, are cut off, or change them at
+/// the same time, and where Redis comes back empty.
+#[tokio::test]
+async fn the_rules_that_were_changed_last_are_in_force_on_all_nodes() {
+    if redis().is_none() {
+        return;
+    }
+    let mut server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |n: usize| folder.path().join(format!("rules-{n}.toml"));
+    let text = |limit: u32| format!("[[rule]]\nname = \"a\"\nalgorithm = \"fixed_window\"\nlimit = {limit}\nper = \"30d\"\n");
+    // In one step, so that nobody reads half of it; at a time after all that were written before.
+    let written = std::cell::Cell::new(0);
+    let write = |n: usize, text: &str| {
+        written.set(written.get() + 1);
+        let new = folder.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + written.get());
+        std::fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
+        std::fs::rename(new, path(n)).unwrap();
+    };
+    let limit = |node: &Limiter| node.rules().file().rules()[0].quota().limit();
+    for n in 0..3 {
+        write(n, &text(100 + n as u32));
+    }
+    let mut nodes = Vec::new();
+    for n in 0..3 {
+        nodes.push(node_with_file(&path(n), &server.url()).await);
+    }
+    within(5, "the file that was changed last counts", async || nodes.iter().all(|node| limit(node) == 102)).await;
+    for node in &nodes {
+        for _ in 0..17 {
+            assert!(node.decide_shared(&node.rules(), &Subject::default(), Take::All).await.admitted());
+        }
+    }
+    write(0, &text(204));
+    within(5, "a change is everywhere", async || nodes.iter().all(|node| limit(node) == 204)).await;
+    let mut passed = 0;
+    while nodes[passed % 3].decide_shared(&nodes[passed % 3].rules(), &Subject::default(), Take::All).await.admitted() {
+        passed += 1;
+    }
+    assert_eq!(passed, 102, "half of it was used");
+
+    // What is wrong is nobody's; and the change after that is everybody's.
+    write(1, "rule = [");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(nodes.iter().all(|node| limit(node) == 204));
+    write(1, &text(300));
+    within(5, "a change is everywhere", async || nodes.iter().all(|node| limit(node) == 300)).await;
+    // Two at the same time: one of them is the last.
+    for round in 0..10 {
+        write(0, &text(1_000 + round));
+        write(2, &text(2_000 + round));
+        within(5, "all agree", async || {
+            let found = limit(&nodes[0]);
+            (found == 1_000 + round || found == 2_000 + round) && nodes.iter().all(|node| limit(node) == found)
+        })
+        .await;
+    }
+    // A file too long to be sent about is its node's own.
+    write(1, &format!("{}# {}\n", text(301), "x".repeat(1 << 20)));
+    within(5, "it is in force there", async || limit(&nodes[1]) == 301).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(limit(&nodes[0]) > 301);
+
+    // Whoever starts with an older file has the others'.
+    write(0, &text(400));
+    within(5, "a change is everywhere", async || nodes.iter().all(|node| limit(node) == 400)).await;
+    drop(nodes.pop());
+    nodes.push(node_with_file(&path(2), &server.url()).await);
+    within(5, "the one that was started anew has it", async || limit(&nodes[2]) == 400).await;
+    // While Redis is away a change is that node's alone, and then everybody's.
+    server.kill();
+    write(2, &text(500));
+    within(5, "it is in force there", async || limit(&nodes[2]) == 500).await;
+    assert_eq!(limit(&nodes[0]), 400);
+    server.start_again();
+    within(10, "it is everywhere", async || nodes.iter().all(|node| limit(node) == 500)).await;
+    // It came back empty, and has it again for whoever starts.
+    drop(nodes.remove(0));
+    nodes.push(node_with_file(&path(0), &server.url()).await);
+    within(5, "the one that was started anew has it", async || limit(&nodes[2]) == 500).await;
+}
+
 /// Hostile keys until Redis has no memory left: it takes no more, who is at a limit stays there, and for new keys each rule does what it says.
 #[tokio::test]
 async fn a_redis_that_is_full_forgets_nobody() {
