@@ -67,7 +67,7 @@ async fn export(node: &Node, tenant: &str, format: ExportFormat, out: Output) ->
         seals.iter().try_for_each(|seal| line(out, "seal", seal))?;
         accounts.iter().try_for_each(|account| line(out, "account", account))?;
     } else {
-        out.raw(head.trim_end());
+        out.kept(head.trim_end())?;
     }
     let (mut after, mut count) = (None, 0_u64);
     while let Some(last) = last.filter(|last| after.is_none_or(|after| after < *last)) {
@@ -80,7 +80,7 @@ async fn export(node: &Node, tenant: &str, format: ExportFormat, out: Output) ->
             } else {
                 let text = journal.transaction(transaction);
                 if !text.is_empty() {
-                    out.raw(text.trim_end_matches('\n'));
+                    out.kept(text.trim_end_matches('\n'))?;
                 }
             }
         }
@@ -207,8 +207,7 @@ fn verify_file(file: &Path, public_key: Option<&str>, head: Option<&str>, out: O
 /// A line of JSON that says what it is.
 fn line(out: Output, name: &str, thing: &impl serde::Serialize) -> Outcome {
     let value = serde_json::to_value(thing).map_err(|e| kernel::Error::internal("an export does not serialise").caused_by(e))?;
-    out.raw(&serde_json::json!({ name: value }).to_string());
-    Ok(())
+    out.kept(&serde_json::json!({ name: value }).to_string())
 }
 
 async fn accounts(node: &Node, tenant: TenantId) -> Outcome<Vec<Account>> {

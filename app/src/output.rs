@@ -1,8 +1,10 @@
 //! The one place that writes to the terminal: lines and tables for people, one JSON value a line for machines, progress bars.
 
+use crate::exit::{Failure, Outcome};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 
 /// Where a command's answers go. Answers are on stdout; notes, bars and logs on stderr.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,13 @@ impl Output {
         let mut out = std::io::stdout().lock();
         let _ = writeln!(out, "{text}");
         let _ = out.flush();
+    }
+
+    /// A line of what somebody keeps, such as an export: whoever has less than all must know. Errors: `cli.file`.
+    pub(crate) fn kept(self, text: &str) -> Outcome<()> {
+        let mut out = std::io::stdout().lock();
+        let written = writeln!(out, "{text}").and_then(|()| out.flush());
+        written.map_err(|error| Failure::file("cannot write to", Path::new("stdout"), &error))
     }
 
     /// What happens meanwhile, on stderr, for a person.

@@ -344,6 +344,20 @@ fn the_openapi_document_needs_no_data() {
     assert!(!sandbox.path("data").exists());
 }
 
+/// An export that is cut short must not look like a whole one.
+#[test]
+fn an_export_that_does_not_fit_fails() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["tenant", "create", "acme"]).expect(0);
+    for format in ["hledger", "json"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = sandbox.command(&["ledger", "export", "--tenant", "acme", "--format", format]).stdout(full).output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{told}");
+        assert!(told.contains("cannot write to stdout: "), "{told}");
+    }
+}
+
 #[test]
 fn a_consumer_is_replayed() {
     let sandbox = Sandbox::new();
