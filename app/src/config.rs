@@ -211,7 +211,7 @@ const OPTIONS: &[OptionInfo] = &[
         Kind::Text,
         "\"generous\"",
         "The rules of rate limits: generous (nobody meets them by hand), default (for a server that strangers reach), off,\n\
-         or a file, which is read again within 50 ms of a change (with limits.redis, on whichever node). `brandos limits check FILE` says what is wrong with one.",
+         or a file, which is read again within 50 ms of a change. `brandos limits check FILE` says what is wrong with one.",
     ),
     option(
         "limits.keys",

@@ -90,7 +90,9 @@ async fn export(node: &Node, tenant: &str, format: ExportFormat, out: Output) ->
         line(out, "trial_balance", &trial)?;
     }
     out.note(format!("{} accounts, {} transactions", grouped(accounts.len() as i64), grouped(count as i64)));
-    out.value(&serde_json::json!({ "ok": true, "accounts": accounts.len(), "transactions": count }));
+    if out.is_json() {
+        out.kept(&serde_json::json!({ "ok": true, "accounts": accounts.len(), "transactions": count }).to_string())?;
+    }
     Ok(Exit::Ok)
 }
 

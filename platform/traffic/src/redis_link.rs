@@ -5,7 +5,7 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{Client, Cmd, ConnectionAddr, FromRedisValue, RedisResult, Script, ScriptInvocation};
+use redis::{Client, ConnectionAddr, RedisResult, Script, ScriptInvocation};
 use std::time::Duration;
 
 /// How long a server of a cluster may take to connect, and to answer.
@@ -104,11 +104,11 @@ impl Link {
         }
     }
 
-    /// Asks by a command of Redis's own.
-    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+    pub(crate) async fn ping(&self) -> RedisResult<()> {
+        let ping = redis::cmd("PING");
         match self {
-            Link::One(connection) => command.query_async(&mut connection.clone()).await,
-            Link::Cluster(connection) => command.query_async(&mut (**connection).clone()).await,
+            Link::One(connection) => ping.query_async(&mut connection.clone()).await,
+            Link::Cluster(connection) => ping.query_async(&mut (**connection).clone()).await,
         }
     }
 }

@@ -118,7 +118,7 @@ impl Quotas {
 }
 
 /// A rule as the file has it, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     pub(crate) name: Box<str>,
     pub(crate) key: Vec<KeyPart>,
@@ -218,7 +218,7 @@ impl Rule {
 }
 
 /// A whole file of rules, checked.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleFile {
     pub(crate) rules: Vec<Rule>,
     pub(crate) block: Networks,

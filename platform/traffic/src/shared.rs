@@ -20,7 +20,7 @@ use arc_swap::ArcSwapOption;
 use kernel::Result;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use redis::{Cmd, FromRedisValue, RedisError, Script};
+use redis::{RedisError, Script};
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -35,8 +35,6 @@ const RECONNECT: Duration = Duration::from_millis(200);
 const PING: Duration = Duration::from_millis(500);
 /// So many answers in a row that did not come in time end a connection.
 const LATE: u32 = 3;
-/// Where the rules are that all nodes have.
-const RULES: &str = "brandos:limits:rules";
 
 /// Where the shared state is.
 #[derive(Clone, Debug)]
@@ -90,7 +88,6 @@ pub(crate) struct Shared {
     origin: Origin,
     script: Script,
     lending: Script,
-    keeping_rules: Script,
     link: ArcSwapOption<Link>,
     desk: Desk,
     late: AtomicU32,
@@ -108,7 +105,6 @@ impl Limiter {
             config,
             script: script(include_str!("shared.lua")),
             lending: script(include_str!("lease.lua")),
-            keeping_rules: Script::new(include_str!("rules.lua")),
             link: ArcSwapOption::empty(),
             desk: Desk::new(self.room()),
             late: AtomicU32::new(0),
@@ -361,32 +357,6 @@ impl Shared {
         (answer.len() == wants.len() * 4).then(|| answer.chunks_exact(4).map(lent).collect())
     }
 
-    /// When the rules that all nodes have were changed, as [`Shared::put_rules`] was told; 0: there are none. None when Redis is away or slow.
-    pub(crate) async fn rules_changed_at(&self) -> Option<u64> {
-        let mut call = redis::cmd("HGET");
-        let at: Option<u64> = self.query(call.arg(RULES).arg("changed_at"), Duration::from_millis(self.config.patience_ms)).await?;
-        Some(at.unwrap_or(0))
-    }
-
-    /// The same, and their text. It may be long, and no decision waits for it.
-    pub(crate) async fn rules(&self) -> Option<(u64, String)> {
-        self.query(redis::cmd("HMGET").arg(RULES).arg("changed_at").arg("text"), CONNECT).await
-    }
-
-    /// Gives rules to all nodes. Whether Redis has taken them: not when it has some that were changed as late.
-    pub(crate) async fn put_rules(&self, changed_at: u64, text: &str) -> Option<bool> {
-        let link = self.link.load_full()?;
-        let mut call = self.keeping_rules.key(RULES);
-        let answer = tokio::time::timeout(CONNECT, link.run(call.arg(changed_at).arg(text))).await.ok()?;
-        answer.ok().map(|answer| answer == [1])
-    }
-
-    /// Asks what no decision hangs on: that it is late says nothing about the connection.
-    async fn query<T: FromRedisValue>(&self, command: &Cmd, patience: Duration) -> Option<T> {
-        let link = self.link.load_full()?;
-        tokio::time::timeout(patience, link.query(command)).await.ok()?.ok()
-    }
-
     /// As [`Shared::ask`], each slot by itself; if one refuses, the others are given back what they took.
     async fn ask_by_slot(&self, rules: &Rules, lookups: &[Lookup<'_>], keys: &[String], now_us: u64) -> Option<Vec<i64>> {
         type Levels = SmallVec<[usize; 6]>;
@@ -471,7 +441,7 @@ async fn keep(limiter: Weak<Limiter>, shared: Weak<Shared>, mut up: bool) {
         let link = shared.link.load_full();
         match link {
             Some(link) => {
-                let there = tokio::time::timeout(CONNECT, link.query::<()>(&redis::cmd("PING"))).await;
+                let there = tokio::time::timeout(CONNECT, link.ping()).await;
                 if !matches!(there, Ok(Ok(_))) {
                     shared.lose(&link);
                     continue;
