@@ -30,7 +30,11 @@ pub struct Created<T>(
 
 impl<T: Serialize> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
-        let mut response = (StatusCode::CREATED, json(&self.1)).into_response();
+        let mut response = json(&self.1);
+        if !response.status().is_success() {
+            return response;
+        }
+        *response.status_mut() = StatusCode::CREATED;
         if let Ok(location) = HeaderValue::from_maybe_shared(bytes::Bytes::from(self.0)) {
             response.headers_mut().insert(LOCATION, location);
         }
