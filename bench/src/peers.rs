@@ -1,8 +1,9 @@
 //! What the store is measured against: the same statements, one transaction each.
 
 use crate::measure::{Outcome, callers};
-use std::sync::Arc;
+use kernel::{Clock as _, SystemClock};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls, Statement};
 
@@ -11,8 +12,8 @@ struct Peer {
     statements: Vec<Statement>,
 }
 
-/// The next id of a peer's rows: of all runs, since they write to the same tables.
-static NEXT: AtomicI64 = AtomicI64::new(1 << 40);
+/// The next id of a peer's rows: from the time on, since all runs write to the same tables, those of another call too.
+static NEXT: LazyLock<AtomicI64> = LazyLock::new(|| AtomicI64::new(SystemClock.now().micros()));
 
 /// One transaction each on `connections` connections, statements of a transaction pipelined, on `rows` hot rows.
 pub async fn postgres_one_each(url: &str, connections: usize, count: u64, rows: i64, seconds: f64) -> Outcome {

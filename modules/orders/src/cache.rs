@@ -9,8 +9,6 @@ use store::Change;
 use traffic::cache::{Cache, Cached, Caches, Normal, Settings, Tag, Tags};
 use web::{ModuleCaches, Part};
 
-/// How long an order is remembered, in milliseconds; after that it is spare for as long as the class allows.
-const TTL_MS: u64 = 3_600_000;
 /// Of the memory of all caches, in percent.
 const MEMORY_PERCENT: u8 = 5;
 
@@ -74,14 +72,7 @@ fn all(tenant: TenantId) -> Tag {
 }
 
 fn open(caches: &Caches) -> Result<Part> {
-    // Every order that is read goes through here: no random number is drawn for each, since none of them is loaded when its time is over.
-    let settings = Settings {
-        ttl_ms: TTL_MS,
-        jitter_percent: 0,
-        memory_percent: MEMORY_PERCENT,
-        shared: false,
-        ..Settings::of::<Shared>("orders.orders")
-    };
+    let settings = Settings::standing_in::<Shared>("orders.orders", MEMORY_PERCENT);
     Ok(Part::new(Orders(Cache::new(caches, settings, |key: &(TenantId, OrderId)| Tags::of([all(key.0)]))?)))
 }
 

@@ -3,6 +3,7 @@
 use crate::limiter::Limiter;
 use crate::rules::{MAX_FILE, RuleFile};
 use kernel::{Error, ErrorKind, Result};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
 use std::time::{Duration, SystemTime};
@@ -26,7 +27,7 @@ impl RuleFile {
             // As a full disk or a crash leaves it: that must not lift every limit.
             return Err(Error::invalid(
                 "limits.invalid_rules",
-                format!("{name}:1: the file is empty; without limits, limits.rules is `off`"),
+                format!("{name}:1: the file is empty; for no limits at all, set limits.rules to `off`"),
             ));
         }
         RuleFile::parse(&name, &text)
@@ -34,11 +35,12 @@ impl RuleFile {
 }
 
 /// What tells one content of a file from another without reading it.
-type Stamp = (SystemTime, u64);
+/// The inode too: files that are made repeatably all have one time, and often one length.
+type Stamp = (SystemTime, u64, u64);
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let data = std::fs::metadata(path).ok()?;
-    Some((data.modified().ok()?, data.len()))
+    Some((data.modified().ok()?, data.len(), data.ino()))
 }
 
 /// Replaces the limiter's rules whenever the file changes, until the limiter is gone. Wrong rules are told once in the log, and the ones

@@ -125,8 +125,6 @@ pub(super) fn with(checkout: Checkout, payment: Option<CheckoutPayment>) -> Chec
     }
 }
 
-/// For how long an ended checkout is remembered, in milliseconds.
-const TTL_MS: u64 = 3_600_000;
 /// Of the memory of all caches, in percent.
 const MEMORY_PERCENT: u8 = 2;
 
@@ -156,13 +154,7 @@ fn tag(key: &(TenantId, CheckoutId)) -> Tag {
 }
 
 fn open(caches: &Caches) -> Result<Part> {
-    let settings = Settings {
-        ttl_ms: TTL_MS,
-        jitter_percent: 0,
-        memory_percent: MEMORY_PERCENT,
-        shared: false,
-        ..Settings::of::<Ended>("checkout.ended")
-    };
+    let settings = Settings::standing_in::<Ended>("checkout.ended", MEMORY_PERCENT);
     Ok(Part::new(EndedCheckouts(Cache::new(caches, settings, |key| Tags::of([tag(key)]))?)))
 }
 

@@ -75,6 +75,15 @@ impl Settings {
             local: true,
         }
     }
+
+    /// Those of what stands in for an hour for a source that is away ([`Cache::source_first`]). It stays in this process. Every read puts a
+    /// value in and none is loaded when its time is over: so there is nothing to spread, and no random number is drawn for each.
+    pub fn standing_in<V: Cached>(name: &'static str, memory_percent: u8) -> Settings
+    where
+        V::Class: Cacheable,
+    {
+        Settings { ttl_ms: 3_600_000, jitter_percent: 0, memory_percent, shared: false, ..Settings::of::<V>(name) }
+    }
 }
 
 /// What every hit looks at. With the two counts of the `Arc` before it, it fills 64 bytes: with a million entries each line of memory that
