@@ -27,7 +27,6 @@ web.workspace = true
 axum.workspace = true
 serde.workspace = true
 utoipa.workspace = true
-utoipa-axum.workspace = true
 
 [dev-dependencies]
 testkit.workspace = true
@@ -51,7 +50,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-use web::{Module, PermissionInfo};
+use web::{handlers, Module, PermissionInfo};
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "NAME.read", description: "See items." },
@@ -204,14 +203,13 @@ use crate::model::{Item, ItemId, NewItem};
 use crate::{commands, queries};
 use axum::Json;
 use axum::extract::State;
-use utoipa_axum::routes;
 use web::{Access, App, Caller, Created, Keyed, Params, Result, Route};
 
 /// Every route.
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Access::Tenant("NAME.write"), routes!(create_item)).keyed(),
-        Route::new(Access::Tenant("NAME.read"), routes!(get_item)),
+        Route::new(Access::Tenant("NAME.write"), handlers!(create_item)).keyed(),
+        Route::new(Access::Tenant("NAME.read"), handlers!(get_item)),
     ]
 }
 

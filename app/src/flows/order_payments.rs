@@ -10,11 +10,10 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use store::Read;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Audit, AuditCheck, AuditOutcome, Caller, Params, Route};
+use web::{Access, App, Audit, AuditCheck, AuditOutcome, Caller, Params, Route, handlers};
 
 pub(crate) fn routes() -> Vec<Route> {
-    vec![Route::new(Access::Tenant("payments.read"), routes!(order_payments))]
+    vec![Route::new(Access::Tenant("payments.read"), handlers!(order_payments))]
 }
 
 pub(crate) const AUDIT: Audit = Audit { name: "flows.orders_payments_and_books_agree", check: AuditCheck::Tenant(agree) };

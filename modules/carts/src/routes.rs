@@ -8,8 +8,7 @@ use axum::extract::State;
 use kernel::{Currency, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, IfMatch, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, IfMatch, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers};
 
 const READ: Access = Access::Tenant("carts.read");
 const WRITE: Access = Access::Tenant("carts.write");
@@ -18,10 +17,10 @@ const LIST: &str = "carts.carts";
 /// Every route.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::new(READ, routes!(list_carts)),
-        Route::new(READ, routes!(get_cart)),
-        Route::new(READ, routes!(get_cart_settings)),
-        Route::new(WRITE, routes!(put_cart_settings)),
+        Route::new(READ, handlers!(list_carts)),
+        Route::new(READ, handlers!(get_cart)),
+        Route::new(READ, handlers!(get_cart_settings)),
+        Route::new(WRITE, handlers!(put_cart_settings)),
     ]
 }
 

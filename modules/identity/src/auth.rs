@@ -129,9 +129,7 @@ impl Auth {
     pub(crate) async fn fill(&self, store: &Store, rng: Arc<dyn Rng>, known: Known, config: AuthConfig) -> Result<()> {
         let token_secret = secret(store, &*rng, "access_tokens", &config.token_secret).await?;
         let cursor_secret = secret(store, &*rng, "cursors", &config.cursor_secret).await?;
-        let hashing = rng.clone();
-        let passwords = tokio::task::spawn_blocking(move || Passwords::new(&*hashing));
-        let passwords = passwords.await.map_err(|e| Error::internal("a password's thread failed").caused_by(e))??;
+        let passwords = Passwords::new(&*rng)?;
         let set = |permissions: &[&str]| Arc::new(permissions.iter().copied().collect::<PermissionSet>());
         let built_in = crate::model::BUILT_IN_ROLES.iter().map(|r| (r.name, set(&known.built_in(r.name).unwrap_or_default())));
         let max_age_ms = match store.engine(0) {

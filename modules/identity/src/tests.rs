@@ -21,7 +21,7 @@ async fn shelf() {}
 
 /// A module with a route of the storefront.
 fn shop() -> Module {
-    Module { routes: vec![Route::new(Access::Storefront, utoipa_axum::routes!(shelf))], ..Module::new("shop", &[]) }
+    Module { routes: vec![Route::new(Access::Storefront, web::handlers!(shelf))], ..Module::new("shop", &[]) }
 }
 
 fn known() -> Known {

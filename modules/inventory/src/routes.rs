@@ -15,8 +15,9 @@ use axum::response::IntoResponse;
 use kernel::{Error, Faults, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers,
+};
 
 const READ: Access = Access::Tenant("inventory.read");
 const WRITE: Access = Access::Tenant("inventory.write");
@@ -31,40 +32,40 @@ const HOLD_MS: i64 = 15 * 60_000;
 /// Every route.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::new(READ, routes!(list_items)),
-        Route::new(WRITE, routes!(create_item)).body_limit(SMALL_BODY).keyed(),
-        Route::new(READ, routes!(get_item)),
-        Route::new(WRITE, routes!(change_item)).body_limit(SMALL_BODY),
-        Route::new(READ, routes!(list_levels)),
-        Route::new(READ, routes!(list_movements)),
-        Route::new(READ, routes!(list_item_variants)),
-        Route::new(READ, routes!(list_locations)),
-        Route::new(WRITE, routes!(create_location)).body_limit(SMALL_BODY).keyed(),
-        Route::new(READ, routes!(get_location)),
-        Route::new(WRITE, routes!(change_location)).body_limit(SMALL_BODY),
-        Route::new(READ, routes!(get_components)),
-        Route::new(WRITE, routes!(set_components)).body_limit(SMALL_BODY),
-        Route::new(READ, routes!(list_availability)),
-        Route::new(READ, routes!(get_settings)),
-        Route::new(WRITE, routes!(set_settings)).body_limit(SMALL_BODY),
-        Route::new(WRITE, routes!(create_movements)).body_limit(LINES_BODY).keyed(),
-        Route::new(READ, routes!(list_reservations)),
-        Route::new(WRITE, routes!(create_reservation)).body_limit(LINES_BODY).keyed(),
-        Route::new(READ, routes!(get_reservation)),
-        Route::new(WRITE, routes!(confirm_reservation)).body_limit(SMALL_BODY).keyed(),
-        Route::new(WRITE, routes!(release_reservation)).body_limit(SMALL_BODY).keyed(),
-        Route::new(WRITE, routes!(ship_reservation)).body_limit(LINES_BODY).keyed(),
-        Route::new(WRITE, routes!(return_reservation)).body_limit(LINES_BODY).keyed(),
-        Route::new(READ, routes!(list_transfers)),
-        Route::new(WRITE, routes!(create_transfer)).body_limit(LINES_BODY).keyed(),
-        Route::new(READ, routes!(get_transfer)),
-        Route::new(WRITE, routes!(receive_transfer)).body_limit(LINES_BODY).keyed(),
-        Route::new(READ, routes!(list_counts)),
-        Route::new(WRITE, routes!(create_count)).body_limit(SMALL_BODY).keyed(),
-        Route::new(READ, routes!(get_count)),
-        Route::new(WRITE, routes!(note_count)).body_limit(LINES_BODY),
-        Route::new(WRITE, routes!(apply_count)).body_limit(SMALL_BODY).keyed(),
-        Route::new(WRITE, routes!(cancel_count)).body_limit(SMALL_BODY).keyed(),
+        Route::new(READ, handlers!(list_items)),
+        Route::new(WRITE, handlers!(create_item)).body_limit(SMALL_BODY).keyed(),
+        Route::new(READ, handlers!(get_item)),
+        Route::new(WRITE, handlers!(change_item)).body_limit(SMALL_BODY),
+        Route::new(READ, handlers!(list_levels)),
+        Route::new(READ, handlers!(list_movements)),
+        Route::new(READ, handlers!(list_item_variants)),
+        Route::new(READ, handlers!(list_locations)),
+        Route::new(WRITE, handlers!(create_location)).body_limit(SMALL_BODY).keyed(),
+        Route::new(READ, handlers!(get_location)),
+        Route::new(WRITE, handlers!(change_location)).body_limit(SMALL_BODY),
+        Route::new(READ, handlers!(get_components)),
+        Route::new(WRITE, handlers!(set_components)).body_limit(SMALL_BODY),
+        Route::new(READ, handlers!(list_availability)),
+        Route::new(READ, handlers!(get_settings)),
+        Route::new(WRITE, handlers!(set_settings)).body_limit(SMALL_BODY),
+        Route::new(WRITE, handlers!(create_movements)).body_limit(LINES_BODY).keyed(),
+        Route::new(READ, handlers!(list_reservations)),
+        Route::new(WRITE, handlers!(create_reservation)).body_limit(LINES_BODY).keyed(),
+        Route::new(READ, handlers!(get_reservation)),
+        Route::new(WRITE, handlers!(confirm_reservation)).body_limit(SMALL_BODY).keyed(),
+        Route::new(WRITE, handlers!(release_reservation)).body_limit(SMALL_BODY).keyed(),
+        Route::new(WRITE, handlers!(ship_reservation)).body_limit(LINES_BODY).keyed(),
+        Route::new(WRITE, handlers!(return_reservation)).body_limit(LINES_BODY).keyed(),
+        Route::new(READ, handlers!(list_transfers)),
+        Route::new(WRITE, handlers!(create_transfer)).body_limit(LINES_BODY).keyed(),
+        Route::new(READ, handlers!(get_transfer)),
+        Route::new(WRITE, handlers!(receive_transfer)).body_limit(LINES_BODY).keyed(),
+        Route::new(READ, handlers!(list_counts)),
+        Route::new(WRITE, handlers!(create_count)).body_limit(SMALL_BODY).keyed(),
+        Route::new(READ, handlers!(get_count)),
+        Route::new(WRITE, handlers!(note_count)).body_limit(LINES_BODY),
+        Route::new(WRITE, handlers!(apply_count)).body_limit(SMALL_BODY).keyed(),
+        Route::new(WRITE, handlers!(cancel_count)).body_limit(SMALL_BODY).keyed(),
     ]
 }
 

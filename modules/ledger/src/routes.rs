@@ -12,8 +12,9 @@ use axum::response::IntoResponse;
 use kernel::{Currency, Error, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers,
+};
 
 const SMALL_BODY: usize = 64 * 1024;
 /// 8,192 transactions with some details.
@@ -25,28 +26,28 @@ pub(crate) fn routes() -> Vec<Route> {
     let (read, write, admin) = (Access::Tenant("ledger.read"), Access::Tenant("ledger.write"), Access::Tenant("ledger.admin"));
     let posting = |router| Route::new(write, router).body_limit(SMALL_BODY).keyed();
     vec![
-        Route::new(admin, routes!(open_account)).body_limit(SMALL_BODY).keyed(),
-        Route::new(read, routes!(list_accounts)),
-        Route::new(read, routes!(get_account)),
-        Route::new(admin, routes!(change_account)).body_limit(SMALL_BODY),
-        Route::new(read, routes!(get_balance)),
-        Route::new(read, routes!(get_statement)),
-        Route::new(read, routes!(get_account_limits)),
-        Route::new(admin, routes!(put_account_limits)).body_limit(SMALL_BODY),
-        Route::new(read, routes!(get_owner_limits)),
-        Route::new(admin, routes!(put_owner_limits)).body_limit(SMALL_BODY),
-        posting(routes!(post_transfer)),
-        posting(routes!(post_transaction)),
-        Route::new(write, routes!(post_bulk)).body_limit(BULK_BODY).timeout_ms(u64::from(BULK_MS)),
-        posting(routes!(post_exchange)),
-        posting(routes!(place_hold)),
-        posting(routes!(capture_hold)),
-        posting(routes!(void_hold)),
-        posting(routes!(reverse_transaction)),
-        Route::new(read, routes!(list_transactions)),
-        Route::new(read, routes!(get_transaction)),
-        Route::new(read, routes!(get_hold)),
-        Route::new(read, routes!(get_trial_balance)),
+        Route::new(admin, handlers!(open_account)).body_limit(SMALL_BODY).keyed(),
+        Route::new(read, handlers!(list_accounts)),
+        Route::new(read, handlers!(get_account)),
+        Route::new(admin, handlers!(change_account)).body_limit(SMALL_BODY),
+        Route::new(read, handlers!(get_balance)),
+        Route::new(read, handlers!(get_statement)),
+        Route::new(read, handlers!(get_account_limits)),
+        Route::new(admin, handlers!(put_account_limits)).body_limit(SMALL_BODY),
+        Route::new(read, handlers!(get_owner_limits)),
+        Route::new(admin, handlers!(put_owner_limits)).body_limit(SMALL_BODY),
+        posting(handlers!(post_transfer)),
+        posting(handlers!(post_transaction)),
+        Route::new(write, handlers!(post_bulk)).body_limit(BULK_BODY).timeout_ms(u64::from(BULK_MS)),
+        posting(handlers!(post_exchange)),
+        posting(handlers!(place_hold)),
+        posting(handlers!(capture_hold)),
+        posting(handlers!(void_hold)),
+        posting(handlers!(reverse_transaction)),
+        Route::new(read, handlers!(list_transactions)),
+        Route::new(read, handlers!(get_transaction)),
+        Route::new(read, handlers!(get_hold)),
+        Route::new(read, handlers!(get_trial_balance)),
     ]
 }
 

@@ -16,8 +16,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use traffic::cache::Sourced;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, aged};
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, aged, handlers,
+};
 
 /// 2,000 lines with long texts.
 const ORDER_BODY: usize = 2 * 1024 * 1024;
@@ -29,29 +30,29 @@ pub(crate) fn routes() -> Vec<Route> {
     let (orders, customers) = (Access::Tenant("orders.write"), Access::Tenant("customers.write"));
     let (see_orders, see_customers) = (Access::Tenant("orders.read"), Access::Tenant("customers.read"));
     vec![
-        Route::new(orders, routes!(create_order)).body_limit(ORDER_BODY).keyed().taken_in(),
-        Route::new(see_orders, routes!(list_orders)),
-        Route::new(see_orders, routes!(get_order)),
-        Route::new(orders, routes!(edit_order)).body_limit(ORDER_BODY),
-        Route::new(orders, routes!(place_order)).body_limit(SMALL_BODY).keyed(),
-        Route::new(orders, routes!(cancel_order)).body_limit(SMALL_BODY).keyed(),
-        Route::new(orders, routes!(fulfil_order)).body_limit(ORDER_BODY).keyed(),
-        Route::new(orders, routes!(close_order)).body_limit(SMALL_BODY).keyed(),
-        Route::new(see_orders, routes!(list_changes)),
-        Route::new(see_orders, routes!(get_lines_at)),
-        Route::new(orders, routes!(issue_credit_note)).body_limit(ORDER_BODY).keyed(),
-        Route::new(see_orders, routes!(list_credit_notes)),
-        Route::new(see_orders, routes!(get_credit_note)),
-        Route::new(orders, routes!(record_adjustment)).body_limit(ORDER_BODY).keyed(),
-        Route::new(see_orders, routes!(list_adjustments)),
-        Route::new(see_orders, routes!(get_adjustment)),
-        Route::new(customers, routes!(create_customer)).body_limit(SMALL_BODY).keyed(),
-        Route::new(see_customers, routes!(list_customers)),
-        Route::new(see_customers, routes!(get_customer)),
-        Route::new(customers, routes!(change_customer)).body_limit(SMALL_BODY),
-        Route::new(customers, routes!(add_address)).body_limit(SMALL_BODY).keyed(),
-        Route::new(customers, routes!(change_address, remove_address)).body_limit(SMALL_BODY),
-        Route::new(Access::Tenant("reports.read"), routes!(daily_sales)),
+        Route::new(orders, handlers!(create_order)).body_limit(ORDER_BODY).keyed().taken_in(),
+        Route::new(see_orders, handlers!(list_orders)),
+        Route::new(see_orders, handlers!(get_order)),
+        Route::new(orders, handlers!(edit_order)).body_limit(ORDER_BODY),
+        Route::new(orders, handlers!(place_order)).body_limit(SMALL_BODY).keyed(),
+        Route::new(orders, handlers!(cancel_order)).body_limit(SMALL_BODY).keyed(),
+        Route::new(orders, handlers!(fulfil_order)).body_limit(ORDER_BODY).keyed(),
+        Route::new(orders, handlers!(close_order)).body_limit(SMALL_BODY).keyed(),
+        Route::new(see_orders, handlers!(list_changes)),
+        Route::new(see_orders, handlers!(get_lines_at)),
+        Route::new(orders, handlers!(issue_credit_note)).body_limit(ORDER_BODY).keyed(),
+        Route::new(see_orders, handlers!(list_credit_notes)),
+        Route::new(see_orders, handlers!(get_credit_note)),
+        Route::new(orders, handlers!(record_adjustment)).body_limit(ORDER_BODY).keyed(),
+        Route::new(see_orders, handlers!(list_adjustments)),
+        Route::new(see_orders, handlers!(get_adjustment)),
+        Route::new(customers, handlers!(create_customer)).body_limit(SMALL_BODY).keyed(),
+        Route::new(see_customers, handlers!(list_customers)),
+        Route::new(see_customers, handlers!(get_customer)),
+        Route::new(customers, handlers!(change_customer)).body_limit(SMALL_BODY),
+        Route::new(customers, handlers!(add_address)).body_limit(SMALL_BODY).keyed(),
+        Route::new(customers, handlers!(change_address, remove_address)).body_limit(SMALL_BODY),
+        Route::new(Access::Tenant("reports.read"), handlers!(daily_sales)),
     ]
 }
 

@@ -14,8 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use store::{Read, Store, Tx};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Caller, Query, Route};
+use web::{Access, App, Caller, Query, Route, handlers};
 
 /// The largest source, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -25,7 +24,7 @@ const MAX_RATES: usize = 400;
 const STALE_MS: i64 = 3 * 86_400_000;
 
 pub(crate) fn routes() -> Vec<Route> {
-    vec![Route::new(Access::SignedIn, routes!(list_rates)), Route::new(Access::SignedIn, routes!(convert))]
+    vec![Route::new(Access::SignedIn, handlers!(list_rates)), Route::new(Access::SignedIn, handlers!(convert))]
 }
 
 /// What a source says: `{"base": "EUR", "at": "2026-01-05T12:00:00Z", "rates": {"USD": "1.0842"}}`; rates are texts or numbers.

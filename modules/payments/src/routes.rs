@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::OnceKey;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
 use web::Priority;
 use web::{
     Access, App, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Problem, Query, RawBody, Result, Route, Versioned,
+    handlers,
 };
 
 const BODY: usize = 16 * 1024;
@@ -42,25 +42,25 @@ pub(crate) fn routes() -> Vec<Route> {
     let (read, write, refund) = (Access::Tenant("payments.read"), Access::Tenant("payments.write"), Access::Tenant("payments.refund"));
     let configure = Access::Tenant("payments.configure");
     let routes = vec![
-        Route::new(write, routes!(create_intent)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_intents)),
-        Route::new(read, routes!(get_intent)),
-        Route::new(write, routes!(confirm_intent)).body_limit(BODY).keyed(),
-        Route::new(write, routes!(capture_intent)).body_limit(BODY).keyed(),
-        Route::new(write, routes!(void_intent)).body_limit(BODY).keyed(),
-        Route::new(refund, routes!(refund_intent)).body_limit(BODY).keyed(),
-        Route::new(write, routes!(store_method)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_methods)),
-        Route::new(write, routes!(remove_method)),
-        Route::new(write, routes!(note_task)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_tasks)),
-        Route::new(write, routes!(close_task)).body_limit(BODY).keyed(),
-        Route::new(configure, routes!(add_provider)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_providers)),
-        Route::new(configure, routes!(change_provider)).body_limit(BODY),
-        Route::new(read, routes!(get_routing)),
-        Route::new(configure, routes!(set_routing)).body_limit(POLICY_BODY),
-        Route::new(Access::Public, routes!(take_callback)).body_limit(CALLBACK_BODY),
+        Route::new(write, handlers!(create_intent)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_intents)),
+        Route::new(read, handlers!(get_intent)),
+        Route::new(write, handlers!(confirm_intent)).body_limit(BODY).keyed(),
+        Route::new(write, handlers!(capture_intent)).body_limit(BODY).keyed(),
+        Route::new(write, handlers!(void_intent)).body_limit(BODY).keyed(),
+        Route::new(refund, handlers!(refund_intent)).body_limit(BODY).keyed(),
+        Route::new(write, handlers!(store_method)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_methods)),
+        Route::new(write, handlers!(remove_method)),
+        Route::new(write, handlers!(note_task)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_tasks)),
+        Route::new(write, handlers!(close_task)).body_limit(BODY).keyed(),
+        Route::new(configure, handlers!(add_provider)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_providers)),
+        Route::new(configure, handlers!(change_provider)).body_limit(BODY),
+        Route::new(read, handlers!(get_routing)),
+        Route::new(configure, handlers!(set_routing)).body_limit(POLICY_BODY),
+        Route::new(Access::Public, handlers!(take_callback)).body_limit(CALLBACK_BODY),
     ];
     // Money goes first when there is too much to do.
     routes.into_iter().map(|route| route.priority(Priority::Critical)).collect()

@@ -20,8 +20,9 @@ use kernel::{Currency, Error, Faults, Page, Rng, Timestamp, UnitPrice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers,
+};
 
 const READ: Access = Access::Tenant("pricing.read");
 const WRITE: Access = Access::Tenant("pricing.write");
@@ -31,31 +32,31 @@ const QUOTE_BYTES: usize = 4 * 1024 * 1024;
 /// Every route.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::new(READ, routes!(list_price_lists)),
-        Route::new(WRITE, routes!(create_price_list)).keyed(),
-        Route::new(READ, routes!(get_price_list)),
-        Route::new(WRITE, routes!(change_price_list)),
-        Route::new(READ, routes!(list_price_entries)),
-        Route::new(WRITE, routes!(change_price_entries)),
-        Route::new(READ, routes!(list_promotions)),
-        Route::new(WRITE, routes!(create_promotion)).keyed(),
-        Route::new(READ, routes!(get_promotion)),
-        Route::new(WRITE, routes!(change_promotion)),
-        Route::new(READ, routes!(list_coupons)),
-        Route::new(WRITE, routes!(create_coupon)).keyed(),
-        Route::new(WRITE, routes!(generate_coupons)).keyed(),
-        Route::new(READ, routes!(get_coupon)),
-        Route::new(WRITE, routes!(change_coupon)),
-        Route::new(READ, routes!(list_redemptions)),
-        Route::new(WRITE, routes!(redeem_coupon)).keyed(),
-        Route::new(READ, routes!(get_tax_settings)),
-        Route::new(WRITE, routes!(change_tax_settings)),
-        Route::new(READ, routes!(list_tax_rates)),
-        Route::new(READ, routes!(get_tax_rates)),
-        Route::new(WRITE, routes!(change_tax_rates)),
-        Route::new(WRITE, routes!(remove_tax_rates)),
-        Route::new(WRITE, routes!(import_tax_rates)),
-        Route::new(READ, routes!(create_quote)).body_limit(QUOTE_BYTES),
+        Route::new(READ, handlers!(list_price_lists)),
+        Route::new(WRITE, handlers!(create_price_list)).keyed(),
+        Route::new(READ, handlers!(get_price_list)),
+        Route::new(WRITE, handlers!(change_price_list)),
+        Route::new(READ, handlers!(list_price_entries)),
+        Route::new(WRITE, handlers!(change_price_entries)),
+        Route::new(READ, handlers!(list_promotions)),
+        Route::new(WRITE, handlers!(create_promotion)).keyed(),
+        Route::new(READ, handlers!(get_promotion)),
+        Route::new(WRITE, handlers!(change_promotion)),
+        Route::new(READ, handlers!(list_coupons)),
+        Route::new(WRITE, handlers!(create_coupon)).keyed(),
+        Route::new(WRITE, handlers!(generate_coupons)).keyed(),
+        Route::new(READ, handlers!(get_coupon)),
+        Route::new(WRITE, handlers!(change_coupon)),
+        Route::new(READ, handlers!(list_redemptions)),
+        Route::new(WRITE, handlers!(redeem_coupon)).keyed(),
+        Route::new(READ, handlers!(get_tax_settings)),
+        Route::new(WRITE, handlers!(change_tax_settings)),
+        Route::new(READ, handlers!(list_tax_rates)),
+        Route::new(READ, handlers!(get_tax_rates)),
+        Route::new(WRITE, handlers!(change_tax_rates)),
+        Route::new(WRITE, handlers!(remove_tax_rates)),
+        Route::new(WRITE, handlers!(import_tax_rates)),
+        Route::new(READ, handlers!(create_quote)).body_limit(QUOTE_BYTES),
     ]
 }
 

@@ -11,24 +11,25 @@ use kernel::{Error, Page};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers,
+};
 
 const BODY: usize = 16 * 1024;
 
 pub(crate) fn routes() -> Vec<Route> {
     let (read, configure) = (Access::Tenant("webhooks.read"), Access::Tenant("webhooks.configure"));
     vec![
-        Route::new(configure, routes!(create_endpoint)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_endpoints)),
-        Route::new(read, routes!(get_endpoint)),
-        Route::new(configure, routes!(change_endpoint)).body_limit(BODY),
-        Route::new(configure, routes!(remove_endpoint)),
-        Route::new(configure, routes!(rotate_secret)).body_limit(BODY),
-        Route::new(configure, routes!(ping_endpoint)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_deliveries)),
-        Route::new(read, routes!(get_delivery)),
-        Route::new(configure, routes!(resend_delivery)).body_limit(BODY).keyed(),
+        Route::new(configure, handlers!(create_endpoint)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_endpoints)),
+        Route::new(read, handlers!(get_endpoint)),
+        Route::new(configure, handlers!(change_endpoint)).body_limit(BODY),
+        Route::new(configure, handlers!(remove_endpoint)),
+        Route::new(configure, handlers!(rotate_secret)).body_limit(BODY),
+        Route::new(configure, handlers!(ping_endpoint)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_deliveries)),
+        Route::new(read, handlers!(get_delivery)),
+        Route::new(configure, handlers!(resend_delivery)).body_limit(BODY).keyed(),
     ]
 }
 

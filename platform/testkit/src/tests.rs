@@ -5,8 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use store::{Event, Migration, NewEvent, Tx};
-use utoipa_axum::routes;
-use web::{Access, App, Audit, AuditCheck, AuditOutcome, Body, Caller, Module, PermissionInfo, Result, Route};
+use web::{Access, App, Audit, AuditCheck, AuditOutcome, Body, Caller, Module, PermissionInfo, Result, Route, handlers};
 
 const TABLES: &str = "
 CREATE TABLE counters_counts (tenant_id BIGINT NOT NULL, made BIGINT NOT NULL, seen BIGINT NOT NULL, PRIMARY KEY (tenant_id));";
@@ -37,7 +36,7 @@ async fn raise(State(app): State<App>, caller: Caller, Body(by): Body<i64>) -> R
 fn module() -> Module {
     Module {
         permissions: &[PermissionInfo { name: "counters.write", description: "Count" }],
-        routes: vec![Route::new(Access::Tenant("counters.write"), routes!(raise))],
+        routes: vec![Route::new(Access::Tenant("counters.write"), handlers!(raise))],
         consumers: vec![log::Consumer::sql("counters.seen", &["count.raised"], see)],
         audits: vec![Audit { name: "counters.all_seen", check: AuditCheck::Tenant(all_seen) }],
         ..Module::new("counters", &[Migration { number: 1, name: "first", sql: TABLES }])

@@ -1,8 +1,9 @@
 //! What every BrandOS serves by itself: health, metrics, the OpenAPI document, and the pages to browse them.
 
 use crate::app::App;
+use crate::handlers;
 use crate::health::Mode;
-use crate::module::{Access, Route};
+use crate::module::{Access, Module, Route};
 use crate::problem::Result;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
@@ -11,7 +12,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
 use kernel::Error;
-use utoipa_axum::routes;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
 
 /// Nothing from elsewhere, nothing inline, no framing.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -19,9 +21,9 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 /// The documented routes.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::new(Access::Public, routes!(live)),
-        Route::new(Access::Public, routes!(ready)),
-        Route::new(Access::Public, routes!(metrics)),
+        Route::new(Access::Public, handlers!(live)),
+        Route::new(Access::Public, handlers!(ready)),
+        Route::new(Access::Public, handlers!(metrics)),
     ]
 }
 
@@ -37,8 +39,8 @@ pub struct Page {
 }
 
 /// The pages, which are not part of the API.
-pub(crate) fn pages(router: Router<App>, openapi: &serde_json::Value, own: &'static [Page]) -> Router<App> {
-    let document = Bytes::from(openapi.to_string());
+pub(crate) fn pages(router: Router<App>, modules: Vec<Module>, own: &'static [Page]) -> Router<App> {
+    let document = Arc::new(Document { modules, text: OnceCell::new() });
     let router = own.iter().fold(router, |router, file| {
         let html = file.content_type.starts_with("text/html");
         router.route(file.path, get(move || async move { if html { page(file.text) } else { asset(file.content_type, file.text) } }))
@@ -48,7 +50,23 @@ pub(crate) fn pages(router: Router<App>, openapi: &serde_json::Value, own: &'sta
         .route("/docs", get(|| async { page(include_str!("pages/docs.html")) }))
         .route("/docs/docs.js", get(|| async { asset("text/javascript; charset=utf-8", include_str!("pages/docs.js")) }))
         .route("/docs/docs.css", get(|| async { asset("text/css; charset=utf-8", include_str!("pages/docs.css")) }))
-        .route("/openapi.json", get(move || async move { ([(CONTENT_TYPE, "application/json")], document.clone()) }))
+        .route("/openapi.json", get(move || openapi(document)))
+}
+
+/// The OpenAPI document, made when it is asked for the first time.
+struct Document {
+    modules: Vec<Module>,
+    text: OnceCell<Bytes>,
+}
+
+async fn openapi(document: Arc<Document>) -> Result<Response> {
+    let make = || async {
+        let of = document.clone();
+        let made = tokio::task::spawn_blocking(move || Bytes::from(crate::openapi::openapi(&of.modules).to_string())).await;
+        made.map_err(|error| Error::internal("the OpenAPI document was not made").caused_by(error))
+    };
+    let text = document.text.get_or_try_init(make).await?.clone();
+    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 fn page(html: &'static str) -> Response {

@@ -6,6 +6,7 @@
 
 use crate::app::App;
 use crate::edge::Web;
+use crate::handlers;
 use crate::module::{Access, Module, PermissionInfo, Route};
 use crate::problem::Result;
 use axum::Json;
@@ -20,7 +21,6 @@ use std::time::Duration;
 use store::{Change, Observer, Position, Store};
 use tokio::time::Instant;
 use traffic::cache::{Caches, Found, Tags};
-use utoipa_axum::routes;
 
 /// How often the log is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -211,7 +211,7 @@ pub fn aged<V>(found: &Found<V>) -> HeaderMap {
 pub fn caches_module() -> Module {
     Module {
         permissions: &[PermissionInfo { name: READ, description: "See the platform's caches: their sizes, hits, and how old they may be" }],
-        routes: vec![Route::new(Access::Platform(READ), routes!(caches))],
+        routes: vec![Route::new(Access::Platform(READ), handlers!(caches))],
         ..Module::new("caches", &[])
     }
 }

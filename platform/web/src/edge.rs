@@ -5,6 +5,7 @@ use crate::app::{App, Credential, Identity};
 use crate::builtin;
 use crate::caller::Caller;
 use crate::extract::{IDEMPOTENCY_KEY, too_large};
+use crate::handlers::Handlers;
 use crate::intake::{Again, Deferred, Kept, intake_of};
 use crate::limits::{self, Asking, Peer, Told};
 use crate::metrics::RouteMetrics;
@@ -61,33 +62,26 @@ pub struct Web(Arc<Edge>);
 struct Edge {
     app: App,
     router: Router,
-    openapi: serde_json::Value,
     request_ids: RequestIds,
 }
 
 impl Web {
-    pub(crate) fn new(app: App, modules: Vec<Module>, pages: &'static [builtin::Page]) -> Result<Web> {
+    pub(crate) fn new(app: App, mut modules: Vec<Module>, pages: &'static [builtin::Page]) -> Result<Web> {
         crate::module::check(&modules)?;
-        let openapi = crate::openapi::openapi(&modules);
         let mut router: Router<App> = Router::new();
-        let built_in = builtin::routes();
-        for route in modules.into_iter().flat_map(|module| module.routes).chain(built_in) {
+        let mut built_in = builtin::routes();
+        for route in modules.iter_mut().flat_map(|module| &mut module.routes).chain(&mut built_in) {
             router = mount(router, route, &app);
         }
-        let router = builtin::pages(router, &openapi, pages).with_state(app.clone());
+        let router = builtin::pages(router, modules, pages).with_state(app.clone());
         let mut seed = [0; 16];
         app.rng().fill(&mut seed);
-        Ok(Web(Arc::new(Edge { request_ids: RequestIds::new(seed), app, router, openapi })))
+        Ok(Web(Arc::new(Edge { request_ids: RequestIds::new(seed), app, router })))
     }
 
     /// The state that handlers get.
     pub fn app(&self) -> &App {
         &self.0.app
-    }
-
-    /// The OpenAPI document of every route.
-    pub fn openapi(&self) -> &serde_json::Value {
-        &self.0.openapi
     }
 
     /// Answers one request.
@@ -368,9 +362,9 @@ fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue
 }
 
 /// Puts a route behind its guard. The modules have been checked: the route has one path, and none collides with another.
-fn mount(router: Router<App>, route: Route, app: &App) -> Router<App> {
-    let (_, paths, handlers) = route.router;
-    let Some((path, item)) = paths.paths.iter().next() else { return router };
+fn mount(router: Router<App>, route: &mut Route, app: &App) -> Router<App> {
+    let Handlers { paths, methods, router: handlers, .. } = &mut route.handlers;
+    let [path] = &paths[..] else { return router };
     let config = app.config();
     let rules = Rules {
         access: route.access,
@@ -380,10 +374,10 @@ fn mount(router: Router<App>, route: Route, app: &App) -> Router<App> {
         taken_in: route.taken_in,
         path: path.as_str().into(),
         in_tenant: path.starts_with("/api/"),
-        metrics: crate::openapi::methods(item).into_iter().map(|m| (app.0.metrics.of_route(&m, path), m)).map(|(r, m)| (m, r)).collect(),
+        metrics: methods.iter().map(|method| (method.clone(), app.0.metrics.of_route(method, path))).collect(),
     };
     let rules = Arc::new(rules);
-    router.route(path, handlers.route_layer(GuardLayer { app: app.clone(), rules }))
+    router.route(path, std::mem::take(handlers).route_layer(GuardLayer { app: app.clone(), rules }))
 }
 
 /// What a route demands.

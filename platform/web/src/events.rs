@@ -4,6 +4,7 @@ use crate::app::{App, Credential};
 use crate::caller::Caller;
 use crate::edge::bearer;
 use crate::extract::Query;
+use crate::handlers;
 use crate::module::{Access, Module, PermissionInfo, Route};
 use crate::problem::Result;
 use axum::body::Body;
@@ -22,7 +23,6 @@ use std::time::Duration;
 use store::{Event, EventId};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use utoipa_axum::routes;
 
 /// May see the tenant's events.
 const EVENTS_READ: &str = "events.read";
@@ -41,7 +41,7 @@ const MAX_TYPES: usize = 32;
 pub fn events_module() -> Module {
     Module {
         permissions: &[PermissionInfo { name: EVENTS_READ, description: "Follow everything that happens in the tenant" }],
-        routes: vec![Route::new(Access::Tenant(EVENTS_READ), routes!(events))],
+        routes: vec![Route::new(Access::Tenant(EVENTS_READ), handlers!(events))],
         ..Module::new("events", &[])
     }
 }

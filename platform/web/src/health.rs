@@ -1,13 +1,13 @@
 //! What this process depends on, how each of these is, and what is done without it.
 
 use crate::app::App;
+use crate::handlers;
 use crate::module::{Access, Module, PermissionInfo, Route};
 use crate::problem::Result;
 use axum::Json;
 use axum::extract::State;
 use kernel::Scope;
 use std::time::Duration;
-use utoipa_axum::routes;
 
 const READ: &str = "platform.health.read";
 /// How long the store may take to say that it is there.
@@ -91,7 +91,7 @@ pub(crate) async fn states(app: &App) -> Vec<DependencyState> {
 pub fn health_module() -> Module {
     Module {
         permissions: &[PermissionInfo { name: READ, description: "See what the platform depends on, and what it does without" }],
-        routes: vec![Route::new(Access::Platform(READ), routes!(health)).priority(traffic::resilience::Priority::Critical)],
+        routes: vec![Route::new(Access::Platform(READ), handlers!(health)).priority(traffic::resilience::Priority::Critical)],
         ..Module::new("health", &[])
     }
 }

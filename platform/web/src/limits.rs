@@ -3,6 +3,7 @@
 use crate::app::{App, Identity};
 use crate::caller::Caller;
 use crate::extract::Body;
+use crate::handlers;
 use crate::module::{Access, Module, PermissionInfo, Route};
 use crate::problem;
 use axum::Json;
@@ -15,7 +16,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 use traffic::{Decision, Limiter, Networks, Outcome, Rules, Subject, Take};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -178,8 +178,8 @@ pub fn limits_module() -> Module {
             PermissionInfo { name: LIMITS_DECIDE, description: "Ask whether a limit of a service of one's own lets something pass" },
         ],
         routes: vec![
-            Route::new(Access::Platform(LIMITS_READ), routes!(limits)),
-            Route::new(Access::Tenant(LIMITS_DECIDE), routes!(decide)).body_limit(16 * 1024),
+            Route::new(Access::Platform(LIMITS_READ), handlers!(limits)),
+            Route::new(Access::Tenant(LIMITS_DECIDE), handlers!(decide)).body_limit(16 * 1024),
         ],
         ..Module::new("limits", &[])
     }

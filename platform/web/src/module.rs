@@ -1,9 +1,8 @@
 //! What a module is: plain data, so that tests and the start-up can walk it.
 
-use crate::app::App;
+use crate::handlers::Handlers;
 use axum::http::Method;
 use std::sync::Arc;
-use utoipa_axum::router::UtoipaMethodRouter;
 
 /// A module of the product.
 pub struct Module {
@@ -151,13 +150,13 @@ pub struct Route {
     pub(crate) keyed: bool,
     pub(crate) priority: Option<traffic::resilience::Priority>,
     pub(crate) taken_in: bool,
-    pub(crate) router: UtoipaMethodRouter<App>,
+    pub(crate) handlers: Handlers,
 }
 
 impl Route {
-    /// A route of `utoipa_axum::routes!(handler, ...)`. The handlers share one path, written in full: `/api/v1/orders/{id}`.
-    pub fn new(access: Access, router: UtoipaMethodRouter<App>) -> Route {
-        Route { access, body_limit_bytes: None, timeout_ms: None, keyed: false, priority: None, taken_in: false, router }
+    /// A route of [`crate::handlers!`]. The handlers share one path, written in full: `/api/v1/orders/{id}`.
+    pub fn new(access: Access, handlers: Handlers) -> Route {
+        Route { access, body_limit_bytes: None, timeout_ms: None, keyed: false, priority: None, taken_in: false, handlers }
     }
 
     /// The most bytes of a body, instead of the configuration's.
@@ -218,9 +217,9 @@ pub fn routes(modules: &[Module]) -> Vec<RouteInfo> {
     let mut all = Vec::new();
     for module in modules {
         for route in &module.routes {
-            for (path, item) in &route.router.1.paths {
+            for path in &route.handlers.paths {
                 let path: Arc<str> = path.as_str().into();
-                for method in crate::openapi::methods(item) {
+                for method in route.handlers.methods.iter().cloned() {
                     let keyed = route.keyed && method != Method::GET;
                     all.push(RouteInfo { module: module.name, method, path: path.clone(), access: route.access, keyed });
                 }
@@ -236,8 +235,8 @@ pub(crate) fn check(modules: &[Module]) -> kernel::Result<()> {
     let mut seen = std::collections::HashMap::new();
     for module in modules {
         for route in &module.routes {
-            let paths: Vec<&String> = route.router.1.paths.keys().collect();
-            let [path] = paths[..] else { return wrong(module, format!("a route has the paths {paths:?} instead of one")) };
+            let paths = &route.handlers.paths;
+            let [path] = &paths[..] else { return wrong(module, format!("a route has the paths {paths:?} instead of one")) };
             if path.strip_prefix("/api/v1/tenants/{").and_then(|rest| rest.split_once('}')).is_some_and(|(_, rest)| rest.len() > 1) {
                 return wrong(module, format!("{path} is taken by the path form of the tenant"));
             }
@@ -246,7 +245,7 @@ pub(crate) fn check(modules: &[Module]) -> kernel::Result<()> {
             }
             // Two templates that differ only in a parameter's name would be the same place under two names.
             let shape: String = path.split('/').map(|part| if part.starts_with('{') { "/{}" } else { part }).collect::<Vec<_>>().join("/");
-            for method in crate::openapi::methods(&route.router.1.paths[path]) {
+            for method in &route.handlers.methods {
                 if seen.insert((shape.clone(), Some(method.clone())), path.clone()).is_some() {
                     return wrong(module, format!("{method} {path} is there twice"));
                 }

@@ -1,5 +1,6 @@
 //! Tests of the edge: a small module behind it, called without sockets; and the serving loop over loopback.
 
+use crate::handlers;
 use crate::*;
 use axum::Json;
 use axum::body::Body as HttpBody;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{Environment, Migration, NewEvent, Store, StoreConfig, Tx};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use utoipa_axum::routes;
 
 mod away;
 mod limits;
@@ -144,16 +144,16 @@ fn things() -> Module {
     Module {
         permissions: &[PermissionInfo { name: "things.write", description: "Make things" }],
         routes: vec![
-            Route::new(Access::Tenant("things.write"), routes!(make)).keyed().body_limit(4096).taken_in(),
-            Route::new(Access::Tenant("things.read"), routes!(list)),
-            Route::new(Access::Tenant("things.read"), routes!(show)),
-            Route::new(Access::Tenant("things.read"), routes!(part)),
-            Route::new(Access::Tenant("things.write"), routes!(change)),
-            Route::new(Access::Public, routes!(probe)).timeout_ms(100),
-            Route::new(Access::Public, routes!(upload)).body_limit(100),
-            Route::new(Access::Platform("platform.report"), routes!(report)),
-            Route::new(Access::SignedIn, routes!(me)),
-            Route::new(Access::Storefront, routes!(shelf)),
+            Route::new(Access::Tenant("things.write"), handlers!(make)).keyed().body_limit(4096).taken_in(),
+            Route::new(Access::Tenant("things.read"), handlers!(list)),
+            Route::new(Access::Tenant("things.read"), handlers!(show)),
+            Route::new(Access::Tenant("things.read"), handlers!(part)),
+            Route::new(Access::Tenant("things.write"), handlers!(change)),
+            Route::new(Access::Public, handlers!(probe)).timeout_ms(100),
+            Route::new(Access::Public, handlers!(upload)).body_limit(100),
+            Route::new(Access::Platform("platform.report"), handlers!(report)),
+            Route::new(Access::SignedIn, handlers!(me)),
+            Route::new(Access::Storefront, handlers!(shelf)),
         ],
         ..Module::new("things", &[Migration { number: 1, name: "first", sql: THINGS }])
     }
@@ -613,13 +613,13 @@ async fn the_document_describes_every_route() {
 fn routes_that_collide_are_found_at_the_start() {
     let check = |routes: Vec<Route>| crate::module::check(&[Module { routes, ..Module::new("things", &[]) }]);
     assert!(check(things().routes).is_ok());
-    assert!(check(vec![Route::new(Access::Public, routes!(show)), Route::new(Access::Public, routes!(show))]).is_err());
+    assert!(check(vec![Route::new(Access::Public, handlers!(show)), Route::new(Access::Public, handlers!(show))]).is_err());
     #[utoipa::path(delete, path = "/api/v1/things/{id}", responses((status = 200)))]
     async fn other_name() {}
-    assert!(check(vec![Route::new(Access::Public, routes!(show)), Route::new(Access::Public, routes!(other_name))]).is_err());
+    assert!(check(vec![Route::new(Access::Public, handlers!(show)), Route::new(Access::Public, handlers!(other_name))]).is_err());
     #[utoipa::path(get, path = "/api/v1/tenants/{id}/users", responses((status = 200)))]
     async fn in_the_way() {}
-    assert!(check(vec![Route::new(Access::Public, routes!(in_the_way))]).is_err());
+    assert!(check(vec![Route::new(Access::Public, handlers!(in_the_way))]).is_err());
 }
 
 #[tokio::test]

@@ -3,13 +3,13 @@
 use crate::app::App;
 use crate::caller::Caller;
 use crate::extract::{Body, Paging, PagingParams, Params, Query};
+use crate::handlers;
 use crate::module::{Access, Audit, AuditCheck, AuditOutcome, EventInfo, Module, PermissionInfo, Route};
 use crate::problem::Result;
 use axum::Json;
 use axum::extract::State;
 use kernel::{Page, Result as KernelResult};
 use store::{Read, Tx};
-use utoipa_axum::routes;
 use workflow::{Decision, SagaId, SagaView};
 
 /// May see the tenant's sagas.
@@ -26,11 +26,11 @@ pub fn workflows_module() -> Module {
             PermissionInfo { name: WRITE, description: "Retry and cancel sagas, and tell what became of their calls" },
         ],
         routes: vec![
-            Route::new(Access::Tenant(READ), routes!(list)),
-            Route::new(Access::Tenant(READ), routes!(inspect)),
-            Route::new(Access::Tenant(WRITE), routes!(retry)),
-            Route::new(Access::Tenant(WRITE), routes!(cancel)),
-            Route::new(Access::Tenant(WRITE), routes!(decide)),
+            Route::new(Access::Tenant(READ), handlers!(list)),
+            Route::new(Access::Tenant(READ), handlers!(inspect)),
+            Route::new(Access::Tenant(WRITE), handlers!(retry)),
+            Route::new(Access::Tenant(WRITE), handlers!(cancel)),
+            Route::new(Access::Tenant(WRITE), handlers!(decide)),
         ],
         events: &[EventInfo {
             kind: "workflow.parked",

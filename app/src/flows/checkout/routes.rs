@@ -20,8 +20,9 @@ use std::time::Duration;
 use store::{Once, Tx};
 use traffic::cache::Sourced;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Priority, Result, Route, Versioned, aged};
+use web::{
+    Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Priority, Result, Route, Versioned, aged, handlers,
+};
 
 const BODY: usize = 64 * 1024;
 /// How long an answer waits for the payment unless the caller says otherwise, and at most, in milliseconds.
@@ -39,15 +40,15 @@ const CART_TOKEN: &str = "cart-token";
 pub(super) fn routes() -> Vec<Route> {
     let (read, configure) = (Access::Tenant("checkout.read"), Access::Tenant("checkout.configure"));
     let sells = vec![
-        Route::new(Access::Storefront, routes!(begin_checkout)).body_limit(BODY).keyed(),
-        Route::new(Access::Storefront, routes!(get_checkout)),
-        Route::new(Access::Storefront, routes!(cancel_checkout)),
+        Route::new(Access::Storefront, handlers!(begin_checkout)).body_limit(BODY).keyed(),
+        Route::new(Access::Storefront, handlers!(get_checkout)),
+        Route::new(Access::Storefront, handlers!(cancel_checkout)),
     ];
     let looks = vec![
-        Route::new(read, routes!(list_checkouts)),
-        Route::new(read, routes!(show_checkout)),
-        Route::new(read, routes!(get_checkout_settings)),
-        Route::new(configure, routes!(set_checkout_settings)).body_limit(BODY),
+        Route::new(read, handlers!(list_checkouts)),
+        Route::new(read, handlers!(show_checkout)),
+        Route::new(read, handlers!(get_checkout_settings)),
+        Route::new(configure, handlers!(set_checkout_settings)).body_limit(BODY),
     ];
     // Money goes first when there is too much to do.
     sells.into_iter().map(|route| route.priority(Priority::Critical)).chain(looks).collect()

@@ -4,12 +4,11 @@ use super::{OrderIntake, tell};
 use axum::Json;
 use axum::extract::State;
 use kernel::{Error, ErrorKind};
-use utoipa_axum::routes;
-use web::{Access, App, Caller, IntakeId, Params, Result, Route, TakenIn};
+use web::{Access, App, Caller, IntakeId, Params, Result, Route, TakenIn, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     // Whoever may place orders may know what became of them.
-    vec![Route::new(Access::Tenant("orders.write"), routes!(get_order_intake))]
+    vec![Route::new(Access::Tenant("orders.write"), handlers!(get_order_intake))]
 }
 
 /// Where an order stands that was taken in while the database was away. The node that took it in knows at once; any other as soon as it was

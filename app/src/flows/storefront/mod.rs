@@ -13,8 +13,7 @@ mod shown;
 mod view;
 
 pub(crate) use shelf::CACHES;
-use utoipa_axum::routes;
-use web::{Access, PermissionInfo, Route, STOREFRONT};
+use web::{Access, PermissionInfo, Route, STOREFRONT, handlers};
 
 pub(crate) const PERMISSIONS: &[PermissionInfo] = &[PermissionInfo {
     name: STOREFRONT,
@@ -23,20 +22,20 @@ pub(crate) const PERMISSIONS: &[PermissionInfo] = &[PermissionInfo {
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        Route::new(Access::Storefront, routes!(products::get_shop)),
-        Route::new(Access::Storefront, routes!(products::list_shop_products)),
-        Route::new(Access::Storefront, routes!(products::list_shop_categories)),
-        Route::new(Access::Storefront, routes!(products::get_shop_product)),
-        Route::new(Access::Storefront, routes!(shelf::get_shop_availability)),
-        Route::new(Access::Storefront, routes!(products::get_shop_destinations)),
-        Route::new(Access::Storefront, routes!(carts::create_shop_cart)).keyed(),
-        Route::new(Access::Storefront, routes!(carts::get_shop_cart)),
-        Route::new(Access::Storefront, routes!(carts::change_shop_cart)),
-        Route::new(Access::Storefront, routes!(carts::add_cart_line)).keyed(),
-        Route::new(Access::Storefront, routes!(carts::set_cart_line, carts::remove_cart_line)),
-        Route::new(Access::Storefront, routes!(carts::add_cart_coupon)),
-        Route::new(Access::Storefront, routes!(carts::remove_cart_coupon)),
-        Route::new(Access::Storefront, routes!(carts::accept_shop_cart)),
-        Route::new(Access::Tenant("carts.write"), routes!(carts::sign_in)),
+        Route::new(Access::Storefront, handlers!(products::get_shop)),
+        Route::new(Access::Storefront, handlers!(products::list_shop_products)),
+        Route::new(Access::Storefront, handlers!(products::list_shop_categories)),
+        Route::new(Access::Storefront, handlers!(products::get_shop_product)),
+        Route::new(Access::Storefront, handlers!(shelf::get_shop_availability)),
+        Route::new(Access::Storefront, handlers!(products::get_shop_destinations)),
+        Route::new(Access::Storefront, handlers!(carts::create_shop_cart)).keyed(),
+        Route::new(Access::Storefront, handlers!(carts::get_shop_cart)),
+        Route::new(Access::Storefront, handlers!(carts::change_shop_cart)),
+        Route::new(Access::Storefront, handlers!(carts::add_cart_line)).keyed(),
+        Route::new(Access::Storefront, handlers!(carts::set_cart_line, carts::remove_cart_line)),
+        Route::new(Access::Storefront, handlers!(carts::add_cart_coupon)),
+        Route::new(Access::Storefront, handlers!(carts::remove_cart_coupon)),
+        Route::new(Access::Storefront, handlers!(carts::accept_shop_cart)),
+        Route::new(Access::Tenant("carts.write"), handlers!(carts::sign_in)),
     ]
 }

@@ -6,15 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use kernel::Page;
-use utoipa_axum::routes;
-use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned};
+use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::new(READ, routes!(list_attributes)),
-        Route::new(WRITE, routes!(create_attribute)).keyed(),
-        Route::new(READ, routes!(get_attribute)),
-        Route::new(WRITE, routes!(update_attribute)),
+        Route::new(READ, handlers!(list_attributes)),
+        Route::new(WRITE, handlers!(create_attribute)).keyed(),
+        Route::new(READ, handlers!(get_attribute)),
+        Route::new(WRITE, handlers!(update_attribute)),
     ]
 }
 

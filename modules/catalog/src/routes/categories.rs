@@ -7,15 +7,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use kernel::Page;
-use utoipa_axum::routes;
-use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned};
+use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::new(READ, routes!(list_categories)),
-        Route::new(WRITE, routes!(create_category)).keyed(),
-        Route::new(READ, routes!(get_category)),
-        Route::new(WRITE, routes!(update_category, delete_category)),
+        Route::new(READ, handlers!(list_categories)),
+        Route::new(WRITE, handlers!(create_category)).keyed(),
+        Route::new(READ, handlers!(get_category)),
+        Route::new(WRITE, handlers!(update_category, delete_category)),
     ]
 }
 

@@ -10,17 +10,16 @@ use axum::response::IntoResponse;
 use kernel::Page;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned};
+use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::new(READ, routes!(list_collections)),
-        Route::new(WRITE, routes!(create_collection)).keyed(),
-        Route::new(READ, routes!(get_collection)),
-        Route::new(WRITE, routes!(update_collection, delete_collection)),
-        Route::new(READ, routes!(list_collection_products)),
-        Route::new(WRITE, routes!(choose_collection_products)),
+        Route::new(READ, handlers!(list_collections)),
+        Route::new(WRITE, handlers!(create_collection)).keyed(),
+        Route::new(READ, handlers!(get_collection)),
+        Route::new(WRITE, handlers!(update_collection, delete_collection)),
+        Route::new(READ, handlers!(list_collection_products)),
+        Route::new(WRITE, handlers!(choose_collection_products)),
     ]
 }
 

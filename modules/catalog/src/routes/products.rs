@@ -19,24 +19,25 @@ use kernel::{Currency, Error, Page, Timestamp, UnitPrice};
 use serde::Deserialize;
 use traffic::cache::Found;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody, Result, Route, Versioned};
+use web::{
+    App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody, Result, Route, Versioned, handlers,
+};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::new(READ, routes!(list_products)),
-        Route::new(WRITE, routes!(create_product)).keyed(),
-        Route::new(READ, routes!(get_product)),
-        Route::new(WRITE, routes!(update_product)),
-        Route::new(WRITE, routes!(archive_product)),
-        Route::new(READ, routes!(list_product_changes)),
-        Route::new(WRITE, routes!(add_variant)).keyed(),
-        Route::new(READ, routes!(get_variant_by_sku)),
-        Route::new(READ, routes!(get_variant)),
-        Route::new(WRITE, routes!(update_variant)),
-        Route::new(WRITE, routes!(set_price)),
-        Route::new(READ, routes!(list_price_observations)),
-        Route::new(WRITE, routes!(import)).body_limit(MAX_BYTES).timeout_ms(120_000),
+        Route::new(READ, handlers!(list_products)),
+        Route::new(WRITE, handlers!(create_product)).keyed(),
+        Route::new(READ, handlers!(get_product)),
+        Route::new(WRITE, handlers!(update_product)),
+        Route::new(WRITE, handlers!(archive_product)),
+        Route::new(READ, handlers!(list_product_changes)),
+        Route::new(WRITE, handlers!(add_variant)).keyed(),
+        Route::new(READ, handlers!(get_variant_by_sku)),
+        Route::new(READ, handlers!(get_variant)),
+        Route::new(WRITE, handlers!(update_variant)),
+        Route::new(WRITE, handlers!(set_price)),
+        Route::new(READ, handlers!(list_price_observations)),
+        Route::new(WRITE, handlers!(import)).body_limit(MAX_BYTES).timeout_ms(120_000),
     ]
 }
 

@@ -5,7 +5,7 @@ mod session;
 mod tenant;
 
 use crate::commands::By;
-use web::{Access, Caller, PermissionInfo, Priority, Route};
+use web::{Access, Caller, PermissionInfo, Priority, Route, handlers};
 
 /// What this module's routes ask for.
 pub(crate) const PERMISSIONS: &[PermissionInfo] = &[
@@ -27,37 +27,36 @@ const BODY_BYTES: usize = 16 * 1024;
 
 pub(crate) fn routes() -> Vec<Route> {
     use Access::{Platform, Public, SignedIn, Tenant};
-    use utoipa_axum::routes;
     let plain = vec![
-        Route::new(Public, routes!(session::sign_in)).priority(Priority::Critical),
-        Route::new(Public, routes!(session::refresh)).priority(Priority::Critical),
-        Route::new(SignedIn, routes!(session::sign_out)).priority(Priority::Critical),
-        Route::new(SignedIn, routes!(session::me)).priority(Priority::Critical),
-        Route::new(SignedIn, routes!(session::change_password)).priority(Priority::Critical),
-        Route::new(Public, routes!(session::accept_invitation)).priority(Priority::Critical),
-        Route::new(Tenant("identity.settings.read"), routes!(tenant::get_settings)),
-        Route::new(Tenant("identity.settings.write"), routes!(tenant::put_settings)),
-        Route::new(Tenant("identity.settings.read"), routes!(tenant::get_flags)),
-        Route::new(Tenant("identity.settings.write"), routes!(tenant::put_flags)),
-        Route::new(Tenant("identity.members.read"), routes!(tenant::list_members)),
-        Route::new(Tenant("identity.members.write"), routes!(tenant::change_member, tenant::remove_member)),
-        Route::new(Tenant("identity.members.read"), routes!(tenant::list_roles)),
-        Route::new(Tenant("identity.members.write"), routes!(tenant::put_role, tenant::delete_role)),
-        Route::new(Tenant("identity.members.read"), routes!(tenant::list_invitations)),
-        Route::new(Tenant("identity.members.write"), routes!(tenant::create_invitation)).keyed(),
-        Route::new(Tenant("identity.members.write"), routes!(tenant::revoke_invitation)),
-        Route::new(Tenant("identity.api_keys.read"), routes!(tenant::list_api_keys)),
-        Route::new(Tenant("identity.api_keys.write"), routes!(tenant::create_api_key)).keyed(),
-        Route::new(Tenant("identity.api_keys.write"), routes!(tenant::revoke_api_key)),
-        Route::new(Tenant("identity.api_keys.write"), routes!(tenant::create_publishable_key)).keyed(),
-        Route::new(Tenant("identity.audit.read"), routes!(tenant::audit_log)),
-        Route::new(Platform("platform.tenants.read"), routes!(platform::list_tenants)),
-        Route::new(Platform("platform.tenants.write"), routes!(platform::create_tenant)).keyed(),
-        Route::new(Platform("platform.tenants.read"), routes!(platform::get_tenant)),
-        Route::new(Platform("platform.tenants.write"), routes!(platform::change_tenant)),
-        Route::new(Platform("platform.tenants.write"), routes!(platform::invite_owner)).keyed(),
-        Route::new(Platform("platform.reports.read"), routes!(platform::report_tenants)),
-        Route::new(Platform("platform.audit.read"), routes!(platform::audit_log)),
+        Route::new(Public, handlers!(session::sign_in)).priority(Priority::Critical),
+        Route::new(Public, handlers!(session::refresh)).priority(Priority::Critical),
+        Route::new(SignedIn, handlers!(session::sign_out)).priority(Priority::Critical),
+        Route::new(SignedIn, handlers!(session::me)).priority(Priority::Critical),
+        Route::new(SignedIn, handlers!(session::change_password)).priority(Priority::Critical),
+        Route::new(Public, handlers!(session::accept_invitation)).priority(Priority::Critical),
+        Route::new(Tenant("identity.settings.read"), handlers!(tenant::get_settings)),
+        Route::new(Tenant("identity.settings.write"), handlers!(tenant::put_settings)),
+        Route::new(Tenant("identity.settings.read"), handlers!(tenant::get_flags)),
+        Route::new(Tenant("identity.settings.write"), handlers!(tenant::put_flags)),
+        Route::new(Tenant("identity.members.read"), handlers!(tenant::list_members)),
+        Route::new(Tenant("identity.members.write"), handlers!(tenant::change_member, tenant::remove_member)),
+        Route::new(Tenant("identity.members.read"), handlers!(tenant::list_roles)),
+        Route::new(Tenant("identity.members.write"), handlers!(tenant::put_role, tenant::delete_role)),
+        Route::new(Tenant("identity.members.read"), handlers!(tenant::list_invitations)),
+        Route::new(Tenant("identity.members.write"), handlers!(tenant::create_invitation)).keyed(),
+        Route::new(Tenant("identity.members.write"), handlers!(tenant::revoke_invitation)),
+        Route::new(Tenant("identity.api_keys.read"), handlers!(tenant::list_api_keys)),
+        Route::new(Tenant("identity.api_keys.write"), handlers!(tenant::create_api_key)).keyed(),
+        Route::new(Tenant("identity.api_keys.write"), handlers!(tenant::revoke_api_key)),
+        Route::new(Tenant("identity.api_keys.write"), handlers!(tenant::create_publishable_key)).keyed(),
+        Route::new(Tenant("identity.audit.read"), handlers!(tenant::audit_log)),
+        Route::new(Platform("platform.tenants.read"), handlers!(platform::list_tenants)),
+        Route::new(Platform("platform.tenants.write"), handlers!(platform::create_tenant)).keyed(),
+        Route::new(Platform("platform.tenants.read"), handlers!(platform::get_tenant)),
+        Route::new(Platform("platform.tenants.write"), handlers!(platform::change_tenant)),
+        Route::new(Platform("platform.tenants.write"), handlers!(platform::invite_owner)).keyed(),
+        Route::new(Platform("platform.reports.read"), handlers!(platform::report_tenants)),
+        Route::new(Platform("platform.audit.read"), handlers!(platform::audit_log)),
     ];
     plain.into_iter().map(|route| route.body_limit(BODY_BYTES)).collect()
 }

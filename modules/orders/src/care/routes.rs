@@ -11,24 +11,23 @@ use axum::extract::State as AppState;
 use kernel::{Error, Faults, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers};
 
 const BODY: usize = 64 * 1024;
 
 pub(crate) fn routes() -> Vec<Route> {
     let (see, write) = (Access::Tenant("orders.read"), Access::Tenant("orders.write"));
     vec![
-        Route::new(write, routes!(hold_order)).body_limit(BODY).keyed(),
-        Route::new(write, routes!(release_order)).body_limit(BODY).keyed(),
-        Route::new(see, routes!(get_hold)),
-        Route::new(write, routes!(deliver_order)).body_limit(BODY).keyed(),
-        Route::new(see, routes!(get_progress)),
-        Route::new(write, routes!(add_remark)).body_limit(BODY).keyed(),
-        Route::new(see, routes!(get_tags)),
-        Route::new(write, routes!(set_tags)).body_limit(BODY),
-        Route::new(see, routes!(list_marked)),
-        Route::new(see, routes!(get_timeline)),
+        Route::new(write, handlers!(hold_order)).body_limit(BODY).keyed(),
+        Route::new(write, handlers!(release_order)).body_limit(BODY).keyed(),
+        Route::new(see, handlers!(get_hold)),
+        Route::new(write, handlers!(deliver_order)).body_limit(BODY).keyed(),
+        Route::new(see, handlers!(get_progress)),
+        Route::new(write, handlers!(add_remark)).body_limit(BODY).keyed(),
+        Route::new(see, handlers!(get_tags)),
+        Route::new(write, handlers!(set_tags)).body_limit(BODY),
+        Route::new(see, handlers!(list_marked)),
+        Route::new(see, handlers!(get_timeline)),
     ]
 }
 

@@ -13,8 +13,9 @@ use kernel::{Error, Faults, Page};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers,
+};
 
 /// 2,000 lines with their reasons.
 const LINES_BODY: usize = 1024 * 1024;
@@ -23,16 +24,16 @@ const SMALL_BODY: usize = 16 * 1024;
 pub(crate) fn routes() -> Vec<Route> {
     let (see, write) = (Access::Tenant("orders.read"), Access::Tenant("orders.write"));
     vec![
-        Route::new(see, routes!(preview_return)).body_limit(LINES_BODY),
-        Route::new(write, routes!(request_return)).body_limit(LINES_BODY).keyed(),
-        Route::new(see, routes!(list_returns)),
-        Route::new(see, routes!(get_return)),
-        Route::new(see, routes!(list_return_changes)),
-        Route::new(write, routes!(take_return_step)).body_limit(SMALL_BODY).keyed(),
-        Route::new(write, routes!(receive_return)).body_limit(LINES_BODY).keyed(),
-        Route::new(write, routes!(inspect_return)).body_limit(LINES_BODY).keyed(),
-        Route::new(write, routes!(refund_return)).body_limit(SMALL_BODY).keyed(),
-        Route::new(write, routes!(exchange_return)).body_limit(SMALL_BODY).keyed(),
+        Route::new(see, handlers!(preview_return)).body_limit(LINES_BODY),
+        Route::new(write, handlers!(request_return)).body_limit(LINES_BODY).keyed(),
+        Route::new(see, handlers!(list_returns)),
+        Route::new(see, handlers!(get_return)),
+        Route::new(see, handlers!(list_return_changes)),
+        Route::new(write, handlers!(take_return_step)).body_limit(SMALL_BODY).keyed(),
+        Route::new(write, handlers!(receive_return)).body_limit(LINES_BODY).keyed(),
+        Route::new(write, handlers!(inspect_return)).body_limit(LINES_BODY).keyed(),
+        Route::new(write, handlers!(refund_return)).body_limit(SMALL_BODY).keyed(),
+        Route::new(write, handlers!(exchange_return)).body_limit(SMALL_BODY).keyed(),
     ]
 }
 

@@ -13,8 +13,7 @@ use axum::response::IntoResponse;
 use kernel::{Currency, Error, Page};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned, handlers};
 
 const BODY: usize = 16 * 1024;
 
@@ -22,13 +21,13 @@ pub(crate) fn routes() -> Vec<Route> {
     let (read, settle, configure) =
         (Access::Tenant("payments.read"), Access::Tenant("payments.settle"), Access::Tenant("payments.configure"));
     vec![
-        Route::new(read, routes!(list_merchants)),
-        Route::new(read, routes!(get_merchant)),
-        Route::new(configure, routes!(set_terms)).body_limit(BODY),
-        Route::new(settle, routes!(make_batch)).body_limit(BODY).keyed().timeout_ms(120_000),
-        Route::new(read, routes!(list_batches)),
-        Route::new(read, routes!(get_batch)),
-        Route::new(settle, routes!(payout_file)),
+        Route::new(read, handlers!(list_merchants)),
+        Route::new(read, handlers!(get_merchant)),
+        Route::new(configure, handlers!(set_terms)).body_limit(BODY),
+        Route::new(settle, handlers!(make_batch)).body_limit(BODY).keyed().timeout_ms(120_000),
+        Route::new(read, handlers!(list_batches)),
+        Route::new(read, handlers!(get_batch)),
+        Route::new(settle, handlers!(payout_file)),
     ]
 }
 

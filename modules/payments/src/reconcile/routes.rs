@@ -13,8 +13,9 @@ use axum::response::IntoResponse;
 use kernel::{Error, Page};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody, Result, Route, Versioned};
+use web::{
+    Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Query, RawBody, Result, Route, Versioned, handlers,
+};
 
 const BODY: usize = 64 * 1024;
 /// The largest file over HTTP; larger ones go through `brandos reconcile`.
@@ -25,15 +26,15 @@ pub(crate) fn routes() -> Vec<Route> {
     let (read, settle, configure) =
         (Access::Tenant("payments.read"), Access::Tenant("payments.settle"), Access::Tenant("payments.configure"));
     vec![
-        Route::new(read, routes!(get_format)),
-        Route::new(configure, routes!(set_format)).body_limit(BODY),
-        Route::new(settle, routes!(reconcile_file)).body_limit(FILE).timeout_ms(FILE_MS),
-        Route::new(read, routes!(list_runs)),
-        Route::new(read, routes!(get_run)),
-        Route::new(settle, routes!(close_run)).body_limit(BODY).keyed(),
-        Route::new(settle, routes!(abandon_run)).body_limit(BODY),
-        Route::new(read, routes!(list_breaks)),
-        Route::new(settle, routes!(resolve_break)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(get_format)),
+        Route::new(configure, handlers!(set_format)).body_limit(BODY),
+        Route::new(settle, handlers!(reconcile_file)).body_limit(FILE).timeout_ms(FILE_MS),
+        Route::new(read, handlers!(list_runs)),
+        Route::new(read, handlers!(get_run)),
+        Route::new(settle, handlers!(close_run)).body_limit(BODY).keyed(),
+        Route::new(settle, handlers!(abandon_run)).body_limit(BODY),
+        Route::new(read, handlers!(list_breaks)),
+        Route::new(settle, handlers!(resolve_break)).body_limit(BODY).keyed(),
     ]
 }
 

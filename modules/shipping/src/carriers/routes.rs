@@ -19,8 +19,7 @@ use axum::response::IntoResponse;
 use kernel::{Error, Faults};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Params, RawBody, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Params, RawBody, Result, Route, Versioned, handlers};
 
 const BODY: usize = 16 * 1024;
 const CALLBACK_BODY: usize = 64 * 1024;
@@ -29,15 +28,15 @@ pub(crate) fn routes() -> Vec<Route> {
     let (read, write) = (Access::Tenant("shipping.read"), Access::Tenant("shipping.write"));
     let configure = Access::Tenant("shipping.configure");
     vec![
-        Route::new(configure, routes!(add_carrier)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_carriers)),
-        Route::new(read, routes!(get_carrier)),
-        Route::new(configure, routes!(change_carrier)).body_limit(BODY),
-        Route::new(write, routes!(request_labels)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_labels)),
-        Route::new(write, routes!(void_labels)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(get_label)),
-        Route::new(Access::Public, routes!(take_callback)).body_limit(CALLBACK_BODY),
+        Route::new(configure, handlers!(add_carrier)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_carriers)),
+        Route::new(read, handlers!(get_carrier)),
+        Route::new(configure, handlers!(change_carrier)).body_limit(BODY),
+        Route::new(write, handlers!(request_labels)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_labels)),
+        Route::new(write, handlers!(void_labels)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(get_label)),
+        Route::new(Access::Public, handlers!(take_callback)).body_limit(CALLBACK_BODY),
     ]
 }
 

@@ -11,8 +11,7 @@ use axum::response::IntoResponse;
 use kernel::{Currency, Faults, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Result, Route, Versioned, handlers};
 
 /// 300 areas with 200 postcodes each would be more; nobody has them.
 const ZONE_BODY: usize = 512 * 1024;
@@ -21,18 +20,18 @@ const BODY: usize = 16 * 1024;
 pub(crate) fn routes() -> Vec<Route> {
     let (read, write) = (Access::Tenant("shipping.read"), Access::Tenant("shipping.write"));
     vec![
-        Route::new(write, routes!(create_zone)).body_limit(ZONE_BODY).keyed(),
-        Route::new(read, routes!(list_zones)),
-        Route::new(read, routes!(get_zone)),
-        Route::new(write, routes!(change_zone, remove_zone)).body_limit(ZONE_BODY),
-        Route::new(write, routes!(create_method)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_methods)),
-        Route::new(read, routes!(get_method)),
-        Route::new(write, routes!(change_method)).body_limit(BODY),
-        Route::new(read, routes!(list_rates)),
-        Route::new(read, routes!(get_rate)),
-        Route::new(write, routes!(set_rate, remove_rate)).body_limit(BODY),
-        Route::new(read, routes!(quotes)).body_limit(BODY),
+        Route::new(write, handlers!(create_zone)).body_limit(ZONE_BODY).keyed(),
+        Route::new(read, handlers!(list_zones)),
+        Route::new(read, handlers!(get_zone)),
+        Route::new(write, handlers!(change_zone, remove_zone)).body_limit(ZONE_BODY),
+        Route::new(write, handlers!(create_method)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_methods)),
+        Route::new(read, handlers!(get_method)),
+        Route::new(write, handlers!(change_method)).body_limit(BODY),
+        Route::new(read, handlers!(list_rates)),
+        Route::new(read, handlers!(get_rate)),
+        Route::new(write, handlers!(set_rate, remove_rate)).body_limit(BODY),
+        Route::new(read, handlers!(quotes)).body_limit(BODY),
     ]
 }
 

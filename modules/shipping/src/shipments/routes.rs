@@ -12,8 +12,9 @@ use kernel::{Error, Faults, Page, Timestamp};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{
+    Access, App, Body, Caller, Created, ETag, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers,
+};
 
 const PARCELS_BODY: usize = 256 * 1024;
 const BODY: usize = 16 * 1024;
@@ -21,14 +22,14 @@ const BODY: usize = 16 * 1024;
 pub(crate) fn routes() -> Vec<Route> {
     let (read, write) = (Access::Tenant("shipping.read"), Access::Tenant("shipping.write"));
     vec![
-        Route::new(write, routes!(create_shipment)).body_limit(PARCELS_BODY).keyed(),
-        Route::new(read, routes!(list_shipments)),
-        Route::new(read, routes!(get_shipment)),
-        Route::new(write, routes!(repack_shipment)).body_limit(PARCELS_BODY),
-        Route::new(write, routes!(take_step)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_changes)),
-        Route::new(write, routes!(track_parcel)).body_limit(BODY).keyed(),
-        Route::new(read, routes!(list_tracking)),
+        Route::new(write, handlers!(create_shipment)).body_limit(PARCELS_BODY).keyed(),
+        Route::new(read, handlers!(list_shipments)),
+        Route::new(read, handlers!(get_shipment)),
+        Route::new(write, handlers!(repack_shipment)).body_limit(PARCELS_BODY),
+        Route::new(write, handlers!(take_step)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_changes)),
+        Route::new(write, handlers!(track_parcel)).body_limit(BODY).keyed(),
+        Route::new(read, handlers!(list_tracking)),
     ]
 }
 

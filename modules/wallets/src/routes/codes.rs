@@ -9,16 +9,15 @@ use axum::response::{IntoResponse, Response};
 use kernel::Currency;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Caller, Created, Keyed, Params, Result, Route};
+use web::{Access, App, Caller, Created, Keyed, Params, Result, Route, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     let own = Access::Tenant("wallets.use");
     vec![
-        Route::new(own, routes!(make_pay_code)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(get_pay_code)),
-        Route::new(own, routes!(cancel_pay_code)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(pay_code)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(make_pay_code)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(get_pay_code)),
+        Route::new(own, handlers!(cancel_pay_code)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(pay_code)).body_limit(BODY).keyed(),
     ]
 }
 

@@ -13,15 +13,14 @@ use payments::MethodId;
 use payments::api::Means;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Caller, Keyed, Params, Result, Route};
+use web::{Access, App, Caller, Keyed, Params, Result, Route, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     let (own, admin) = (Access::Tenant("wallets.use"), Access::Tenant("wallets.admin"));
     vec![
-        Route::new(admin, routes!(credit_deposit)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(top_up)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(withdraw)).body_limit(BODY).keyed(),
+        Route::new(admin, handlers!(credit_deposit)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(top_up)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(withdraw)).body_limit(BODY).keyed(),
     ]
 }
 

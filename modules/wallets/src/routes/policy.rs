@@ -8,15 +8,14 @@ use crate::sql;
 use axum::Json;
 use axum::extract::State as AppState;
 use kernel::{Error, Page, Timestamp};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, IfMatch, Paging, PagingParams, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, IfMatch, Paging, PagingParams, Result, Route, Versioned, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     let own = Access::Tenant("wallets.use");
     vec![
-        Route::new(own, routes!(get_policy)),
-        Route::new(Access::Tenant("wallets.configure"), routes!(set_policy)).body_limit(POLICY_BODY),
-        Route::new(Access::Tenant("wallets.configure"), routes!(list_policies)),
+        Route::new(own, handlers!(get_policy)),
+        Route::new(Access::Tenant("wallets.configure"), handlers!(set_policy)).body_limit(POLICY_BODY),
+        Route::new(Access::Tenant("wallets.configure"), handlers!(list_policies)),
     ]
 }
 

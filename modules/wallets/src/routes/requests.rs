@@ -9,18 +9,17 @@ use axum::response::{IntoResponse, Response};
 use kernel::{Currency, Page};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Caller, Created, Keyed, Paging, PagingParams, Params, Query, Result, Route};
+use web::{Access, App, Caller, Created, Keyed, Paging, PagingParams, Params, Query, Result, Route, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     let own = Access::Tenant("wallets.use");
     vec![
-        Route::new(own, routes!(request_money)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(list_requests)),
-        Route::new(own, routes!(get_request)),
-        Route::new(own, routes!(accept_request)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(decline_request)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(cancel_request)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(request_money)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(list_requests)),
+        Route::new(own, handlers!(get_request)),
+        Route::new(own, handlers!(accept_request)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(decline_request)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(cancel_request)).body_limit(BODY).keyed(),
     ]
 }
 

@@ -9,16 +9,15 @@ use axum::response::IntoResponse;
 use kernel::{Currency, Page, Timestamp};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Caller, Created, Keyed, Paging, PagingParams, Params, Query, Result, Route};
+use web::{Access, App, Caller, Created, Keyed, Paging, PagingParams, Params, Query, Result, Route, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     let own = Access::Tenant("wallets.use");
     vec![
-        Route::new(own, routes!(make_schedule)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(list_schedules)),
-        Route::new(own, routes!(get_schedule)),
-        Route::new(own, routes!(cancel_schedule)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(make_schedule)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(list_schedules)),
+        Route::new(own, handlers!(get_schedule)),
+        Route::new(own, handlers!(cancel_schedule)).body_limit(BODY).keyed(),
     ]
 }
 

@@ -12,20 +12,19 @@ use axum::response::{IntoResponse, Response};
 use kernel::{Currency, Error, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
-use web::{Access, App, Caller, Keyed, Paging, PagingParams, Params, Result, Route};
+use web::{Access, App, Caller, Keyed, Paging, PagingParams, Params, Result, Route, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     let (own, operate, review) = (Access::Tenant("wallets.use"), Access::Tenant("wallets.operate"), Access::Tenant("wallets.review"));
     vec![
-        Route::new(own, routes!(make_transfer)).body_limit(BODY).keyed(),
-        Route::new(operate, routes!(list_transfers)),
-        Route::new(own, routes!(get_transfer)),
-        Route::new(own, routes!(confirm_transfer)).body_limit(BODY).keyed(),
-        Route::new(Access::Tenant("wallets.deliver"), routes!(get_code)),
-        Route::new(review, routes!(list_reviews)),
-        Route::new(review, routes!(approve_review)).body_limit(BODY).keyed(),
-        Route::new(review, routes!(reject_review)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(make_transfer)).body_limit(BODY).keyed(),
+        Route::new(operate, handlers!(list_transfers)),
+        Route::new(own, handlers!(get_transfer)),
+        Route::new(own, handlers!(confirm_transfer)).body_limit(BODY).keyed(),
+        Route::new(Access::Tenant("wallets.deliver"), handlers!(get_code)),
+        Route::new(review, handlers!(list_reviews)),
+        Route::new(review, handlers!(approve_review)).body_limit(BODY).keyed(),
+        Route::new(review, handlers!(reject_review)).body_limit(BODY).keyed(),
     ]
 }
 

@@ -13,18 +13,17 @@ use kernel::{Currency, Error, Page};
 use ledger::api::StatementPosition;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::routes;
-use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned};
+use web::{Access, App, Body, Caller, Created, IfMatch, Keyed, Paging, PagingParams, Params, Query, Result, Route, Versioned, handlers};
 
 pub(super) fn routes() -> Vec<Route> {
     let (own, admin) = (Access::Tenant("wallets.use"), Access::Tenant("wallets.admin"));
     vec![
-        Route::new(admin, routes!(open_wallet)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(list_wallets)),
-        Route::new(own, routes!(get_wallet)),
-        Route::new(admin, routes!(change_wallet)).body_limit(BODY),
-        Route::new(admin, routes!(add_currency)).body_limit(BODY).keyed(),
-        Route::new(own, routes!(get_statement)),
+        Route::new(admin, handlers!(open_wallet)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(list_wallets)),
+        Route::new(own, handlers!(get_wallet)),
+        Route::new(admin, handlers!(change_wallet)).body_limit(BODY),
+        Route::new(admin, handlers!(add_currency)).body_limit(BODY).keyed(),
+        Route::new(own, handlers!(get_statement)),
     ]
 }
 

@@ -38,7 +38,7 @@ fn open(caches: &Caches) -> kernel::Result<Part> {
 
 fn module(ttl_ms: u64) -> Module {
     let mut module = things();
-    module.routes.push(Route::new(Access::Tenant("things.read"), routes!(remembered)));
+    module.routes.push(Route::new(Access::Tenant("things.read"), handlers!(remembered)));
     let long = |caches: &Caches| -> kernel::Result<Part> {
         let settings = Settings { ttl_ms: 3_600_000, ..Settings::of::<Thing>("things.things") };
         Ok(Part::new(Remembered(Cache::new(caches, settings, tag)?)))

@@ -2,8 +2,8 @@
 
 use super::{WebConfig, bench, bench_with};
 use crate::Result;
+use crate::handlers;
 use crate::module::{Access, Module, Route};
-use utoipa_axum::routes;
 
 const SHELF: &str = "/api/v1/storefront/shelf";
 
@@ -71,8 +71,8 @@ async fn inside() {}
 #[tokio::test]
 async fn the_storefronts_routes_are_where_pages_may_ask() {
     let one = |route: Route| -> Result<()> { Ok(crate::module::check(&[Module { routes: vec![route], ..Module::new("m", &[]) }])?) };
-    assert!(one(Route::new(Access::Storefront, routes!(elsewhere))).is_err());
-    assert!(one(Route::new(Access::Public, routes!(inside))).is_err());
-    assert!(one(Route::new(Access::Storefront, routes!(inside))).is_ok());
-    assert!(one(Route::new(Access::Public, routes!(elsewhere))).is_ok());
+    assert!(one(Route::new(Access::Storefront, handlers!(elsewhere))).is_err());
+    assert!(one(Route::new(Access::Public, handlers!(inside))).is_err());
+    assert!(one(Route::new(Access::Storefront, handlers!(inside))).is_ok());
+    assert!(one(Route::new(Access::Public, handlers!(elsewhere))).is_ok());
 }
