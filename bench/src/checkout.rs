@@ -1,7 +1,7 @@
 //! Checkouts of one hot item over HTTP, through the storefront, up to the payment's authorisation: a steady load on kept-alive connections,
 //! or a flash sale, in which everybody presses "buy" at once.
 
-use crate::http::{Connection, must, request};
+use crate::http::{Connection, Generator, must, request};
 use crate::measure::{Outcome, callers, histogram, median, tell};
 use clap::Args;
 use serde_json::json;
@@ -38,6 +38,8 @@ pub struct Options {
     /// Units that the flash sale has.
     #[arg(long, default_value_t = 1_000)]
     units: u64,
+    #[command(flatten)]
+    pub(crate) generator: Generator,
 }
 
 /// In the answer to a checkout that has become an order.

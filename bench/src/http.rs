@@ -47,6 +47,27 @@ pub struct Options {
     /// Runs, of which the median counts.
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    #[command(flatten)]
+    pub(crate) generator: Generator,
+}
+
+/// What makes the load of a server that runs elsewhere.
+#[derive(Args)]
+pub struct Generator {
+    /// Threads of the load generator. One takes least from a server on the same cores, since threads that wake each other cost more than
+    /// they add; `live` needs two to be bounded by the server.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: u16,
+}
+
+impl Generator {
+    pub(crate) fn runtime(&self) -> tokio::runtime::Runtime {
+        let mut builder = match self.threads {
+            1 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        builder.worker_threads(usize::from(self.threads)).enable_all().build().expect("a runtime can be built")
+    }
 }
 
 /// A kept-alive connection.
@@ -71,14 +92,11 @@ impl Connection {
     pub(crate) async fn ask(&mut self, request: &[u8]) -> std::io::Result<Answer> {
         self.stream.write_all(request).await?;
         self.received.clear();
-        let mut chunk = [0; 8 * 1024];
         loop {
-            let n = self.stream.read(&mut chunk).await?;
-            if n == 0 {
+            if self.stream.read_buf(&mut self.received).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            self.received.extend_from_slice(&chunk[..n]);
-            let Some(head) = self.received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+            let Some(head) = memchr::memmem::find(&self.received, b"\r\n\r\n") else { continue };
             let length = content_length(&self.received[..head]).unwrap_or(0);
             let end = head + 4 + length;
             if self.received.len() >= end {
@@ -90,11 +108,10 @@ impl Connection {
 }
 
 fn content_length(head: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(head).ok()?;
-    text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    })
+    // The server's names are in lower case.
+    let value = &head[memchr::memmem::find(head, b"\r\ncontent-length:")? + b"\r\ncontent-length:".len()..];
+    let digits = value.split(|byte| *byte == b'\r').next()?;
+    std::str::from_utf8(digits).ok()?.trim().parse().ok()
 }
 
 fn place(options: &Options, key: &str) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Transfers between wallets over HTTP: each with an `Idempotency-Key`, limits of a KYC level that count, and a score. A closed loop on
 //! kept-alive connections, cheap enough to share two cores with the server.
 
-use crate::http::{Connection, must};
+use crate::http::{Connection, Generator, must};
 use crate::measure::{Outcome, callers, median, tell};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -44,6 +44,8 @@ pub struct Options {
     /// Runs, of which the median counts.
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    #[command(flatten)]
+    pub(crate) generator: Generator,
 }
 
 fn request(options: &Options, method: &str, path: &str, key: Option<&str>, body: &str) -> Vec<u8> {
