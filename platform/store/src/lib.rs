@@ -17,6 +17,7 @@ pub mod move_tenant;
 mod observe;
 mod once;
 pub mod partition;
+mod peekers;
 mod postgres;
 mod queue;
 mod reader;

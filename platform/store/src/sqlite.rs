@@ -3,6 +3,7 @@
 use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Stored, Wanted};
 use crate::migrate::{self, Migrations};
 use crate::once::{ARRIVED, Buckets};
+use crate::peekers::{KEPT, Peekers};
 use crate::sql::{Sql, numbered_parameters};
 use crate::store::Engine;
 use crate::tx::{EachRow, Refusal, Session};
@@ -197,16 +198,34 @@ impl Connection {
 
     /// Runs `read` on one snapshot, bounded in time.
     pub(crate) fn snapshot<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
-        // A panic of the read before may have left its snapshot open.
-        if !self.inner.is_autocommit() {
-            self.raw("ROLLBACK")?;
-        }
-        self.raw("BEGIN")?;
+        self.begin_snapshot()?;
+        let result = self.bounded(limit_ms, read);
+        self.end_snapshot()?;
+        Ok(result)
+    }
+
+    /// Begins a snapshot, which is taken at its first statement. A panic of the read before may have left one open: it is ended.
+    pub(crate) fn begin_snapshot(&mut self) -> Result<()> {
+        self.end_snapshot()?;
+        self.raw("BEGIN")
+    }
+
+    /// Whether a snapshot is open.
+    pub(crate) fn in_snapshot(&self) -> bool {
+        !self.inner.is_autocommit()
+    }
+
+    /// Ends the snapshot, if one is open.
+    pub(crate) fn end_snapshot(&mut self) -> Result<()> {
+        if self.in_snapshot() { self.raw("ROLLBACK") } else { Ok(()) }
+    }
+
+    /// Runs `read` on what is open, bounded in time.
+    pub(crate) fn bounded<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> T {
         self.limit_ms(limit_ms);
         let result = read(self);
         self.limit_ms(0);
-        self.raw("ROLLBACK")?;
-        Ok(result)
+        result
     }
 }
 
@@ -271,11 +290,18 @@ pub(crate) struct SqliteLane {
     data_version: i64,
     groups: u32,
     wal: Arc<Wal>,
+    peekers: Arc<Peekers>,
     clock: Arc<dyn Clock>,
 }
 
 impl SqliteLane {
-    pub(crate) fn open(path: &Path, tenant_tables: Arc<HashSet<String>>, wal: Arc<Wal>, clock: Arc<dyn Clock>) -> Result<SqliteLane> {
+    pub(crate) fn open(
+        path: &Path,
+        tenant_tables: Arc<HashSet<String>>,
+        wal: Arc<Wal>,
+        peekers: Arc<Peekers>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<SqliteLane> {
         let mut connection = Connection::open(path, true, tenant_tables)?;
         let buckets = Buckets::load(&connection.inner, clock.now().unix_ms()).map_err(|e| sqlite_error(e, "loading idempotency keys"))?;
         let frames = wal.clone();
@@ -286,7 +312,7 @@ impl SqliteLane {
                 Ok(())
             }))
             .map_err(|e| sqlite_error(e, "setting the WAL hook"))?;
-        Ok(SqliteLane { connection, buckets, arrived: false, data_version: 0, groups: 0, wal, clock })
+        Ok(SqliteLane { connection, buckets, arrived: false, data_version: 0, groups: 0, wal, peekers, clock })
     }
 
     fn stored(&mut self, tenant: i64, hash: &[u8; 16]) -> Result<Option<Stored>> {
@@ -386,6 +412,7 @@ impl SqliteLane {
             Buckets::purge_arrived(&self.connection.inner, now_ms, PURGE)?;
         }
         if self.wal.nearly_done.swap(false, Ordering::AcqRel) {
+            self.peekers.end_snapshots(Duration::ZERO);
             checkpoint(&self.connection.inner)?;
         }
         Ok(())
@@ -475,7 +502,10 @@ impl LaneEngine for SqliteLane {
         self.connection.limit_ms(0);
         // An error of COMMIT leaves the transaction open, and nothing of it stands once it is rolled back.
         match self.leave(remains, now).and_then(|()| self.connection.raw("COMMIT")) {
-            Ok(()) => Committed::Yes,
+            Ok(()) => {
+                self.peekers.committed();
+                Committed::Yes
+            }
             Err(error) => Committed::No(error),
         }
     }
@@ -560,7 +590,7 @@ fn checkpoint(connection: &rusqlite::Connection) -> rusqlite::Result<(u64, u64)>
 
 /// The checkpoint thread: copies the bulk of the WAL beside the lane, and leaves the rest to it. The WAL starts again from its
 /// beginning when the lane has copied its last frame and no reader needs it, so it stays near [`CHECKPOINT_FRAMES`] pages.
-pub(crate) fn checkpoint_loop(path: PathBuf, wal: Arc<Wal>) {
+pub(crate) fn checkpoint_loop(path: PathBuf, wal: Arc<Wal>, peekers: Arc<Peekers>) {
     let connection = match Connection::open(&path, true, Arc::default()) {
         Ok(connection) => connection.inner,
         Err(error) => {
@@ -571,6 +601,7 @@ pub(crate) fn checkpoint_loop(path: PathBuf, wal: Arc<Wal>) {
     let mut done_at = 0;
     while !wal.closed.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(20));
+        peekers.end_snapshots(KEPT);
         let frames = wal.frames.load(Ordering::Relaxed);
         if frames < done_at {
             done_at = 0;

@@ -8,6 +8,7 @@ use crate::lane::{Departure, Forward, Lane, LaneEngine};
 use crate::metrics::StoreMetrics;
 use crate::migrate::Migrations;
 use crate::observe::{Change, Observer, Observers};
+use crate::peekers::Peekers;
 use crate::queue::{Bounds, Queue};
 use crate::reader::{PEEK_MS, READ_MS, ReadEngine as _, Readers, read_once};
 use crate::replica::{CommitPosition, MAX_REPLICAS, Mark, ReplicaConnection, Replicas, SYSTEM, WRITTEN, Wal};
@@ -140,7 +141,7 @@ pub(crate) struct Shard {
     sequences: Vec<i64>,
     readers: Arc<Readers>,
     /// Read connections for reads on the calling thread (SQLite).
-    peekers: Mutex<Vec<sqlite::Connection>>,
+    peekers: Arc<Peekers>,
     replicas: Option<Replicas>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     wal: Option<Arc<sqlite::Wal>>,
@@ -187,8 +188,8 @@ impl Inner {
     /// Sends a command on to the shard where its tenant lives by now.
     fn forward(&self, job: Box<dyn Job>, departure: Departure) {
         if let Some(tenant) = job.call().scope.tenant() {
-            if let Some(replicas) = self.shards.get(usize::from(departure.shard)).and_then(|s| s.replicas.as_ref()) {
-                replicas.arrived();
+            if let Some(shard) = self.shards.get(usize::from(departure.shard)) {
+                shard.tenants_arrive();
             }
             self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, departure.shard);
             let lanes = self.shards.get(usize::from(departure.shard)).map_or(0, |s| s.lanes.len() as u16);
@@ -201,6 +202,16 @@ impl Inner {
             }
         }
         job.finish(Err(Error::unavailable("store.unknown_shard", "the tenant has moved to a shard that this node is not configured for")));
+    }
+}
+
+impl Shard {
+    /// Called before anyone looks here for a tenant that lived elsewhere: what was brought along was committed by no lane.
+    fn tenants_arrive(&self) {
+        self.peekers.committed();
+        if let Some(replicas) = &self.replicas {
+            replicas.arrived();
+        }
     }
 }
 
@@ -223,13 +234,14 @@ fn close_shard(shard: &Shard) {
     if let Some(wal) = &shard.wal {
         wal.close();
     }
+    // Their snapshots would keep the last checkpoint from copying all.
+    shard.peekers.close();
     let threads = std::mem::take(&mut *locked(&shard.threads));
     for thread in threads {
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
             tracing::error!("a thread of the store ended by a panic");
         }
     }
-    locked(&shard.peekers).clear();
 }
 
 /// The lane of a tenant: the same on every node, and evenly spread (SplitMix64's finaliser).
@@ -304,6 +316,7 @@ impl Store {
                 }
             }
         }
+        self.inner.shards.iter().for_each(|shard| shard.peekers.committed());
         *self.inner.directory.write().unwrap_or_else(PoisonError::into_inner) = placed;
         Ok(())
     }
@@ -387,12 +400,11 @@ impl Store {
     {
         let scope = scope.into();
         let shard = self.shard(scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant)))?;
-        let peeker = locked(&shard.peekers).pop();
-        match peeker {
-            Some(mut connection) => {
+        match shard.peekers.take() {
+            Some(mut peeker) => {
                 let mut result = None;
-                read_once(&mut connection, PEEK_MS, scope, self.inner.environment.clock.now(), read, |answer| result = Some(answer));
-                locked(&shard.peekers).push(connection);
+                read_once(&mut peeker, PEEK_MS, scope, self.inner.environment.clock.now(), read, |answer| result = Some(answer));
+                shard.peekers.give_back(peeker);
                 result.unwrap_or_else(|| Err(Error::internal("a read ended without an answer")))
             }
             None => shard.readers.read(scope, READ_MS, self.inner.environment.clock.now(), read).await,
@@ -690,7 +702,7 @@ fn open_shard(
     let readers = Arc::new(Readers::new());
     let mut threads = Vec::new();
     let mut lanes = Vec::new();
-    let mut peekers = Vec::new();
+    let peekers = Arc::new(Peekers::default());
     let mut wal = None;
     let mut replicas = None;
     let sequences;
@@ -698,7 +710,8 @@ fn open_shard(
         ShardConfig::Sqlite { path } => {
             let prepared = sqlite::prepare_file(path, migrations, now)?;
             let shared = Arc::new(sqlite::Wal::default());
-            let engine = sqlite::SqliteLane::open(path, prepared.tenant_tables.clone(), shared.clone(), environment.clock.clone())?;
+            let engine =
+                sqlite::SqliteLane::open(path, prepared.tenant_tables.clone(), shared.clone(), peekers.clone(), environment.clock.clone())?;
             sequences = prepared.sequences;
             let last = sequences.first().copied().unwrap_or(0);
             lanes.push(start_lane(number, 0, engine, last, config, environment, metrics, forward, observers, riders, &mut threads)?);
@@ -706,10 +719,10 @@ fn open_shard(
                 let engine = sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?;
                 let queue = readers.clone();
                 spawn(&mut threads, format!("read-{number}-{reader}"), move || queue.work(engine))?;
-                peekers.push(sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?);
+                peekers.add(sqlite::Connection::open(path, false, prepared.tenant_tables.clone())?);
             }
-            let (file, watched) = (path.clone(), shared.clone());
-            spawn(&mut threads, format!("checkpoint-{number}"), move || sqlite::checkpoint_loop(file, watched))?;
+            let (file, watched, kept) = (path.clone(), shared.clone(), peekers.clone());
+            spawn(&mut threads, format!("checkpoint-{number}"), move || sqlite::checkpoint_loop(file, watched, kept))?;
             wal = Some(shared);
         }
         ShardConfig::Postgres { url, lanes: wanted, prepared, replicas: replica_urls } => {
@@ -745,8 +758,7 @@ fn open_shard(
             }
         }
     }
-    let (peekers, threads) = (Mutex::new(peekers), Mutex::new(threads));
-    Ok(Shard { config: shard.clone(), lanes, sequences, readers, peekers, replicas, threads, wal })
+    Ok(Shard { config: shard.clone(), lanes, sequences, readers, peekers, replicas, threads: Mutex::new(threads), wal })
 }
 
 /// Starts the threads that read on replicas, which need not be there. Gives each replica's queue.

@@ -6,6 +6,7 @@ mod copies;
 mod isolation;
 mod lanes;
 mod leases;
+mod peeks;
 mod replicas;
 
 use brandos_store as store;
