@@ -3,10 +3,11 @@
 //! To begin and to end a snapshot takes file locks, which cost a third of reading a few rows by key and stand in each other's way when
 //! several threads read. So a snapshot is kept for the reads that follow, until something was committed that they have to see:
 //!
-//! - What a lane of this process commits is seen by every read that begins after its answer: the lane tells it here before it answers.
+//! - What the lane of this process commits is seen by every read that begins after anybody could know of it: the lane tells before a COMMIT
+//!   and after it, and in between each read begins a snapshot of its own.
 //! - What another process commits (the command line, beside a server) is seen [`KEPT`] later.
-//! - A snapshot that nobody reads on is ended by the checkpoint thread at its next look, and before a lane finishes a checkpoint: an
-//!   open one keeps the WAL from starting again from its beginning.
+//! - A snapshot that nobody reads on is ended by the checkpoint thread at its next look, and when a lane has finished a checkpoint: one
+//!   that is older keeps the WAL from starting again from its beginning.
 
 use crate::reader::ReadEngine;
 use crate::sqlite::Connection;
@@ -22,73 +23,128 @@ pub(crate) const KEPT: Duration = Duration::from_millis(1);
 /// The read connections of a shard that are not in use; none on PostgreSQL.
 #[derive(Default)]
 pub(crate) struct Peekers {
-    idle: Mutex<Vec<Peeker>>,
-    /// Rises with whatever is committed that reads have to see.
-    commits: Arc<AtomicU64>,
+    idle: Mutex<Idle>,
+    commits: Arc<Commits>,
+}
+
+#[derive(Default)]
+struct Idle {
+    peekers: Vec<Peeker>,
+    closed: bool,
+}
+
+/// A number that changes with whatever is committed that reads have to see; odd while a COMMIT is under way.
+#[derive(Default)]
+struct Commits(AtomicU64);
+
+impl Commits {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// A read connection with the snapshot that it may have open.
-pub(crate) struct Peeker {
+struct Peeker {
     connection: Connection,
-    commits: Arc<AtomicU64>,
-    /// What [`Peekers::commits`] was before the snapshot was begun, and when that was.
+    commits: Arc<Commits>,
+    /// What the number of commits was before the snapshot was begun, and when that was.
     seen: u64,
     begun: Instant,
 }
 
+/// A read connection in use; given back when this is dropped, after a panic too.
+pub(crate) struct Lent<'a> {
+    peekers: &'a Peekers,
+    peeker: Option<Peeker>,
+}
+
 impl Peekers {
-    fn idle(&self) -> MutexGuard<'_, Vec<Peeker>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, connection: Connection) {
         let commits = self.commits.clone();
-        self.idle().push(Peeker { connection, commits, seen: 0, begun: Instant::now() });
+        self.idle().peekers.push(Peeker { connection, commits, seen: 0, begun: Instant::now() });
     }
 
-    /// One to read on, if one is free; it is given back when the read has ended.
-    pub(crate) fn take(&self) -> Option<Peeker> {
-        self.idle().pop()
+    /// One to read on, if one is free.
+    pub(crate) fn lend(&self) -> Option<Lent<'_>> {
+        let peeker = self.idle().peekers.pop()?;
+        Some(Lent { peekers: self, peeker: Some(peeker) })
     }
 
-    /// See [`Peekers::take`].
-    pub(crate) fn give_back(&self, peeker: Peeker) {
-        self.idle().push(peeker);
+    /// Called by the lane before a COMMIT: from here on somebody may see what it commits, so nobody reads on an older snapshot.
+    pub(crate) fn committing(&self) {
+        self.commits.0.fetch_or(1, Ordering::SeqCst);
     }
 
-    /// Reads that begin after this see all that is committed by now.
+    /// Reads that begin after this see all that is committed by now. Ends what [`Peekers::committing`] began; called by the lane, or
+    /// between its groups.
     pub(crate) fn committed(&self) {
-        self.commits.fetch_add(1, Ordering::Release);
+        self.commits.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Ends the snapshots that serve no more: those older than `age`.
-    pub(crate) fn end_snapshots(&self, age: Duration) {
-        for peeker in &mut *self.idle() {
-            if peeker.connection.in_snapshot()
-                && peeker.begun.elapsed() >= age
-                && let Err(error) = peeker.connection.end_snapshot()
-            {
-                tracing::warn!(%error, "a snapshot could not be ended; the next read on it tries again");
+    /// The same for what was committed by something else than the lane, at any time.
+    pub(crate) fn changed(&self) {
+        self.commits.0.fetch_add(2, Ordering::SeqCst);
+    }
+
+    /// Ends the snapshots that serve no more.
+    pub(crate) fn end_snapshots(&self) {
+        for peeker in &mut self.idle().peekers {
+            if peeker.connection.in_snapshot() && !peeker.serves() {
+                peeker.end_snapshot();
             }
         }
     }
 
-    /// Closes those that are not in use.
+    /// Closes all of them, those in use when they are given back.
     pub(crate) fn close(&self) {
-        self.idle().clear();
+        let mut idle = self.idle();
+        idle.closed = true;
+        idle.peekers.clear();
     }
 }
 
-impl ReadEngine for Peeker {
-    fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()> {
-        // Loaded before the snapshot is begun: it may be newer than this says, never older.
-        let commits = self.commits.load(Ordering::Acquire);
-        let serves = self.connection.in_snapshot() && self.seen == commits && self.begun.elapsed() < KEPT;
-        if !serves {
-            (self.seen, self.begun) = (commits, Instant::now());
-            self.connection.begin_snapshot()?;
+impl Peeker {
+    /// Whether its snapshot shows all that a read which begins now has to see.
+    fn serves(&self) -> bool {
+        let commits = self.commits.now();
+        commits & 1 == 0 && self.seen == commits && self.begun.elapsed() < KEPT && self.connection.in_snapshot()
+    }
+
+    fn end_snapshot(&mut self) {
+        if let Err(error) = self.connection.end_snapshot() {
+            tracing::warn!(%error, "a snapshot could not be ended; the next read on it tries again");
         }
-        self.connection.bounded(limit_ms, read);
+    }
+}
+
+impl ReadEngine for Lent<'_> {
+    fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()> {
+        let Some(peeker) = &mut self.peeker else { return Ok(()) };
+        if !peeker.serves() {
+            // Looked at before the snapshot is begun: that may be newer than this says, never older.
+            let (seen, begun) = (peeker.commits.now(), Instant::now());
+            peeker.connection.begin_snapshot()?;
+            (peeker.seen, peeker.begun) = (seen, begun);
+        }
+        peeker.connection.bounded(limit_ms, read);
         Ok(())
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let Some(mut peeker) = self.peeker.take() else { return };
+        // Nobody reads on it any more, and it may be long until the next read: a checkpoint would have to wait for it.
+        if peeker.connection.in_snapshot() && !peeker.serves() {
+            peeker.end_snapshot();
+        }
+        let mut idle = self.peekers.idle();
+        if !idle.closed {
+            idle.peekers.push(peeker);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Stored, Wanted};
 use crate::migrate::{self, Migrations};
 use crate::once::{ARRIVED, Buckets};
-use crate::peekers::{KEPT, Peekers};
+use crate::peekers::Peekers;
 use crate::sql::{Sql, numbered_parameters};
 use crate::store::Engine;
 use crate::tx::{EachRow, Refusal, Session};
@@ -412,8 +412,11 @@ impl SqliteLane {
             Buckets::purge_arrived(&self.connection.inner, now_ms, PURGE)?;
         }
         if self.wal.nearly_done.swap(false, Ordering::AcqRel) {
-            self.peekers.end_snapshots(Duration::ZERO);
             checkpoint(&self.connection.inner)?;
+            // Snapshots that begin now need nothing of the WAL, if all of it is copied; with the older ones gone, it starts again at the
+            // next write.
+            self.peekers.changed();
+            self.peekers.end_snapshots();
         }
         Ok(())
     }
@@ -462,6 +465,9 @@ impl LaneEngine for SqliteLane {
         self.connection.limit_ms(wanted.statement_ms);
         let version = self.data_version()?;
         let alone = std::mem::replace(&mut self.data_version, version) == version;
+        if !alone {
+            self.peekers.changed();
+        }
         let mut facts = Facts { alone, departures: self.departures()?, ..Facts::default() };
         self.connection.query(LAST.into(), ArgList::new(), &mut |row| {
             facts.last_sequence = row.get(0)?;
@@ -501,13 +507,11 @@ impl LaneEngine for SqliteLane {
     fn commit(&mut self, _: u16, remains: Remains, now: Timestamp) -> Committed {
         self.connection.limit_ms(0);
         // An error of COMMIT leaves the transaction open, and nothing of it stands once it is rolled back.
-        match self.leave(remains, now).and_then(|()| self.connection.raw("COMMIT")) {
-            Ok(()) => {
-                self.peekers.committed();
-                Committed::Yes
-            }
-            Err(error) => Committed::No(error),
-        }
+        let left = self.leave(remains, now);
+        self.peekers.committing();
+        let result = left.and_then(|()| self.connection.raw("COMMIT"));
+        self.peekers.committed();
+        result.map_or_else(Committed::No, |()| Committed::Yes)
     }
 
     fn rollback(&mut self) {
@@ -601,7 +605,7 @@ pub(crate) fn checkpoint_loop(path: PathBuf, wal: Arc<Wal>, peekers: Arc<Peekers
     let mut done_at = 0;
     while !wal.closed.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(20));
-        peekers.end_snapshots(KEPT);
+        peekers.end_snapshots();
         let frames = wal.frames.load(Ordering::Relaxed);
         if frames < done_at {
             done_at = 0;

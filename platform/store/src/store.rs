@@ -208,7 +208,7 @@ impl Inner {
 impl Shard {
     /// Called before anyone looks here for a tenant that lived elsewhere: what was brought along was committed by no lane.
     fn tenants_arrive(&self) {
-        self.peekers.committed();
+        self.peekers.changed();
         if let Some(replicas) = &self.replicas {
             replicas.arrived();
         }
@@ -316,7 +316,7 @@ impl Store {
                 }
             }
         }
-        self.inner.shards.iter().for_each(|shard| shard.peekers.committed());
+        self.inner.shards.iter().for_each(|shard| shard.peekers.changed());
         *self.inner.directory.write().unwrap_or_else(PoisonError::into_inner) = placed;
         Ok(())
     }
@@ -400,11 +400,10 @@ impl Store {
     {
         let scope = scope.into();
         let shard = self.shard(scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant)))?;
-        match shard.peekers.take() {
+        match shard.peekers.lend() {
             Some(mut peeker) => {
                 let mut result = None;
                 read_once(&mut peeker, PEEK_MS, scope, self.inner.environment.clock.now(), read, |answer| result = Some(answer));
-                shard.peekers.give_back(peeker);
                 result.unwrap_or_else(|| Err(Error::internal("a read ended without an answer")))
             }
             None => shard.readers.read(scope, READ_MS, self.inner.environment.clock.now(), read).await,

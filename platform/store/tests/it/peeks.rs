@@ -1,7 +1,7 @@
 //! Reads on the calling thread, which keep a snapshot for a moment: what they must not miss, and what they must not hold up.
 
 use crate::common::{Place, open_account, tenant};
-use crate::store::{Engine, ShardConfig, Store, Tx};
+use crate::store::{Engine, NewEvent, ShardConfig, Store, Tx};
 use kernel::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,4 +90,38 @@ async fn a_snapshot_that_nobody_reads_on_is_ended() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(peeked(&store).await, 2);
+}
+
+/// The WAL starts again from its beginning while reads keep snapshots all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn the_wal_stays_bounded_while_peeks_go_on() {
+    const WRITTEN: u64 = 96 * 1024 * 1024;
+    const PIECE: usize = 512 * 1024;
+    let place = Place::new(Engine::Sqlite).expect("SQLite is inside");
+    let store = place.node_with(1, |config| config.readers = 2);
+    store.write(tenant(7), open_account, (1, 1)).await.expect("opened");
+    let over = Arc::new(AtomicBool::new(false));
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (store, over) = (store.clone(), over.clone());
+        others.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                peeked(&store).await;
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let text = "x".repeat(PIECE);
+    for _ in 0..WRITTEN / PIECE as u64 {
+        let emit = |tx: &mut Tx<'_>, text: &String| {
+            tx.emit(NewEvent::new("bank.remarked", 1, 1_i64, text));
+            Ok(())
+        };
+        store.write(tenant(7), emit, text.clone()).await.expect("written");
+    }
+    over.store(true, Ordering::Relaxed);
+    while others.join_next().await.is_some() {}
+    let ShardConfig::Sqlite { path } = &place.shard else { panic!("SQLite alone has this WAL") };
+    let wal = std::fs::metadata(path.with_extension("db-wal")).expect("it is there").len();
+    assert!(wal < WRITTEN / 2, "{wal} bytes of WAL after {WRITTEN} were written");
 }
