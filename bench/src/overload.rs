@@ -5,9 +5,11 @@ use crate::tenants::{Answer, Application, Class, Place, Tenant, open_loop};
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use clap::Args;
+use kernel::{SystemClock, SystemRng};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use traffic::{Limiter, LimiterConfig, RuleFile};
 
 /// How an order that was offered ended; these are the classes of the load.
 const ACCEPTED: usize = 0;
@@ -15,17 +17,20 @@ const ACCEPTED: usize = 0;
 const QUEUE_FULL: usize = 1;
 /// Refused by the edge, with `Retry-After`.
 const EDGE_FULL: usize = 2;
-const UNEXPECTED: usize = 3;
-const CLASSES: usize = 4;
+/// Refused by a rate limit, with `Retry-After`.
+const LIMITED: usize = 3;
+const UNEXPECTED: usize = 4;
+const CLASSES: usize = 5;
 
 async fn offer(app: &Application, tenant: &Tenant) -> usize {
     let answer: Answer = app.place(&tenant.credential).await;
     let seconds = answer.headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()).and_then(|after| after.parse::<u32>().ok());
-    let refused = answer.status == StatusCode::SERVICE_UNAVAILABLE && seconds.is_some();
+    let refused = matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) && seconds.is_some();
     match (answer.status, refused.then(|| answer.text("code")).as_deref()) {
         (StatusCode::CREATED, _) => ACCEPTED,
         (_, Some("store.overloaded")) => QUEUE_FULL,
         (_, Some("server.overloaded")) => EDGE_FULL,
+        (_, Some("limits.exceeded")) => LIMITED,
         _ => {
             app.unexpected(&answer);
             UNEXPECTED
@@ -44,7 +49,9 @@ async fn flood(app: &Arc<Application>, tenants: &[Tenant], rate: f64, seconds: f
 }
 
 fn tell_classes(classes: &[Class]) {
-    for (class, name) in classes.iter().zip(["201", "503 store.overloaded", "503 server.overloaded", "anything else"]) {
+    for (class, name) in
+        classes.iter().zip(["201", "503 store.overloaded", "503 server.overloaded", "429 limits.exceeded", "anything else"])
+    {
         if class.count() > 0 {
             tell(&class.line(name));
         }
@@ -70,11 +77,20 @@ pub struct FairnessOptions {
     /// Runs, of which the median counts.
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// With a rule that gives every tenant so many requests a second; without one, only the lanes' queues hold the flood back.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    tenant_limit: Option<u64>,
 }
 
 /// Runs it.
 pub async fn fairness(options: FairnessOptions) {
-    let app = Application::open(&options.place).await;
+    let limiter = options.tenant_limit.map(|limit| {
+        let rules =
+            format!("[[rule]]\nname = \"tenant\"\nkey = [\"tenant\"]\nalgorithm = \"token_bucket\"\nlimit = {limit}\nper = \"1s\"\n");
+        let file = RuleFile::parse("bench", &rules).expect("the rule is valid");
+        Arc::new(Limiter::new(file, LimiterConfig::default(), Arc::new(SystemClock), &SystemRng::new()))
+    });
+    let app = Application::open_limited(&options.place, limiter).await;
     let tenants = app.tenants(0..10, 1).await;
     let (loud, nine) = tenants.split_last().expect("ten tenants");
     let together = options.rate * nine.len() as f64;

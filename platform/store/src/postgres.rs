@@ -94,6 +94,27 @@ fn type_of(value: &Value<'_>) -> Type {
     }
 }
 
+/// A statement that gives rows.
+enum Question {
+    Prepared(Statement),
+    Text(&'static str),
+}
+
+impl Question {
+    async fn ask(&self, client: &Client, args: &[Value<'_>]) -> Result<Vec<tokio_postgres::Row>, tokio_postgres::Error> {
+        match self {
+            Question::Prepared(statement) => {
+                let args: Vec<&(dyn ToSql + Sync)> = args.iter().map(|value| value as _).collect();
+                client.query(statement, &args).await
+            }
+            Question::Text(text) => {
+                let args: Vec<(&(dyn ToSql + Sync), Type)> = args.iter().map(|value| (value as _, type_of(value))).collect();
+                client.query_typed(text, &args).await
+            }
+        }
+    }
+}
+
 pub(crate) struct PostgresRow(tokio_postgres::Row);
 
 impl Row for PostgresRow {
@@ -374,6 +395,11 @@ impl Connection {
                 Err(self.settle().err().unwrap_or(own))
             }
         }
+    }
+
+    /// A question to ask, prepared where statements may be: planning it anew each time costs PostgreSQL several times what answering does.
+    fn question(&mut self, client: &Client, text: &'static str) -> Result<Question> {
+        if self.prepared { self.statement(client, text).map(Question::Prepared) } else { Ok(Question::Text(text)) }
     }
 
     /// Sends a write and keeps its answer for later.
@@ -798,19 +824,19 @@ impl LaneEngine for PostgresLane {
         self.connection.watch.patience = Duration::from_millis(wanted.statement_ms.into()) + GRACE;
         let client = self.connection.client()?;
         let with_keys = !wanted.keys.is_empty();
-        let lane_number = Value::Int(lane.into());
-        let tenants = Value::Ints(wanted.tenants.clone());
-        let key_tenants = Value::Ints(wanted.keys.iter().map(|(tenant, _)| *tenant).collect());
-        let key_hashes = Value::Texts(wanted.keys.iter().map(|(_, hash)| hex(hash)).collect());
+        let (xid, last) = (self.connection.question(&client, XID)?, self.connection.question(&client, LAST)?);
+        let departures = self.connection.question(&client, DEPARTURES)?;
+        // Planned each time: a plan that was kept from when the table was small would go over all of it, once it has grown.
+        let stored = Question::Text(STORED);
+        let lane_number = [Value::Int(lane.into())];
+        let tenants = [Value::Ints(wanted.tenants.clone())];
+        let keys = [
+            Value::Ints(wanted.keys.iter().map(|(tenant, _)| *tenant).collect()),
+            Value::Texts(wanted.keys.iter().map(|(_, hash)| hex(hash)).collect()),
+        ];
         // Everything goes out at once and is answered in order: one round trip, and the lock is held before the rest is read.
         let answers = self.connection.runtime.block_on(self.connection.watch.over(async {
-            let tenants: &(dyn ToSql + Sync) = &tenants;
-            let stored = async {
-                if !with_keys {
-                    return Ok(Vec::new());
-                }
-                client.query_typed(STORED, &[(&key_tenants as _, Type::INT8_ARRAY), (&key_hashes as _, Type::TEXT_ARRAY)]).await
-            };
+            let stored = async { if with_keys { stored.ask(&client, &keys).await } else { Ok(Vec::new()) } };
             let begun = async {
                 let begun = client.batch_execute(&begin).await;
                 // It has the lane, perhaps after a wait: the rest has its own time.
@@ -822,9 +848,9 @@ impl LaneEngine for PostgresLane {
             futures_util::future::try_join(
                 futures_util::future::try_join5(
                     begun,
-                    client.query_typed(XID, &[]),
-                    client.query_typed(LAST, &[(&lane_number as _, Type::INT8)]),
-                    client.query_typed(DEPARTURES, &[(tenants, Type::INT8_ARRAY)]),
+                    xid.ask(&client, &[]),
+                    last.ask(&client, &lane_number),
+                    departures.ask(&client, &tenants),
                     stored,
                 ),
                 at,
