@@ -50,7 +50,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-use web::{handlers, Module, PermissionInfo};
+use web::{Module, PermissionInfo};
 
 const PERMISSIONS: &[PermissionInfo] = &[
     PermissionInfo { name: "NAME.read", description: "See items." },
@@ -203,7 +203,7 @@ use crate::model::{Item, ItemId, NewItem};
 use crate::{commands, queries};
 use axum::Json;
 use axum::extract::State;
-use web::{Access, App, Caller, Created, Keyed, Params, Result, Route};
+use web::{Access, App, Caller, Created, Keyed, Params, Result, Route, handlers};
 
 /// Every route.
 pub fn routes() -> Vec<Route> {
