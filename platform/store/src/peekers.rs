@@ -79,13 +79,12 @@ impl Peekers {
         self.commits.0.fetch_or(1, Ordering::SeqCst);
     }
 
-    /// Reads that begin after this see all that is committed by now. Ends what [`Peekers::committing`] began; called by the lane, or
-    /// between its groups.
+    /// Ends what [`Peekers::committing`] began, whatever came of the COMMIT: reads that begin after this see all that is committed by now.
     pub(crate) fn committed(&self) {
         self.commits.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The same for what was committed by something else than the lane, at any time.
+    /// Reads that begin after this see what something else than the lane has committed by now; may be called at any time.
     pub(crate) fn changed(&self) {
         self.commits.0.fetch_add(2, Ordering::SeqCst);
     }

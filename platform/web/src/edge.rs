@@ -361,7 +361,7 @@ fn allow_origin(headers: &mut HeaderMap, allowed: &[String], origin: HeaderValue
     }
 }
 
-/// Puts a route behind its guard. The modules have been checked: the route has one path, and none collides with another.
+/// Takes a route's handlers and puts them behind its guard; what describes them stays with it. The modules have been checked: the route has one path, and none collides with another.
 fn mount(router: Router<App>, route: &mut Route, app: &App) -> Router<App> {
     let Handlers { paths, methods, router: handlers, .. } = &mut route.handlers;
     let [path] = &paths[..] else { return router };
