@@ -20,7 +20,9 @@ const EDGE_FULL: usize = 2;
 /// Refused by a rate limit, with `Retry-After`.
 const LIMITED: usize = 3;
 const UNEXPECTED: usize = 4;
-const CLASSES: usize = 5;
+/// Accepted, on the lane that the flood comes on.
+const BESIDE: usize = 5;
+const CLASSES: usize = 6;
 
 async fn offer(app: &Application, tenant: &Tenant) -> usize {
     let answer: Answer = app.place(&tenant.credential).await;
@@ -40,18 +42,34 @@ async fn offer(app: &Application, tenant: &Tenant) -> usize {
 
 /// Offers `rate` orders a second to these tenants in turn.
 async fn flood(app: &Arc<Application>, tenants: &[Tenant], rate: f64, seconds: f64) -> Vec<Class> {
+    flood_apart(app, tenants, rate, seconds, None).await
+}
+
+/// The same, with those apart that are accepted on this lane: the others are [`ACCEPTED`], these [`BESIDE`].
+async fn flood_apart(app: &Arc<Application>, tenants: &[Tenant], rate: f64, seconds: f64, lane: Option<u16>) -> Vec<Class> {
     let (app, tenants) = (app.clone(), Arc::new(tenants.to_vec()));
     open_loop(rate, seconds, CLASSES, move |n| {
         let (app, tenants) = (app.clone(), tenants.clone());
-        async move { offer(&app, &tenants[(n % tenants.len() as u64) as usize]).await }
+        async move {
+            let tenant = &tenants[(n % tenants.len() as u64) as usize];
+            match offer(&app, tenant).await {
+                ACCEPTED if lane == Some(app.lane_of(tenant)) => BESIDE,
+                class => class,
+            }
+        }
     })
     .await
 }
 
 fn tell_classes(classes: &[Class]) {
-    for (class, name) in
-        classes.iter().zip(["201", "503 store.overloaded", "503 server.overloaded", "429 limits.exceeded", "anything else"])
-    {
+    for (class, name) in classes.iter().zip([
+        "201",
+        "503 store.overloaded",
+        "503 server.overloaded",
+        "429 limits.exceeded",
+        "anything else",
+        "201, on the tenth's lane",
+    ]) {
         if class.count() > 0 {
             tell(&class.line(name));
         }
@@ -93,28 +111,30 @@ pub async fn fairness(options: FairnessOptions) {
     let app = Application::open_limited(&options.place, limiter).await;
     let tenants = app.tenants(0..10, 1).await;
     let (loud, nine) = tenants.split_last().expect("ten tenants");
-    let together = options.rate * nine.len() as f64;
+    let (together, lane) = (options.rate * nine.len() as f64, app.lane_of(loud));
     flood(&app, nine, together, 2.0).await;
     let (mut p50, mut p99, mut not_accepted) = (Vec::new(), Vec::new(), 0);
     for _ in 0..options.runs {
         app.drained().await;
         tell(&format!("nine tenants alone, {}/s each, {} s:", options.rate, options.seconds));
-        let alone = flood(&app, nine, together, options.seconds).await;
+        let alone = flood_apart(&app, nine, together, options.seconds, Some(lane)).await;
         tell_classes(&alone);
         app.drained().await;
         tell(&format!("the same nine, while the tenth offers {}/s:", options.rate * options.times));
         let (beside, flooding) = tokio::join!(
-            flood(&app, nine, together, options.seconds),
+            flood_apart(&app, nine, together, options.seconds, Some(lane)),
             flood(&app, std::slice::from_ref(loud), options.rate * options.times, options.seconds)
         );
         tell_classes(&beside);
         tell("the tenth:");
         tell_classes(&flooding);
         app.told();
-        p50.push(beside[ACCEPTED].ms(0.5) / alone[ACCEPTED].ms(0.5));
-        p99.push(beside[ACCEPTED].ms(0.99) / alone[ACCEPTED].ms(0.99));
+        let accepted = |classes: &[Class]| Class::sum([&classes[ACCEPTED], &classes[BESIDE]]);
+        let (alone, accepted_beside) = (accepted(&alone), accepted(&beside));
+        p50.push(accepted_beside.ms(0.5) / alone.ms(0.5));
+        p99.push(accepted_beside.ms(0.99) / alone.ms(0.99));
         // The latencies are those of accepted orders: they say little when orders of the nine were refused.
-        let refused: u64 = beside[QUEUE_FULL..].iter().map(Class::count).sum();
+        let refused: u64 = beside[QUEUE_FULL..=UNEXPECTED].iter().map(Class::count).sum();
         tell(&format!(
             "beside the flood / alone: p50 {:.2}, p99 {:.2}; orders of the nine that were not accepted: {refused}",
             p50[p50.len() - 1],

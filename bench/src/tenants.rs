@@ -171,6 +171,11 @@ impl Application {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
+    /// The lane on which a tenant's orders are placed.
+    pub fn lane_of(&self, tenant: &Tenant) -> u16 {
+        self.store.lane_of(tenant.id)
+    }
+
     /// Places an order under a key of its own.
     pub async fn place(&self, credential: &HeaderValue) -> Answer {
         // Also unlike the keys of an earlier run on the same data.
@@ -352,7 +357,8 @@ impl Class {
         )
     }
 
-    fn sum<'a>(classes: impl IntoIterator<Item = &'a Class>) -> Class {
+    /// All of them as one.
+    pub fn sum<'a>(classes: impl IntoIterator<Item = &'a Class>) -> Class {
         let mut sum = Class::new();
         for class in classes {
             sum.latency.add(&class.latency).expect("equal histograms");

@@ -480,7 +480,7 @@ impl Epochs {
             return Ok(());
         }
         let number = self.begun.fetch_add(1, SeqCst) + 1;
-        let rows = store.peek(Scope::Platform, |read| read.all::<(i64, i64)>(sql::EPOCHS, ())).await?;
+        let rows = store.peek_statement::<(i64, i64)>(sql::EPOCHS, ()).await?;
         for (bucket, epoch) in rows {
             if let Some(slot) = usize::try_from(bucket).ok().and_then(|b| self.buckets.get(b)) {
                 slot.store(epoch, SeqCst);

@@ -113,6 +113,11 @@ impl Waiter {
         self.signal.borrow().stop
     }
 
+    /// The last sequence that this process is known to have committed on the lane; no bound where it runs no such lane.
+    pub(crate) fn committed(&mut self) -> i64 {
+        self.committed.as_mut().map_or(i64::MAX, |committed| *committed.borrow_and_update())
+    }
+
     /// Waits for a reason to go on, for no longer than `at_most`, which is a tick too.
     pub(crate) async fn wait(&mut self, at_most: Duration) -> Woken {
         let committed = async {

@@ -20,6 +20,10 @@ const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 /// How long the loser of a race for a position lets the winner go ahead, at most, in milliseconds.
 const GIVE_WAY_MS: u64 = 20;
 
+/// A batch that was not full goes along with a group of the lane's own commands, if one comes within this time in milliseconds: a group
+/// costs the database as much as the order that it tells of.
+const PATIENCE_MS: u32 = 25;
+
 /// After a batch that was not full, the lane lets events gather for so many times as long as the batch took, and for so long at most:
 /// a busy lane has few large batches instead of many small ones, which take its commands' time.
 const PACE: u32 = 2;
@@ -85,7 +89,7 @@ struct Outcome {
 /// Runs the SQL consumers of one lane until the log stops.
 pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
     let mut lane = Lane::new(shared, shard, lane);
-    let mut reload = true;
+    let (mut reload, mut look) = (true, Look::Database);
     loop {
         if reload {
             match lane.load().await {
@@ -96,15 +100,17 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
         let mut idle = true;
         let began = Instant::now();
         if !reload {
-            match lane.step().await {
+            match lane.step(look).await {
                 Ok(Step::Worked { full }) => {
                     idle = false;
+                    look = if full { look } else { Look::Committed };
                     if !full {
                         tokio::time::sleep((began.elapsed() * PACE).min(LONGEST_PACE)).await;
                     }
                 }
                 Ok(Step::Idle) => {}
                 Ok(Step::Moved) => {
+                    look = Look::Database;
                     tokio::time::sleep(Duration::from_millis(lane.shared.rng.below(GIVE_WAY_MS))).await;
                     reload = true;
                     idle = false;
@@ -119,15 +125,26 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
         if idle {
             match lane.waiter.wait(lane.patience()).await {
                 Woken::Stop => return lane.flush(true).await,
-                Woken::Commit => {}
-                Woken::Tick => reload = true,
+                Woken::Commit => look = Look::Committed,
+                Woken::Tick => (reload, look) = (true, Look::Database),
                 Woken::Nudge => {
                     lane.flush(true).await;
-                    reload = true;
+                    (reload, look) = (true, Look::Hurried);
                 }
             }
         }
     }
+}
+
+/// What the next step looks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// What this process is known to have committed.
+    Committed,
+    /// That, and whatever other nodes have committed.
+    Database,
+    /// The same, and somebody waits for it.
+    Hurried,
 }
 
 enum Step {
@@ -147,6 +164,8 @@ struct Lane {
     members: Vec<Member>,
     /// The most events that are read at once.
     limit: usize,
+    /// For how long a batch waits for company, in milliseconds.
+    patience_ms: u32,
 }
 
 impl Lane {
@@ -171,7 +190,7 @@ impl Lane {
             })
             .collect();
         let (waiter, limit) = (shared.waiter(shard, number), shared.batch());
-        Lane { shared, shard, number, waiter, members, limit }
+        Lane { shared, shard, number, waiter, members, limit, patience_ms: 0 }
     }
 
     /// Takes over what the table says, where it differs from what is known here.
@@ -190,9 +209,10 @@ impl Lane {
     }
 
     /// One batch for the consumers at each position. Those that are behind stop where the next ones stand, and join them.
-    async fn step(&mut self) -> Result<Step> {
+    async fn step(&mut self, look: Look) -> Result<Step> {
+        let known = if look == Look::Committed { self.waiter.committed() } else { i64::MAX };
         let now = Instant::now();
-        let ready = |member: &&Member| member.active && member.resting_until <= now;
+        let ready = |member: &&Member| member.active && member.resting_until <= now && member.position < known;
         let mut places: Vec<i64> = self.members.iter().filter(ready).map(|member| member.position).collect();
         places.sort_unstable();
         places.dedup();
@@ -210,6 +230,8 @@ impl Lane {
             let events = self.shared.store.events_after(after, limit as u32).await?;
             let bytes = bytes_of(&events);
             self.limit = if bytes > READ_BYTES { (limit / 2).max(1) } else { (self.limit * 2).min(self.shared.batch()) };
+            let hurried = look == Look::Hurried || events.len() >= limit || self.number == HISTORY_LANE;
+            self.patience_ms = if hurried { 0 } else { PATIENCE_MS };
             if events.is_empty() {
                 if self.number == HISTORY_LANE {
                     self.end_history(&group).await?;
@@ -278,7 +300,8 @@ impl Lane {
 
     async fn write(&self, batch: &Arc<Batch>, mode: Mode) -> Result<Outcome> {
         let bytes = bytes_of(batch.runs.iter().flat_map(|run| &run.events));
-        self.shared.store.write(on_lane(self.shard, self.number).bytes(bytes), handle, (batch.clone(), mode)).await
+        let call = on_lane(self.shard, self.number).bytes(bytes).patience_ms(self.patience_ms);
+        self.shared.store.write(call, handle, (batch.clone(), mode)).await
     }
 
     /// Notes how a consumer fared; tells whether the positions have to be read again.
@@ -325,6 +348,7 @@ impl Lane {
     /// Stores positions that have only moved past unwanted events: those of a while ago, or all.
     async fn flush(&mut self, all: bool) {
         let now = Instant::now();
+        let patience_ms = if all { 0 } else { PATIENCE_MS };
         let (shard, number, store) = (self.shard, self.number, &self.shared.store);
         let old = |member: &&mut Member| {
             member.active && member.position != member.stored && (all || now.duration_since(member.flushed) >= FLUSH_EVERY)
@@ -332,7 +356,7 @@ impl Lane {
         // Together: no event is handled meanwhile, and one after the other each would wait for a group of the lane.
         let stores = self.members.iter_mut().filter(old).map(async |member| {
             let to = Advance { consumer: member.consumer.name, lane: number, expected: member.stored, target: member.position };
-            match store.write(on_lane(shard, number), positions::advance, to).await {
+            match store.write(on_lane(shard, number).patience_ms(patience_ms), positions::advance, to).await {
                 Ok(()) => member.stored = member.position,
                 // The next look at the table tells where it is.
                 Err(error) => tracing::debug!(consumer = member.consumer.name, ?error, "a position could not be stored"),

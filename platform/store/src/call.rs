@@ -45,12 +45,13 @@ pub struct Call {
     pub(crate) bytes: usize,
     pub(crate) correlation: Option<Arc<str>>,
     pub(crate) finishes: bool,
+    pub(crate) patience_ms: u32,
 }
 
 impl Call {
     /// A command in `scope`, wanted for 5 seconds.
     pub fn new(scope: impl Into<Scope>) -> Call {
-        Call { scope: scope.into(), on: None, deadline_ms: 5_000, bytes: 1024, correlation: None, finishes: false }
+        Call { scope: scope.into(), on: None, deadline_ms: 5_000, bytes: 1024, correlation: None, finishes: false, patience_ms: 0 }
     }
 
     /// Gives up when it has not begun after `deadline_ms`, and stops its statements after as long.
@@ -79,6 +80,14 @@ impl Call {
     #[must_use]
     pub fn finishes(mut self) -> Call {
         self.finishes = true;
+        self
+    }
+
+    /// Waits for a group that is made for others and goes along, for so long at most: its own would cost the database as much as an
+    /// order's. For what nobody waits for.
+    #[must_use]
+    pub fn patience_ms(mut self, patience_ms: u32) -> Call {
+        self.patience_ms = patience_ms;
         self
     }
 

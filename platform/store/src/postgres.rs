@@ -6,6 +6,7 @@
 use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Stored, Wanted};
 use crate::migrate::{self, Migrations};
 use crate::once::KEEP_MS;
+use crate::reader::READ_MS;
 use crate::replica::{Mark, WRITTEN, Wal};
 use crate::sql::Sql;
 use crate::store::Engine;
@@ -217,6 +218,8 @@ pub(crate) struct Connection {
     scope: Option<Scope>,
     /// The server's timeline at the first connection: another one means a failover.
     timeline: Option<i32>,
+    /// Whether the session is set to reading as the platform.
+    reads: bool,
 }
 
 /// A statement's error as the house's.
@@ -326,6 +329,7 @@ impl Connection {
             fault: Fault::None,
             scope: None,
             timeline: None,
+            reads: false,
         })
     }
 
@@ -335,6 +339,7 @@ impl Connection {
         self.pending.clear();
         self.failed = None;
         self.scope = None;
+        self.reads = false;
         let (client, driver) = self.runtime.block_on(connect(&self.url))?;
         self.client = Some(Arc::new(client));
         self.watch.driver = Some(driver);
@@ -456,18 +461,35 @@ impl Connection {
         (self.settle(), written.unwrap_or(Wal::UNKNOWN))
     }
 
-    /// Opens a read-only snapshot, runs `read` and ends it. A lost connection is made again first.
-    pub(crate) fn snapshot<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
+    /// Makes ready to read, as the platform; connects first when it must. A connection of its own keeps to reading from then on, so that a
+    /// transaction need not say so each time; behind a pooler that would leak into other sessions.
+    fn begin_reading(&mut self, limit_ms: u32) -> Result<()> {
         self.failed = None;
         if !self.is_usable() {
             self.connect()?;
         }
         self.fault = Fault::None;
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL ROLE brandos_platform; SET LOCAL statement_timeout = {limit_ms}"
-        );
-        self.scope = Some(Scope::Platform);
         self.watch.patience = Duration::from_millis(limit_ms.into()) + GRACE;
+        if self.prepared && !self.reads {
+            let client = self.client()?;
+            let reads = format!("SET ROLE brandos_platform; SET statement_timeout = {READ_MS}; SET default_transaction_read_only = on");
+            self.runtime.block_on(self.watch.over(client.batch_execute(&reads))).map_err(|error| self.failed(error, "SET ROLE"))?;
+            self.reads = true;
+        }
+        self.scope = Some(Scope::Platform);
+        Ok(())
+    }
+
+    /// Opens a read-only snapshot, runs `read` and ends it. A lost connection is made again first.
+    pub(crate) fn snapshot<T>(&mut self, limit_ms: u32, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
+        self.begin_reading(limit_ms)?;
+        let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
+        if !self.reads {
+            begin += "; SET LOCAL ROLE brandos_platform";
+        }
+        if !self.reads || limit_ms != READ_MS {
+            begin += &format!("; SET LOCAL statement_timeout = {limit_ms}");
+        }
         self.batch(begin)?;
         let result = read(self);
         let ended = self.batch("ROLLBACK".to_owned()).and_then(|()| self.settle());
@@ -477,6 +499,17 @@ impl Connection {
             tracing::debug!(?error, "ending a snapshot failed");
             self.fault = Fault::Lost;
         }
+        Ok(result)
+    }
+
+    /// The same for a `read` of one statement on the platform's scope, with no transaction around it where the session is its own.
+    pub(crate) fn statement_alone<T>(&mut self, read: impl FnOnce(&mut dyn Session) -> T) -> Result<T> {
+        if !self.prepared {
+            return self.snapshot(READ_MS, read);
+        }
+        self.begin_reading(READ_MS)?;
+        let result = read(self);
+        self.scope = None;
         Ok(result)
     }
 
@@ -654,15 +687,28 @@ pub(crate) struct PostgresLane {
     groups: u32,
 }
 
-const XID: &str = "SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)";
-const LAST: &str = "SELECT last_sequence, last_event_id FROM store_lanes WHERE lane = $1";
+const LAST: &str =
+    "SELECT last_sequence, last_event_id, CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT) FROM store_lanes WHERE lane = $1";
 const DEPARTURES: &str = "SELECT tenant, shard, state FROM store_departures WHERE tenant = ANY($1)";
 const STORED: &str = "SELECT o.tenant_id, o.hash, o.fingerprint, o.answer FROM unnest($1::bigint[], $2::text[]) AS w(tenant, hash)
     JOIN store_once o ON o.tenant_id = w.tenant AND o.hash = decode(w.hash, 'hex')";
 
 impl PostgresLane {
     pub(crate) fn open(url: &str, prepared: bool, mark: Option<Mark>) -> Result<PostgresLane> {
-        Ok(PostgresLane { connection: Connection::open(url, prepared)?, mark, xid: None, groups: 0 })
+        let mut lane = PostgresLane { connection: Connection::open(url, prepared)?, mark, xid: None, groups: 0 };
+        lane.keep_to_indexes()?;
+        Ok(lane)
+    }
+
+    /// A statement that is prepared while its table is small would else be planned to go over all of it, and still do so once it has
+    /// grown. Commands work by key.
+    fn keep_to_indexes(&mut self) -> Result<()> {
+        if !self.connection.prepared {
+            return Ok(());
+        }
+        let client = self.connection.client()?;
+        let set = self.connection.runtime.block_on(self.connection.watch.over(client.batch_execute("SET enable_seqscan = off")));
+        set.map_err(|error| self.connection.failed(error, "SET enable_seqscan"))
     }
 
     fn set_mark(&self, at: Wal) {
@@ -824,10 +870,8 @@ impl LaneEngine for PostgresLane {
         self.connection.watch.patience = Duration::from_millis(wanted.statement_ms.into()) + GRACE;
         let client = self.connection.client()?;
         let with_keys = !wanted.keys.is_empty();
-        let (xid, last) = (self.connection.question(&client, XID)?, self.connection.question(&client, LAST)?);
-        let departures = self.connection.question(&client, DEPARTURES)?;
-        // Planned each time: a plan that was kept from when the table was small would go over all of it, once it has grown.
-        let stored = Question::Text(STORED);
+        let (last, departures) = (self.connection.question(&client, LAST)?, self.connection.question(&client, DEPARTURES)?);
+        let stored = self.connection.question(&client, STORED)?;
         let lane_number = [Value::Int(lane.into())];
         let tenants = [Value::Ints(wanted.tenants.clone())];
         let keys = [
@@ -846,27 +890,18 @@ impl LaneEngine for PostgresLane {
             // What other nodes have committed on this lane is before this: replayed answers and refusals may rest on it.
             let at = async { if self.mark.is_some() { client.query_typed(WRITTEN, &[]).await.map(Some) } else { Ok(None) } };
             futures_util::future::try_join(
-                futures_util::future::try_join5(
-                    begun,
-                    xid.ask(&client, &[]),
-                    last.ask(&client, &lane_number),
-                    departures.ask(&client, &tenants),
-                    stored,
-                ),
+                futures_util::future::try_join4(begun, last.ask(&client, &lane_number), departures.ask(&client, &tenants), stored),
                 at,
             )
             .await
         }));
-        let (((), xid, last, departures, stored), at) = answers.map_err(|e| self.connection.failed(e, "opening a group"))?;
+        let (((), last, departures, stored), at) = answers.map_err(|e| self.connection.failed(e, "opening a group"))?;
         if let Some(rows) = at {
             self.set_mark(written(&rows)?);
         }
-        let first = |rows: Vec<tokio_postgres::Row>| -> Result<PostgresRow> {
-            rows.into_iter().next().map(PostgresRow).ok_or_else(|| Error::internal("the shard has no such lane"))
-        };
-        let (xid, last) = (first(xid)?, first(last)?);
-        let (xid, last): (&dyn Row, &dyn Row) = (&xid, &last);
-        self.xid = Some(xid.get::<i64>(0)? as u64);
+        let last = last.into_iter().next().map(PostgresRow).ok_or_else(|| Error::internal("the shard has no such lane"))?;
+        let last: &dyn Row = &last;
+        self.xid = Some(last.get::<i64>(2)? as u64);
         let mut facts = Facts { last_sequence: last.get(0)?, last_event_id: last.get(1)?, ..Facts::default() };
         for row in departures {
             let row = PostgresRow(row);
@@ -940,7 +975,8 @@ impl LaneEngine for PostgresLane {
     }
 
     fn reconnect(&mut self) -> Result<()> {
-        self.connection.connect()
+        self.connection.connect()?;
+        self.keep_to_indexes()
     }
 
     fn between(&mut self) {}

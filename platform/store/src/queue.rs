@@ -12,8 +12,8 @@ const TURN: usize = 8;
 const COMPANY: Duration = Duration::from_secs(1);
 /// What one tenant's commands may add to a group while it has company, in nanoseconds and, whatever they cost, in commands: bounds
 /// what a flood adds to its neighbours' wait.
-const SHARE_NS: u64 = 6_000_000;
-const SHARE: (usize, usize) = (8, 48);
+const SHARE_NS: u64 = 3_000_000;
+const SHARE: (usize, usize) = (8, 24);
 
 /// A tenant that has company, and more than one command and more than half of a group's, gives way for so many times as long as the group
 /// took, and for so long at most. What it offers meanwhile comes in one group instead of in several small ones, whose statements and
@@ -43,6 +43,9 @@ struct Waiting {
     lines: HashMap<i64, VecDeque<Box<dyn Job>>>,
     /// Tenants with a line that is not empty, in the order of their turns.
     turns: VecDeque<i64>,
+    /// Commands that go along with others' (see [`crate::Call::patience_ms`]), in the order in which they came, each with the moment from
+    /// which it goes alone.
+    patient: VecDeque<(Instant, Box<dyn Job>)>,
     commands: usize,
     bytes: usize,
     closed: bool,
@@ -82,6 +85,11 @@ impl Waiting {
         Some((tenant, left))
     }
 
+    /// When somebody's patience ends first.
+    fn patient_until(&self) -> Option<Instant> {
+        self.patient.iter().map(|(until, _)| *until).min()
+    }
+
     /// How long a tenant's command is expected to wait with so many ahead of it, in nanoseconds.
     fn wait_ns(&self, ahead: usize) -> u64 {
         let share = self.share().max(1);
@@ -111,6 +119,7 @@ impl Queue {
         let waiting = Waiting {
             lines: HashMap::new(),
             turns: VecDeque::new(),
+            patient: VecDeque::new(),
             commands: 0,
             bytes: 0,
             closed: false,
@@ -152,6 +161,13 @@ impl Queue {
         }
         waiting.commands += 1;
         waiting.bytes += bytes;
+        let patience = Duration::from_millis(job.call().patience_ms.into());
+        if !patience.is_zero() {
+            waiting.patient.push_back((Instant::now() + patience, job));
+            drop(waiting);
+            self.arrived.notify_one();
+            return Ok(());
+        }
         if tenant != 0 && waiting.latest != tenant {
             waiting.changed = (waiting.latest != 0).then(Instant::now);
             waiting.latest = tenant;
@@ -181,20 +197,25 @@ impl Queue {
         }
     }
 
-    /// Takes up to `most` commands, a few from each tenant in turn; neighbours of one tenant stand together. Waits for the first one.
-    /// Nothing when the queue is closed and empty.
+    /// Takes up to `most` commands, a few from each tenant in turn; neighbours of one tenant stand together, and those that only go along
+    /// stand last. Waits for the first one that doesn't, or whose patience ends. Nothing when the queue is closed and empty.
     pub(crate) fn take(&self, most: usize) -> Option<Vec<Box<dyn Job>>> {
         let mut waiting = self.lock();
         let giving_way = loop {
             let giving_way = waiting.giving_way();
-            if waiting.turns.iter().any(|tenant| giving_way.is_none_or(|(one, _)| one != *tenant)) {
+            let patient_until = waiting.patient_until();
+            let now = Instant::now();
+            if waiting.turns.iter().any(|tenant| giving_way.is_none_or(|(one, _)| one != *tenant))
+                || patient_until.is_some_and(|until| until <= now || waiting.closed)
+            {
                 break giving_way.map(|(tenant, _)| tenant);
             }
             if waiting.closed && waiting.turns.is_empty() {
                 return None;
             }
-            waiting = match giving_way {
-                Some((_, left)) => self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
+            let left = [giving_way.map(|(_, left)| left), patient_until.map(|until| until - now)].into_iter().flatten().min();
+            waiting = match left {
+                Some(left) => self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             };
         };
@@ -204,6 +225,14 @@ impl Queue {
         // Tenants that used up their share in this group, or were served: their places, so that the group can be ordered by tenant.
         let mut places: HashMap<i64, (usize, usize)> = HashMap::new();
         let mut resting = Vec::new();
+        // They have a place in every group, or a flood would keep them waiting.
+        while taken.len() < most {
+            let Some((_, job)) = waiting.patient.pop_front() else { break };
+            waiting.commands -= 1;
+            waiting.bytes -= job.call().bytes;
+            taken.push((usize::MAX, job));
+        }
+        let along = taken.len();
         while taken.len() < most {
             let Some(tenant) = waiting.turns.pop_front() else { break };
             if giving_way == Some(tenant) {
@@ -235,7 +264,7 @@ impl Queue {
             waiting.bytes -= bytes;
         }
         waiting.turns.extend(resting);
-        let dominates = |count: usize| count > 1 && count * 2 > taken.len();
+        let dominates = |count: usize| count > 1 && count * 2 > taken.len() - along;
         // The platform's own commands give way to nobody.
         waiting.dominant = places.iter().find(|(tenant, (_, count))| **tenant != 0 && dominates(*count)).map(|(tenant, _)| *tenant);
         drop(waiting);
@@ -386,6 +415,30 @@ mod tests {
         queue.close();
         assert!(queue.take(512).is_none());
         assert_eq!(push(&queue, 1), Err("store.closed"));
+    }
+
+    #[test]
+    fn who_is_patient_goes_along_and_alone_when_nobody_comes() {
+        const PATIENCE_MS: u32 = 20;
+        let queue = Queue::new(Bounds { commands: 4, bytes: 1 << 20, tenant_commands: 3, wait_ms: 0 });
+        let push_patient = || push_call(&queue, Call::new(kernel::Scope::Platform).patience_ms(PATIENCE_MS));
+        assert_eq!(push_patient(), Ok(()));
+        assert_eq!([1, 1].map(|tenant| push(&queue, tenant)), [Ok(()), Ok(())]);
+        assert_eq!(push_patient(), Ok(()));
+        assert_eq!((push_patient(), queue.depth()), (Err("store.overloaded"), (4, 40)), "patience is bounded as well");
+        assert_eq!(lines(&queue.take(3).expect("work")), [1, 0, 0], "a place for each, behind those who brought them");
+        queue.served(3, Duration::ZERO);
+        assert_eq!(lines(&queue.take(3).expect("work")), [1]);
+        let began = Instant::now();
+        assert_eq!(push_patient(), Ok(()));
+        assert_eq!(lines(&queue.take(3).expect("work")), [0]);
+        assert!(began.elapsed() >= Duration::from_millis(PATIENCE_MS.into()));
+        assert_eq!((queue.depth(), push_patient()), ((0, 0), Ok(())));
+        queue.close();
+        let began = Instant::now();
+        assert_eq!(lines(&queue.take(3).expect("closed, but not empty")), [0]);
+        assert!(began.elapsed() < Duration::from_millis(PATIENCE_MS.into()), "nobody waits for company that can't come");
+        assert!(queue.take(3).is_none());
     }
 
     #[test]

@@ -16,10 +16,24 @@ pub(crate) const PEEK_MS: u32 = 250;
 /// Reads that may wait for a thread.
 const QUEUE: usize = 10_000;
 
+/// What a read needs.
+#[derive(Clone, Copy)]
+pub(crate) enum Reading {
+    /// One snapshot for all that it asks, and so many milliseconds.
+    Snapshot(u32),
+    /// Nothing but to ask one thing, on the platform's scope: that is a snapshot of its own.
+    Statement,
+}
+
 /// What an engine does for a reader.
 pub(crate) trait ReadEngine {
     /// Runs `read` on one snapshot. Errors only when there is no snapshot to be had; then `read` was not run.
     fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()>;
+
+    /// The same for a `read` that runs one statement on the platform's scope, within [`READ_MS`].
+    fn on_statement(&mut self, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()> {
+        self.on_snapshot(READ_MS, read)
+    }
 
     /// How far a replica has replayed its primary's log; waits a little when that is not as far as `wanted`. A primary has everything.
     fn replayed(&mut self, wanted: Wal) -> Result<Wal> {
@@ -37,19 +51,23 @@ impl ReadEngine for crate::postgres::Connection {
     fn on_snapshot(&mut self, limit_ms: u32, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()> {
         self.snapshot(limit_ms, read)
     }
+
+    fn on_statement(&mut self, read: &mut dyn FnMut(&mut dyn Session)) -> Result<()> {
+        self.statement_alone(read)
+    }
 }
 
-/// Runs one read in its scope on a snapshot.
+/// Runs one read in its scope.
 pub(crate) fn read_once<T>(
     engine: &mut dyn ReadEngine,
-    limit_ms: u32,
+    reading: Reading,
     scope: Scope,
     now: Timestamp,
     read: impl FnOnce(&mut Read<'_>) -> Result<T>,
     answer: impl FnOnce(Result<T>),
 ) {
     let mut parts = Some((read, answer));
-    let opened = engine.on_snapshot(limit_ms, &mut |session| {
+    let mut run = |session: &mut dyn Session| {
         let Some((read, answer)) = parts.take() else { return };
         // Answered before the snapshot is ended: nobody waits for that.
         answer(session.enter(scope).and_then(|()| {
@@ -57,7 +75,11 @@ pub(crate) fn read_once<T>(
             let result = read(&mut view);
             view.poison.take().map_or(result, Err)
         }));
-    });
+    };
+    let opened = match reading {
+        Reading::Snapshot(limit_ms) => engine.on_snapshot(limit_ms, &mut run),
+        Reading::Statement => engine.on_statement(&mut run),
+    };
     if let (Err(error), Some((_, answer))) = (opened, parts) {
         answer(Err(error));
     }
@@ -114,14 +136,14 @@ impl Readers {
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         scope: Scope,
-        limit_ms: u32,
+        reading: Reading,
         now: Timestamp,
         read: impl FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let (began, answered_ms) = (self.began, self.answered_ms.clone());
         let work: Work = Box::new(move |engine| {
-            read_once(engine, limit_ms, scope, now, read, move |result| {
+            read_once(engine, reading, scope, now, read, move |result| {
                 if result.is_ok() {
                     answered_ms.store(began.elapsed().as_millis() as u64 + 1, Relaxed);
                 }

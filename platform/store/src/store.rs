@@ -10,12 +10,12 @@ use crate::migrate::Migrations;
 use crate::observe::{Change, Observer, Observers};
 use crate::peekers::Peekers;
 use crate::queue::{Bounds, Queue};
-use crate::reader::{PEEK_MS, READ_MS, ReadEngine as _, Readers, read_once};
+use crate::reader::{PEEK_MS, READ_MS, ReadEngine as _, Readers, Reading, read_once};
 use crate::replica::{CommitPosition, MAX_REPLICAS, Mark, ReplicaConnection, Replicas, SYSTEM, WRITTEN, Wal};
 use crate::rider::{Rider, Riders};
 use crate::sql::Sql;
 use crate::tx::{Read, Tx};
-use crate::value::{FromRow, Row};
+use crate::value::{Args, FromRow, Row};
 use crate::{postgres, sqlite};
 use kernel::{Clock, Error, IdGenerator, Result, Scope, TenantId};
 use serde::Serialize;
@@ -389,7 +389,7 @@ impl Store {
     {
         let scope = scope.into();
         let shard = scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant));
-        self.shard(shard)?.readers.read(scope, deadline_ms, self.inner.environment.clock.now(), read).await
+        self.shard(shard)?.readers.read(scope, Reading::Snapshot(deadline_ms), self.inner.environment.clock.now(), read).await
     }
 
     /// A read of a few rows by key. SQLite answers on the calling thread, in microseconds; PostgreSQL as in [`Store::read`].
@@ -400,13 +400,33 @@ impl Store {
     {
         let scope = scope.into();
         let shard = self.shard(scope.tenant().map_or(0, |tenant| self.inner.shard_of(tenant)))?;
+        self.peek_on(shard, scope, Reading::Snapshot(READ_MS), read).await
+    }
+
+    /// [`Store::peek`] for all rows of one statement, on the platform's scope: on PostgreSQL the transaction around it costs several times
+    /// the statement.
+    pub async fn peek_statement<R: FromRow + Send + 'static>(
+        &self,
+        sql: impl Into<Sql>,
+        args: impl Args + Send + 'static,
+    ) -> Result<Vec<R>> {
+        let sql = sql.into();
+        self.peek_on(self.shard(0)?, Scope::Platform, Reading::Statement, move |read| read.all(sql, args)).await
+    }
+
+    async fn peek_on<T, F>(&self, shard: &Shard, scope: Scope, reading: Reading, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
+    {
+        let now = self.inner.environment.clock.now();
         match shard.peekers.lend() {
             Some(mut peeker) => {
                 let mut result = None;
-                read_once(&mut peeker, PEEK_MS, scope, self.inner.environment.clock.now(), read, |answer| result = Some(answer));
+                read_once(&mut peeker, Reading::Snapshot(PEEK_MS), scope, now, read, |answer| result = Some(answer));
                 result.unwrap_or_else(|| Err(Error::internal("a read ended without an answer")))
             }
-            None => shard.readers.read(scope, READ_MS, self.inner.environment.clock.now(), read).await,
+            None => shard.readers.read(scope, reading, now, read).await,
         }
     }
 
@@ -481,7 +501,8 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Read<'_>) -> Result<T> + Send + 'static,
     {
-        self.shard(shard)?.readers.read(Scope::Platform, READ_MS, self.inner.environment.clock.now(), read).await
+        let now = self.inner.environment.clock.now();
+        self.shard(shard)?.readers.read(Scope::Platform, Reading::Snapshot(READ_MS), now, read).await
     }
 
     pub(crate) fn shard(&self, number: u16) -> Result<&Shard> {
@@ -551,7 +572,9 @@ impl Store {
     pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<Event>> {
         const AFTER: &str = "SELECT event_id, lane, sequence, tenant_id, kind, version, subject, occurred_at, correlation_id, payload
             FROM store_events WHERE lane = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
-        let events: Vec<EventRow> = self.read_shard(after.shard, move |read| read.all(AFTER, (after.lane, after.sequence, limit))).await?;
+        let (readers, now) = (&self.shard(after.shard)?.readers, self.inner.environment.clock.now());
+        let read = move |read: &mut Read<'_>| read.all::<EventRow>(AFTER, (after.lane, after.sequence, limit));
+        let events = readers.read(Scope::Platform, Reading::Statement, now, read).await?;
         Ok(events.into_iter().map(|row| row.on(after.shard)).collect())
     }
 

@@ -1,6 +1,6 @@
 //! Lanes at work, on both engines: groups, refusals, idempotency, events, fairness of failure.
 
-use crate::common::{Place, Transfer, UNLUCKY, balance, open_account, tenant, transfer, transfers};
+use crate::common::{Place, Transfer, UNLUCKY, administer, balance, open_account, tenant, transfer, transfers};
 use crate::store;
 use crate::store::{Call, Engine, Left, NewEvent, OnceKey, Position, Rider, Store, Tx};
 use kernel::{Error, ErrorKind, Scope};
@@ -466,4 +466,47 @@ impl Rider for Endless {
     fn committed(&self, _: u16, _: Vec<Left>) {
         self.told.store(true, SeqCst);
     }
+}
+
+/// The question for keys was prepared while there were few: it is not asked of the whole table when there are many.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_found_by_their_index_though_their_table_was_small() {
+    const MANY: i64 = 50_000;
+    let Some(place) = Place::new(Engine::Postgres) else { return };
+    let crate::store::ShardConfig::Postgres { url, .. } = &place.shard else { return };
+    let store = bank(&place).await;
+    let keyed = async |n: i64| {
+        let moved = Transfer { debit: 1, credit: 2, amount: 1 };
+        store.write_once(tenant(7), OnceKey::new(&format!("key-{n}"), b""), transfer, moved).await.expect("transferred");
+    };
+    // Of the rows that were read in this table: those that were gone over, and the looks at its index.
+    let read = async || {
+        const READ: &str = "SELECT coalesce(seq_tup_read, 0), coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'store_once'";
+        store.read_shard(0, |read| read.one::<(i64, i64)>(READ, ())).await.expect("counted")
+    };
+    keyed(0).await;
+    administer(url, "ALTER TABLE store_once SET (autovacuum_enabled = off)");
+    administer(url, "VACUUM ANALYZE store_once");
+    for n in 1..20 {
+        keyed(n).await;
+    }
+    administer(
+        url,
+        &format!(
+            "SET ROLE brandos_platform; INSERT INTO store_once (tenant_id, hash, fingerprint, answer, created_at)
+             SELECT 8, decode(md5(n::text), 'hex'), '\\x00', '\\x00', 0 FROM generate_series(1, {MANY}) AS g(n)"
+        ),
+    );
+    let before = read().await;
+    // PostgreSQL counts some time after the fact.
+    for n in 20..60 {
+        keyed(n).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let now = read().await;
+        if now.1 > before.1 + 5 || now.0 >= before.0 + MANY {
+            assert!(now.0 < before.0 + MANY, "{} rows were gone over for {} keys", now.0 - before.0, n - 19);
+            return;
+        }
+    }
+    panic!("PostgreSQL does not count: {before:?}");
 }
