@@ -32,6 +32,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -431,59 +432,21 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Guard { app, rules, mut handler } = self.clone();
+        let Guard { app, rules, handler } = self.clone();
         Box::pin(async move {
             let begun = Instant::now();
             let method = request.method().clone();
             let mut told = None;
-            let work = AssertUnwindSafe(async {
-                let (mut parts, body) = request.into_parts();
-                // Health checks and metrics come in however full it is.
-                let _slot = if rules.in_tenant {
-                    match make_room(&app, &rules, &parts.method) {
-                        Ok(slot) => Some(slot),
-                        Err(error) => return Problem(error).into_response(),
-                    }
-                } else {
-                    None
-                };
-                let again = if rules.taken_in { parts.extensions.remove::<Again>() } else { None };
-                let intake = intake_of(&app, rules.taken_in && parts.method == Method::POST, again.is_some());
-                if let Err(error) = admit(&app, &rules, &mut parts, again, &mut told).await {
-                    return Problem(error).into_response();
+            let mut response = {
+                // Pinned where it is: it is large, and each of those around it would copy it.
+                let work = pin!(admitted(&app, &rules, handler, request, &mut told));
+                let work = AssertUnwindSafe(work).catch_unwind();
+                // The timer costs nothing when the handler answers at once: it is armed only when it has to wait.
+                match tokio::time::timeout(rules.time, Deadline::within(rules.time).scope(work)).await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(panic)) => Problem(Error::internal(format!("a handler panicked: {}", panic_text(&*panic)))).into_response(),
+                    Err(_) => Problem(out_of_time(&method)).into_response(),
                 }
-                // A body of unknown length is cut off whichever way the handler reads it.
-                let body = if body.size_hint().upper().is_none() {
-                    Body::new(http_body_util::Limited::new(body, rules.body_limit_bytes))
-                } else {
-                    body
-                };
-                let seen = seen(&rules, &parts);
-                // Read here, where it is still there when the handler has found the store away.
-                let (body, kept) = match intake {
-                    Some(_) => match crate::extract::read(&parts, body, &app).await {
-                        Ok(bytes) => (Body::from(bytes.clone()), Kept::of(&parts, &bytes)),
-                        Err(error) => return Problem(error).into_response(),
-                    },
-                    None => (body, None),
-                };
-                let mut response = match handler.call(Request::from_parts(parts, body)).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                };
-                if let (Some(intake), Some(kept)) = (intake, kept) {
-                    response = kept.unless_done(intake, response).await;
-                }
-                if let Some((tenant, before)) = seen {
-                    tell_position(&app, tenant, before, response.headers_mut()).await;
-                }
-                response
-            });
-            // The timer costs nothing when the handler answers at once: it is armed only when it has to wait.
-            let mut response = match tokio::time::timeout(rules.time, Deadline::within(rules.time).scope(work.catch_unwind())).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(panic)) => Problem(Error::internal(format!("a handler panicked: {}", panic_text(&*panic)))).into_response(),
-                Err(_) => Problem(out_of_time(&method)).into_response(),
             };
             let status = match response.extensions().get::<Problem>() {
                 Some(Problem(error)) => crate::problem::status(error),
@@ -499,6 +462,51 @@ where
             Ok(response)
         })
     }
+}
+
+/// Answers a request with the handler, if it may come in. `told` is what the answer says of the caller's limits.
+async fn admitted<S>(app: &App, rules: &Rules, mut handler: S, request: Request, told: &mut Option<Told>) -> Response
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let (mut parts, body) = request.into_parts();
+    // Health checks and metrics come in however full it is.
+    let _slot = if rules.in_tenant {
+        match make_room(app, rules, &parts.method) {
+            Ok(slot) => Some(slot),
+            Err(error) => return Problem(error).into_response(),
+        }
+    } else {
+        None
+    };
+    let again = if rules.taken_in { parts.extensions.remove::<Again>() } else { None };
+    let intake = intake_of(app, rules.taken_in && parts.method == Method::POST, again.is_some());
+    if let Err(error) = admit(app, rules, &mut parts, again, told).await {
+        return Problem(error).into_response();
+    }
+    // A body of unknown length is cut off whichever way the handler reads it.
+    let body =
+        if body.size_hint().upper().is_none() { Body::new(http_body_util::Limited::new(body, rules.body_limit_bytes)) } else { body };
+    let seen = seen(rules, &parts);
+    // Read here, where it is still there when the handler has found the store away.
+    let (body, kept) = match intake {
+        Some(_) => match crate::extract::read(&parts, body, app).await {
+            Ok(bytes) => (Body::from(bytes.clone()), Kept::of(&parts, &bytes)),
+            Err(error) => return Problem(error).into_response(),
+        },
+        None => (body, None),
+    };
+    let mut response = match handler.call(Request::from_parts(parts, body)).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    if let (Some(intake), Some(kept)) = (intake, kept) {
+        response = kept.unless_done(intake, response).await;
+    }
+    if let Some((tenant, before)) = seen {
+        tell_position(app, tenant, before, response.headers_mut()).await;
+    }
+    response
 }
 
 /// A place among the requests that are served at once. As these become many, what matters least is turned away first.
