@@ -98,7 +98,7 @@ const OPTIONS: &[OptionInfo] = &[
         "store.prepared_statements",
         Kind::Switch,
         "true",
-        "Prepare statements under names on PostgreSQL. Switch off behind a PgBouncer older than 1.21 in transaction mode.",
+        "Prepare statements under names on PostgreSQL, in sessions of their own. Switch off behind a pooler in transaction mode, such as PgBouncer.",
     ),
     option("store.readers", Kind::Number(1, 256), "4", "Read connections for each shard."),
     option(

@@ -13,7 +13,7 @@ pub(crate) const SALES_EVENTS: &[&str] = &["order.placed", "order.changed", "ord
 
 /// The projection's consumer.
 pub(crate) const DAILY_SALES: log::Consumer =
-    log::Consumer::sql("orders.daily_sales", SALES_EVENTS, add_to_daily_sales).with_reset(reset_daily_sales);
+    log::Consumer::sql("orders.daily_sales", SALES_EVENTS, add_to_daily_sales).with_reset(reset_daily_sales).patient();
 
 /// What of an event's payload matters here, in every version so far.
 #[derive(Deserialize)]

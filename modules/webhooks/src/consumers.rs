@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use store::{Event, EventId, Tx};
 
 /// Feeds every tenant's endpoints.
-pub(crate) const DELIVERIES: log::Consumer = log::Consumer::sql("webhooks.deliveries", &[log::ALL_EVENTS], feed);
+pub(crate) const DELIVERIES: log::Consumer = log::Consumer::sql("webhooks.deliveries", &[log::ALL_EVENTS], feed).patient();
 
 /// What is forgotten with each run of events: more than any run adds.
 const FORGET: i64 = 10_000;

@@ -29,6 +29,8 @@ pub struct Consumer {
     /// Clears what it has built, so that a replay from zero builds the same again. A consumer whose effect may simply be repeated
     /// (an upsert, an outside effect) has none.
     pub reset: Option<Reset>,
+    /// Whether nobody waits for what it does: then it waits for a moment to share a commit with others.
+    pub patient: bool,
 }
 
 /// What a consumer does with events.
@@ -43,18 +45,25 @@ pub enum Effect {
 impl Consumer {
     /// A consumer whose effect is SQL.
     pub const fn sql(name: &'static str, events: &'static [&'static str], effect: SqlEffect) -> Consumer {
-        Consumer { name, events, effect: Effect::Sql(effect), reset: None }
+        Consumer { name, events, effect: Effect::Sql(effect), reset: None, patient: false }
     }
 
     /// A consumer whose effect is outside.
     pub const fn outside(name: &'static str, events: &'static [&'static str], effect: OutsideEffect) -> Consumer {
-        Consumer { name, events, effect: Effect::Outside(effect), reset: None }
+        Consumer { name, events, effect: Effect::Outside(effect), reset: None, patient: false }
     }
 
     /// The same with a function that clears its projection.
     #[must_use]
     pub const fn with_reset(mut self, reset: Reset) -> Consumer {
         self.reset = Some(reset);
+        self
+    }
+
+    /// The same where nobody waits for what it does, such as a projection for reports.
+    #[must_use]
+    pub const fn patient(mut self) -> Consumer {
+        self.patient = true;
         self
     }
 

@@ -10,7 +10,7 @@ use kernel::{Error, Result};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Event, HISTORY_LANE, Position, Tx};
+use store::{Event, HISTORY_LANE, Position, Store, Tx};
 use tokio::time::Instant;
 
 /// Payloads of one read beyond which the next read is smaller, in bytes: keeps memory flat.
@@ -20,8 +20,9 @@ const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 /// How long the loser of a race for a position lets the winner go ahead, at most, in milliseconds.
 const GIVE_WAY_MS: u64 = 20;
 
-/// A batch that was not full goes along with a group of the lane's own commands, if one comes within this time in milliseconds: a group
-/// costs the database as much as the order that it tells of.
+/// A patient consumer's batch that was not full goes along with a group of the lane's own commands, if one comes within this time in
+/// milliseconds: a group costs the database as much as the order that it tells of. When more is committed meanwhile, for which others may
+/// not be so patient, it goes at once.
 const PATIENCE_MS: u32 = 25;
 
 /// After a batch that was not full, the lane lets events gather for so many times as long as the batch took, and for so long at most:
@@ -98,14 +99,13 @@ pub(crate) async fn run(shared: Arc<Shared>, shard: u16, lane: i16) {
             }
         }
         let mut idle = true;
-        let began = Instant::now();
         if !reload {
             match lane.step(look).await {
                 Ok(Step::Worked { full }) => {
                     idle = false;
-                    look = if full { look } else { Look::Committed };
                     if !full {
-                        tokio::time::sleep((began.elapsed() * PACE).min(LONGEST_PACE)).await;
+                        look = Look::Committed;
+                        tokio::time::sleep((lane.worked * PACE).min(LONGEST_PACE)).await;
                     }
                 }
                 Ok(Step::Idle) => {}
@@ -164,8 +164,10 @@ struct Lane {
     members: Vec<Member>,
     /// The most events that are read at once.
     limit: usize,
-    /// For how long a batch waits for company, in milliseconds.
+    /// For how long a patient consumer's part of the batch waits for company, in milliseconds.
     patience_ms: u32,
+    /// How long the last step took, without what its batches have waited for company.
+    worked: Duration,
 }
 
 impl Lane {
@@ -190,7 +192,7 @@ impl Lane {
             })
             .collect();
         let (waiter, limit) = (shared.waiter(shard, number), shared.batch());
-        Lane { shared, shard, number, waiter, members, limit, patience_ms: 0 }
+        Lane { shared, shard, number, waiter, members, limit, patience_ms: 0, worked: Duration::ZERO }
     }
 
     /// Takes over what the table says, where it differs from what is known here.
@@ -217,6 +219,7 @@ impl Lane {
         places.sort_unstable();
         places.dedup();
         let mut step = Step::Idle;
+        self.worked = Duration::ZERO;
         for (index, place) in places.iter().enumerate() {
             let gap = places.get(index + 1).map_or(usize::MAX, |next| usize::try_from(next - place).unwrap_or(usize::MAX));
             let group: Vec<usize> = (0..self.members.len())
@@ -227,11 +230,11 @@ impl Lane {
                 .collect();
             let limit = self.limit.min(gap).max(1);
             let after = Position { shard: self.shard, lane: self.number, sequence: *place };
+            let began = Instant::now();
             let events = self.shared.store.events_after(after, limit as u32).await?;
+            self.worked += began.elapsed();
             let bytes = bytes_of(&events);
             self.limit = if bytes > READ_BYTES { (limit / 2).max(1) } else { (self.limit * 2).min(self.shared.batch()) };
-            let hurried = look == Look::Hurried || events.len() >= limit || self.number == HISTORY_LANE;
-            self.patience_ms = if hurried { 0 } else { PATIENCE_MS };
             if events.is_empty() {
                 if self.number == HISTORY_LANE {
                     self.end_history(&group).await?;
@@ -244,11 +247,25 @@ impl Lane {
                 Step::Worked { full } => *full |= events.len() >= limit,
                 Step::Moved => {}
             }
-            let fared = join_all(group.iter().map(|i| self.hand(&self.members[*i], &events))).await;
+            let wanted = |i: &usize| events.iter().any(|event| self.members[*i].consumer.wants(&event.kind));
+            let patient = look != Look::Hurried
+                && events.len() < limit
+                && self.number != HISTORY_LANE
+                && group.iter().all(|i| self.members[*i].consumer.patient || !wanted(i));
+            self.patience_ms = if patient { PATIENCE_MS } else { 0 };
+            let handing = join_all(group.iter().map(|i| self.hand(&self.members[*i], &events)));
+            let last = events.last().map_or(*place, |event| event.position.sequence);
+            let began = Instant::now();
+            let (fared, hurried) = unless_more(&self.shared.store, self.shard, self.number, last, handing).await;
+            self.worked += if patient { hurried.map_or(Duration::ZERO, |since| since.elapsed()) } else { began.elapsed() };
             drop(events);
             for (i, fared) in group.into_iter().zip(fared) {
                 if self.settle(i, fared) {
                     step = Step::Moved;
+                }
+                // It has taken less than there is.
+                if let Step::Worked { full } = &mut step {
+                    *full |= self.members[i].position < last;
                 }
             }
         }
@@ -300,7 +317,8 @@ impl Lane {
 
     async fn write(&self, batch: &Arc<Batch>, mode: Mode) -> Result<Outcome> {
         let bytes = bytes_of(batch.runs.iter().flat_map(|run| &run.events));
-        let call = on_lane(self.shard, self.number).bytes(bytes).patience_ms(self.patience_ms);
+        let patience_ms = if mode == Mode::Together { self.patience_ms } else { 0 };
+        let call = on_lane(self.shard, self.number).bytes(bytes).patience_ms(patience_ms);
         self.shared.store.write(call, handle, (batch.clone(), mode)).await
     }
 
@@ -353,6 +371,7 @@ impl Lane {
         let old = |member: &&mut Member| {
             member.active && member.position != member.stored && (all || now.duration_since(member.flushed) >= FLUSH_EVERY)
         };
+        let last = self.members.iter().filter(|member| member.active).map(|member| member.position).max().unwrap_or(WAITING);
         // Together: no event is handled meanwhile, and one after the other each would wait for a group of the lane.
         let stores = self.members.iter_mut().filter(old).map(async |member| {
             let to = Advance { consumer: member.consumer.name, lane: number, expected: member.stored, target: member.position };
@@ -363,7 +382,7 @@ impl Lane {
             }
             member.flushed = now;
         });
-        join_all(stores).await;
+        unless_more(store, shard, number, last, join_all(stores)).await;
     }
 
     /// These consumers have seen all of the history: their lanes begin.
@@ -374,6 +393,22 @@ impl Lane {
         self.shared.nudge();
         Ok(())
     }
+}
+
+/// Waits for commands of a lane, patiently as long as nothing is committed there beyond `last`. Tells since when not.
+async fn unless_more<T>(store: &Store, shard: u16, lane: i16, last: i64, commands: impl Future<Output = T>) -> (T, Option<Instant>) {
+    let Ok(lane) = u16::try_from(lane) else { return (commands.await, None) };
+    let mut committed = store.committed(shard, lane);
+    let mut commands = std::pin::pin!(commands);
+    tokio::select! {
+        // First what is awaited: it is queued before it is hurried.
+        biased;
+        done = &mut commands => return (done, None),
+        _ = committed.wait_for(|sequence| *sequence > last) => {}
+    }
+    let since = Instant::now();
+    store.hurry(shard, lane);
+    (commands.await, Some(since))
 }
 
 /// The command: position and effects together.

@@ -458,32 +458,34 @@ async fn a_restart_resumes_where_it_stopped_and_a_new_consumer_begins_at_the_beg
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_committed_is_handled_without_a_look_at_the_tables() {
     on_each_engine(async |fixture| {
-        let seldom = LogConfig { poll_ms: 600_000, lag_refresh_ms: 600_000, batch: 4, ..config() };
-        let log = fixture.log_on(&fixture.store, vec![TALLIES], seldom).await;
-        let arrived = async |numbers: std::ops::RangeInclusive<i64>| {
-            let all: String = numbers.map(|n| format!("{n},")).collect();
-            for _ in 0..1_000 {
-                if fixture.trail(tenant(1), "a").await == all {
-                    return;
+        for (subject, consumer) in [("prompt", TALLIES), ("patient", TALLIES.patient())] {
+            let seldom = LogConfig { poll_ms: 600_000, lag_refresh_ms: 600_000, batch: 4, ..config() };
+            let log = fixture.log_on(&fixture.store, vec![consumer], seldom).await;
+            let arrived = async |numbers: std::ops::RangeInclusive<i64>| {
+                let all: String = numbers.map(|n| format!("{n},")).collect();
+                for _ in 0..1_000 {
+                    if fixture.trail(tenant(1), subject).await == all {
+                        return;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                assert_eq!(fixture.trail(tenant(1), subject).await, all);
+            };
+            // One after the other, some while a batch is under way, and more than a batch takes.
+            for n in 1..=40 {
+                fixture.emit(tenant(1), subject, n).await;
+                if n % 10 == 0 {
+                    arrived(1..=n).await;
+                }
             }
-            assert_eq!(fixture.trail(tenant(1), "a").await, all);
-        };
-        // One after the other, some while a batch is under way, and more than a batch takes.
-        for n in 1..=40 {
-            fixture.emit(tenant(1), "a", n).await;
-            if n % 10 == 0 {
-                arrived(1..=n).await;
+            // What another node has committed on the lane comes before what this one commits.
+            for n in 41..=60 {
+                emit(&fixture.other, tenant(1), subject, n).await;
             }
+            fixture.emit(tenant(1), subject, 61).await;
+            arrived(1..=61).await;
+            log.stop().await;
         }
-        // What another node has committed on the lane comes before what this one commits.
-        for n in 41..=60 {
-            emit(&fixture.other, tenant(1), "a", n).await;
-        }
-        fixture.emit(tenant(1), "a", 61).await;
-        arrived(1..=61).await;
-        log.stop().await;
     })
     .await;
 }

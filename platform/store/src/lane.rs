@@ -2,7 +2,7 @@
 //!
 //! A group runs without savepoints. Everybody is answered after the commit, refusals too, since a refusal may rest on a neighbour's
 //! uncommitted write. When a command fails after it has written, the group is rolled back and run again with a savepoint each.
-//! There is no timer: while one group commits, the next one gathers.
+//! While one group commits, the next one gathers: no timer makes a command that somebody waits for wait for company.
 
 use crate::call::OnceKey;
 use crate::event::EventId;

@@ -50,7 +50,8 @@ pub enum ShardConfig {
         url: String,
         /// Lanes made when the shard is new; an existing shard keeps its own number.
         lanes: u16,
-        /// Whether statements are prepared under names. Off behind a PgBouncer older than 1.21 in transaction mode.
+        /// Whether connections are sessions of their own: statements are prepared under names, and readers and lanes are set up once. Off
+        /// behind a pooler in transaction mode, which would lend a session with its settings to others.
         prepared: bool,
         /// URLs of streaming replicas that [`Store::read_at`] may ask; at most 16. Their role needs no rights but those on the primary.
         replicas: Vec<String>,
@@ -627,6 +628,13 @@ impl Store {
         match shard.lanes.get(usize::from(lane)) {
             Some(running) => running.committed.clone(),
             None => watch::channel(shard.sequences.get(usize::from(lane)).copied().unwrap_or(0)).1,
+        }
+    }
+
+    /// Ends the patience of the commands that wait on a lane (see [`Call::patience_ms`]). Nothing on a lane that is not there.
+    pub fn hurry(&self, shard: u16, lane: u16) {
+        if let Some(lane) = self.inner.shards.get(usize::from(shard)).and_then(|s| s.lanes.get(usize::from(lane))) {
+            lane.queue.hurry();
         }
     }
 
