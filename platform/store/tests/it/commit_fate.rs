@@ -3,6 +3,7 @@
 use crate::common::{Place, balance, open_account, tenant};
 use crate::store;
 use crate::store::{Call, Engine, OnceKey, ShardConfig};
+use kernel::Scope;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -85,6 +86,10 @@ async fn applied_once(cut: Cut) {
         node.write(Call::new(tenant(7)).deadline_ms(30_000), add, ()).await.expect("answered rightly");
         assert!(cuts.load(Ordering::SeqCst) <= 0, "the commit was cut");
         assert_eq!(balance(&node, tenant(7), 1).await, round, "applied once");
+        // The connection that was made anew is set up like the first one.
+        let on_lane = Call::new(Scope::Platform).on_lane(0, node.lane_of(tenant(7)));
+        let scans = node.write(on_lane, |tx, ()| tx.one::<(String,)>("SELECT current_setting('enable_seqscan')", ()), ()).await;
+        assert_eq!(scans.expect("asked").0, "off");
     }
     place.shard = direct;
 }
