@@ -86,6 +86,11 @@ fn killer() -> (Probe, Arc<Mutex<HashMap<Point, u32>>>) {
     (probe, killed)
 }
 
+/// Of the world, nine seconds each.
+const ROUNDS: u64 = 80;
+/// Nobody cancels later: a saga that is parked, cancelled and then killed a few times has to have the time to undo what it did.
+const LAST_CANCEL: u64 = ROUNDS / 2;
+
 async fn seeds(fixture: &Fixture, count: u64) {
     let callbacks = Callbacks::default();
     let world = World::new(manner);
@@ -107,7 +112,7 @@ async fn seeds(fixture: &Fixture, count: u64) {
         }
     }
     let mut open: Vec<u64> = (0..count).collect();
-    for round in 0..80_u64 {
+    for round in 0..ROUNDS {
         rest(&dying).await;
         rest(&other).await;
         let told: Vec<(String, String, bool)> = callbacks.lock().expect("no test panicked here").drain(..).collect();
@@ -133,7 +138,7 @@ async fn seeds(fixture: &Fixture, count: u64) {
             if draw(12, (seed, round, "ok")) == 0 && draw(8, (seed, "never")) > 0 {
                 fixture.signal(owner(seed), RANDOM, &key(seed), "ok").await;
             }
-            if draw(150, (seed, round, "cancel")) == 0 {
+            if round < LAST_CANCEL && draw(150, (seed, round, "cancel")) == 0 {
                 fixture.cancel(owner(seed), RANDOM, &key(seed)).await;
             }
         }
