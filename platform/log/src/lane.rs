@@ -164,8 +164,6 @@ struct Lane {
     members: Vec<Member>,
     /// The most events that are read at once.
     limit: usize,
-    /// For how long a patient consumer's part of the batch waits for company, in milliseconds.
-    patience_ms: u32,
     /// How long the last step took, without what its batches have waited for company.
     worked: Duration,
 }
@@ -192,7 +190,7 @@ impl Lane {
             })
             .collect();
         let (waiter, limit) = (shared.waiter(shard, number), shared.batch());
-        Lane { shared, shard, number, waiter, members, limit, patience_ms: 0, worked: Duration::ZERO }
+        Lane { shared, shard, number, waiter, members, limit, worked: Duration::ZERO }
     }
 
     /// Takes over what the table says, where it differs from what is known here.
@@ -252,8 +250,8 @@ impl Lane {
                 && events.len() < limit
                 && self.number != HISTORY_LANE
                 && group.iter().all(|i| self.members[*i].consumer.patient || !wanted(i));
-            self.patience_ms = if patient { PATIENCE_MS } else { 0 };
-            let handing = join_all(group.iter().map(|i| self.hand(&self.members[*i], &events)));
+            let patience_ms = if patient { PATIENCE_MS } else { 0 };
+            let handing = join_all(group.iter().map(|i| self.hand(&self.members[*i], &events, patience_ms)));
             let last = events.last().map_or(*place, |event| event.position.sequence);
             let began = Instant::now();
             let (fared, hurried) = unless_more(&self.shared.store, self.shard, self.number, last, handing).await;
@@ -272,8 +270,8 @@ impl Lane {
         Ok(step)
     }
 
-    /// Hands a consumer as much of a batch as it takes.
-    async fn hand(&self, member: &Member, events: &[Event]) -> Fared {
+    /// Hands a consumer as much of a batch as it takes, which waits for company so long at first.
+    async fn hand(&self, member: &Member, events: &[Event], patience_ms: u32) -> Fared {
         let events = &events[..events.len().min(member.limit)];
         let Some(target) = events.last().map(|event| event.position.sequence) else { return Fared::Passed(member.position) };
         let runs = runs_of(&member.consumer, events);
@@ -289,19 +287,19 @@ impl Lane {
         let recorder = Recorder { consumer: name, backoff: self.shared.config.backoff, seed: self.shared.rng.below(u64::MAX) };
         let to = Advance { consumer: name, lane: self.number, expected: member.stored, target };
         let batch = Arc::new(Batch { effect: member.effect, recorder, to, runs });
-        let mut tried = self.write(&batch, Mode::Together).await;
+        let mut tried = self.write(&batch, Mode::Together, patience_ms).await;
         if let Err(error) = &tried
             && error.code() != MOVED
             && !is_trouble(error)
         {
             tracing::debug!(consumer = name, shard = self.shard, lane = self.number, ?error, "a batch failed and is run event by event");
-            tried = self.write(&batch, Mode::Apart).await;
+            tried = self.write(&batch, Mode::Apart, 0).await;
             if let Err(error) = &tried
                 && single
                 && error.code() != MOVED
                 && !is_trouble(error)
             {
-                tried = self.write(&batch, Mode::Aside).await;
+                tried = self.write(&batch, Mode::Aside, 0).await;
             }
         }
         match tried {
@@ -315,9 +313,8 @@ impl Lane {
         }
     }
 
-    async fn write(&self, batch: &Arc<Batch>, mode: Mode) -> Result<Outcome> {
+    async fn write(&self, batch: &Arc<Batch>, mode: Mode, patience_ms: u32) -> Result<Outcome> {
         let bytes = bytes_of(batch.runs.iter().flat_map(|run| &run.events));
-        let patience_ms = if mode == Mode::Together { self.patience_ms } else { 0 };
         let call = on_lane(self.shard, self.number).bytes(bytes).patience_ms(patience_ms);
         self.shared.store.write(call, handle, (batch.clone(), mode)).await
     }
