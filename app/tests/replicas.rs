@@ -51,8 +51,12 @@ fn place(server: &Server, key: &str, headers: &str) -> (String, String) {
     let (status, head, body) = answer.unwrap();
     assert_eq!(status, 201, "{body}");
     let order: Value = serde_json::from_str(&body).unwrap();
+    (order["order_id"].as_str().unwrap().to_owned(), position(&head))
+}
+
+fn position(head: &str) -> String {
     let position = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("brandos-position: ").map(str::to_owned));
-    (order["order_id"].as_str().unwrap().to_owned(), position.unwrap_or_else(|| panic!("no position in {head}")))
+    position.unwrap_or_else(|| panic!("no position in {head}"))
 }
 
 #[test]
@@ -72,8 +76,8 @@ fn a_position_carries_what_was_seen_from_node_to_node() {
     let get = |server: &Server, path: &str, headers: &str| server.request_with("GET", path, Some(key), headers, "");
 
     // While the replica keeps up, it answers.
-    let (order, position) = place(&one, key, "");
-    let seen = format!("BrandOS-Position: {position}\r\n");
+    let (order, seen_at) = place(&one, key, "");
+    let seen = format!("BrandOS-Position: {seen_at}\r\n");
     let path = format!("/api/v1/orders/{order}");
     let served = |server: &Server, how: &str| -> u64 {
         let metrics = server.get("/metrics").1;
@@ -90,13 +94,13 @@ fn a_position_carries_what_was_seen_from_node_to_node() {
     assert!(answers, "the replica was never asked");
 
     held.say("SELECT pg_wal_replay_pause()");
-    let mut last = position;
+    let mut last = seen_at;
     for n in 0..20 {
-        let (order, position) = place(&one, key, &format!("BrandOS-Position: {last}\r\n"));
+        let (order, made_at) = place(&one, key, &format!("BrandOS-Position: {last}\r\n"));
         let path = format!("/api/v1/orders/{order}");
         assert_eq!(get(&one, &path, "").0, 200, "its own write, {n}");
-        let seen = format!("BrandOS-Position: {position}\r\n");
-        assert_eq!(get(&two, &path, &seen).0, 200, "with its position {position}, {n}");
+        let seen = format!("BrandOS-Position: {made_at}\r\n");
+        assert_eq!(get(&two, &path, &seen).0, 200, "with its position {made_at}, {n}");
         let (status, list) = get(&two, "/api/v1/orders?limit=1", &seen);
         assert!(status == 200 && list.contains(&order), "{n}: {list}");
         // A write on the other node never tells of less than what its caller had seen.
@@ -104,6 +108,10 @@ fn a_position_carries_what_was_seen_from_node_to_node() {
         assert_eq!(get(&one, &path, &format!("BrandOS-Position: {last}\r\n")).0, 200);
     }
     assert!(served(&two, "primary_lag") > 0);
+
+    // A refusal may rest on what another has written.
+    let refused = two.exchange("POST", "/api/v1/orders", Some(key), "", "{}").unwrap().unwrap();
+    assert_eq!((refused.0, position(&refused.1)), (400, last));
 
     let (status, problem) = get(&two, &path, "BrandOS-Position: 0-1-FF\r\n");
     assert!(status == 400 && problem.contains("BrandOS-Position"), "{status} {problem}");

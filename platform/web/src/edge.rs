@@ -95,7 +95,6 @@ impl Web {
             caller.replayed = Some(Arc::default());
         }
         let replayed = caller.replayed.clone();
-        let mut told = None;
         let mut response = match self.enter(&mut request, &mut caller) {
             Some(answer) => finish(answer, &request_id),
             None => {
@@ -110,11 +109,10 @@ impl Web {
                     )
                 } else {
                     request.extensions_mut().insert(caller);
-                    let mut response = match edge.router.clone().call(request).await {
+                    let response = match edge.router.clone().call(request).await {
                         Ok(response) => response,
                         Err(never) => match never {},
                     };
-                    told = response.extensions_mut().remove::<Told>();
                     let lost = matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
                     if lost && response.extensions().get::<Problem>().is_none() {
                         metrics.unmatched.inc();
@@ -124,9 +122,6 @@ impl Web {
             }
         };
         response.headers_mut().insert(X_REQUEST_ID, id_header);
-        if let Some(told) = told {
-            told.write(response.headers_mut());
-        }
         if replayed.is_some_and(|replayed: Arc<AtomicBool>| replayed.load(Relaxed)) {
             response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         }
@@ -457,7 +452,7 @@ where
                 metrics.record(status, begun.elapsed());
             }
             if let Some(told) = told {
-                response.extensions_mut().insert(told);
+                told.write(response.headers_mut());
             }
             Ok(response)
         })

@@ -12,6 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use kernel::{ActorKind, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 use traffic::{Decision, Limiter, Networks, Outcome, Rules, Subject, Take};
@@ -36,8 +37,7 @@ const LIMITS_DECIDE: &str = "limits.decide";
 pub struct Peer(pub IpAddr);
 
 /// What the answer says of the quotas.
-#[derive(Clone)]
-pub(crate) struct Told(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct Told([(HeaderName, HeaderValue); 5]);
 
 impl Told {
     pub(crate) fn write(self, headers: &mut HeaderMap) {
@@ -153,21 +153,25 @@ fn told(rules: &Rules, decision: &Decision<'_>) -> Option<Told> {
     let (most, _) = tightest.quota.allowance();
     let reset_s = reset_us.div_ceil(1_000_000);
     let reset_at = (decision.now_us() + reset_us).div_ceil(1_000_000);
-    let mut policies = String::with_capacity(32 * decision.levels.len());
-    for level in &decision.levels {
-        if !policies.is_empty() {
-            policies.push_str(", ");
-        }
-        policies.push_str(&rules.policy(level));
+    // Most answers carry them: one piece of memory for all five.
+    let mut text = String::with_capacity(128 + 64 * decision.levels.len());
+    let mut ends = [0; 5];
+    let _ = write!(text, "{most}");
+    ends[0] = text.len();
+    let _ = write!(text, "{left}");
+    ends[1] = text.len();
+    let _ = write!(text, "{reset_at}");
+    ends[2] = text.len();
+    let _ = write!(text, "\"{}\";r={left};t={reset_s}", rules.name(tightest.rule));
+    ends[3] = text.len();
+    for (n, level) in decision.levels.iter().enumerate() {
+        text.push_str(if n == 0 { "" } else { ", " });
+        text.push_str(&rules.policy(level));
     }
-    let text = |text: String| HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok();
-    Some(Told(vec![
-        (LIMIT, most.into()),
-        (REMAINING, left.into()),
-        (RESET, reset_at.into()),
-        (RATE_LIMIT, text(format!("\"{}\";r={left};t={reset_s}", rules.name(tightest.rule)))?),
-        (RATE_LIMIT_POLICY, text(policies)?),
-    ]))
+    ends[4] = text.len();
+    let text = bytes::Bytes::from(text);
+    let value = |n: usize| HeaderValue::from_maybe_shared(text.slice(if n == 0 { 0 } else { ends[n - 1] }..ends[n])).ok();
+    Some(Told([(LIMIT, value(0)?), (REMAINING, value(1)?), (RESET, value(2)?), (RATE_LIMIT, value(3)?), (RATE_LIMIT_POLICY, value(4)?)]))
 }
 
 /// The module with the routes about limits.

@@ -1,6 +1,6 @@
 //! Errors as they go over the wire: `application/problem+json` (RFC 9457). The one place where an error meets an HTTP status.
 
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kernel::{Error, ErrorKind, FieldError};
@@ -130,10 +130,10 @@ pub(crate) fn render(error: &Error, request_id: &str) -> Response {
     response
 }
 
-/// Makes every answer of 400 and above a problem: ours as they are, those of axum by their status.
+/// Makes every answer of 400 and above a problem: ours as they are, those of axum by their status. What else their headers say stays.
 pub(crate) fn finish(mut response: Response, request_id: &str) -> Response {
     if let Some(Problem(error)) = response.extensions_mut().remove::<Problem>() {
-        return render(&error, request_id);
+        return in_place_of(response, &error, request_id);
     }
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error())
@@ -153,9 +153,16 @@ pub(crate) fn finish(mut response: Response, request_id: &str) -> Response {
         status if status.is_client_error() => Error::invalid("request.invalid", "the request is not of the form that this route takes"),
         status => Error::internal(format!("a handler answered {status} without a problem")),
     };
-    let mut problem = render(&error, request_id);
-    if let Some(allow) = response.headers_mut().remove(ALLOW) {
-        problem.headers_mut().insert(ALLOW, allow);
+    in_place_of(response, &error, request_id)
+}
+
+/// The problem with those headers of a response that are not about its body.
+fn in_place_of(response: Response, error: &Error, request_id: &str) -> Response {
+    let mut headers = response.into_parts().0.headers;
+    for about_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+        headers.remove(about_body);
     }
+    let mut problem = render(error, request_id);
+    problem.headers_mut().extend(headers);
     problem
 }

@@ -116,4 +116,10 @@ pub trait Cached: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// About how much memory it holds, in bytes.
     fn bytes(&self) -> usize;
+
+    /// Whether it says what another value of the same key says: one that is remembered is then as good as this one, and stays in its place.
+    /// For what is found the same again and again, by something cheap such as its version; false where there is no such thing.
+    fn same(&self, _other: &Self) -> bool {
+        false
+    }
 }

@@ -19,6 +19,10 @@ impl Cached for Product {
     fn bytes(&self) -> usize {
         1_000
     }
+
+    fn same(&self, other: &Product) -> bool {
+        self == other
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -142,6 +146,30 @@ async fn the_source_comes_first_and_what_it_said_stands_in() {
     let (read, ()) = tokio::join!(cache.source_first(&1, overtaken, |n| Some(Product(*n))), change);
     assert!(matches!(read, Ok(Sourced::Now(4))));
     assert_eq!(ask(Err(down())).await, Err("test.down"));
+    assert_eq!(ask(Ok(5)).await, Ok((5, false)));
+    // Found the same again it is as young as the last time, though it stays where it is; unless it was invalidated or forgotten meanwhile.
+    let age = async || match cache.source_first(&1, async { Err::<u32, _>(down()) }, |_| None).await {
+        Ok(Sourced::Then(found)) => Some((found.0, found.age().as_secs())),
+        _ => None,
+    };
+    pass(5_000).await;
+    assert_eq!((ask(Ok(5)).await, age().await), (Ok((5, false)), Some((5, 0))));
+    pass(8_000).await;
+    assert_eq!(age().await, Some((5, 8)));
+    cache.invalidate(&1).await;
+    assert_eq!((age().await, ask(Ok(5)).await, age().await), (None, Ok((5, false)), Some((5, 0))));
+    let overtaken = async {
+        pass(10).await;
+        Ok(5)
+    };
+    let change = async {
+        pass(5).await;
+        cache.forget(&1);
+        // Somebody else has read it anew, and it is the same: but whoever began before the change can't know.
+        assert_eq!(ask(Ok(5)).await, Ok((5, false)));
+    };
+    let _ = tokio::join!(cache.source_first(&1, overtaken, |n| Some(Product(*n))), change);
+    assert_eq!(age().await, None);
     assert_eq!(ask(Ok(5)).await, Ok((5, false)));
     pass(10_000 + 71_000).await;
     assert_eq!(ask(Err(down())).await, Err("test.down"), "too old for anything");

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher as _};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -90,8 +90,9 @@ impl Settings {
 /// a hit has to wait for costs it about a hundred nanoseconds.
 #[repr(C)]
 struct Head {
-    /// When its load began, by the hub's clock. What comes from Redis keeps the moment of its own load.
-    loaded_us: u64,
+    /// When its load began, by the hub's clock. What comes from Redis keeps the moment of its own load. Rises when the source says the
+    /// same again ([`Cache::source_first`]).
+    loaded_us: AtomicU64,
     stamps: Stamps,
     /// How long after that it is fresh, in milliseconds.
     fresh_ms: u32,
@@ -104,8 +105,12 @@ struct Head {
 }
 
 impl Head {
+    fn loaded_us(&self) -> u64 {
+        self.loaded_us.load(Relaxed)
+    }
+
     fn fresh_until_us(&self) -> u64 {
-        self.loaded_us + u64::from(self.fresh_ms) * 1000
+        self.loaded_us() + u64::from(self.fresh_ms) * 1000
     }
 }
 
@@ -151,7 +156,7 @@ impl<V> Found<V> {
     /// A value that came straight from its source.
     pub fn loaded(value: V) -> Found<V> {
         let head = Head {
-            loaded_us: 0,
+            loaded_us: AtomicU64::new(0),
             stamps: Stamps::default(),
             fresh_ms: 0,
             early_ms: 0,
@@ -356,7 +361,9 @@ where
         match load.await {
             Ok(answer) => {
                 if let Some(value) = keep(&answer) {
-                    inner.keep(key.clone(), &Arc::new(inner.entry(Some(value), stamps, began_us, 0, None)));
+                    if !inner.renew(key, &value, stamps, began_us) {
+                        inner.keep(key.clone(), &Arc::new(inner.entry(Some(value), stamps, began_us, 0, None)));
+                    }
                     if forgotten.load(SeqCst) != before {
                         inner.memory.remove(key);
                     }
@@ -493,19 +500,19 @@ where
 
     fn worth(&self, entry: &Entry<V>, now: u64) -> Worth {
         let head = &entry.head;
-        if !self.hub.stands(head.loaded_us) || !self.hub.generations.hold(&head.stamps, self.own) {
+        if !self.hub.stands(head.loaded_us()) || !self.hub.generations.hold(&head.stamps, self.own) {
             return Worth::Nothing;
         }
         let fresh_until_us = head.fresh_until_us();
         if now < fresh_until_us {
-            if !self.hub.trusts(head.loaded_us, now) {
+            if !self.hub.trusts(head.loaded_us(), now) {
                 return Worth::Spare;
             }
             let may_be_early = fresh_until_us - now <= u64::from(head.early_ms) * 1000;
             return if may_be_early && self.comes_early(entry, now) { Worth::Refresh } else { Worth::Fresh };
         }
         let over_us = now - fresh_until_us;
-        if head.is_some && over_us < self.settings.stale_ms * 1000 && self.hub.trusts(head.loaded_us, now) {
+        if head.is_some && over_us < self.settings.stale_ms * 1000 && self.hub.trusts(head.loaded_us(), now) {
             Worth::Refresh
         } else if head.is_some && over_us < self.settings.stale_if_error_ms * 1000 {
             Worth::Spare
@@ -543,7 +550,7 @@ where
         if !entry.head.is_some {
             return None;
         }
-        let age_us = now.saturating_sub(entry.head.loaded_us);
+        let age_us = now.saturating_sub(entry.head.loaded_us());
         Some(Found { entry, age_us, stale })
     }
 
@@ -563,7 +570,7 @@ where
         let delta_us = took_us as f64 * self.settings.eagerness;
         let own = value.as_ref().map_or(0, |value| value.bytes() as u64);
         let head = Head {
-            loaded_us: began_us,
+            loaded_us: AtomicU64::new(began_us),
             stamps,
             fresh_ms: u32::try_from(fresh_us / 1000).unwrap_or(u32::MAX),
             early_ms: (delta_us * LONGEST_DRAW / 1000.0).ceil() as u32,
@@ -576,11 +583,21 @@ where
 
     fn keep(&self, key: K, entry: &Arc<Entry<V>>) {
         // A load that was overtaken by an invalidation must not take the place of a later one.
-        if !self.hub.generations.hold(&entry.head.stamps, self.own) || !self.hub.stands(entry.head.loaded_us) {
+        if !self.hub.generations.hold(&entry.head.stamps, self.own) || !self.hub.stands(entry.head.loaded_us()) {
             return;
         }
         self.memory.insert(key, entry.clone());
         self.metrics.bytes.set(self.memory.weight() as i64);
+    }
+
+    /// Makes what is remembered as young as this value, if it says the same. Gives whether it does.
+    fn renew(&self, key: &K, value: &V, stamps: Stamps, began_us: u64) -> bool {
+        let Some(entry) = self.memory.get(key) else { return false };
+        let same = entry.head.stamps == stamps && entry.value.as_ref().is_some_and(|known| value.same(known));
+        if same {
+            entry.head.loaded_us.fetch_max(began_us, Relaxed);
+        }
+        same
     }
 
     /// Joins the load of this key that is under way, if it began under the generations that hold now, or begins one.
