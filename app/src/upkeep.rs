@@ -28,8 +28,9 @@ const WARM_WITHIN: Duration = Duration::from_secs(10);
 const HOT_FILE: &str = "caches-hot.json";
 /// How often exchange rates are taken over from their source.
 const RATES: Duration = Duration::from_secs(60);
-/// How often it is looked for tables that the planner knows nothing of; PostgreSQL's own look is a minute away when a new shop opens.
-const UNKNOWN_TABLES: Duration = Duration::from_secs(5);
+/// How often it is looked for tables that have outgrown what the planner knows of them; PostgreSQL's own look is a minute away when a new
+/// shop opens.
+const GROWN_TABLES: Duration = Duration::from_secs(2);
 /// So many months are made ahead.
 const MONTHS_AHEAD: u32 = 3;
 
@@ -57,7 +58,7 @@ pub(crate) fn start(node: &Node, web: web::Web, payments: Payments, seal_key: Se
     }
     if postgres {
         tasks.spawn(make_partitions(crate::wiring::store_config(&node.config).shards, node.clock.clone()));
-        tasks.spawn(analyze_unknown(node.store.clone(), i64::from(node.config.node)));
+        tasks.spawn(analyze_grown(node.store.clone(), i64::from(node.config.node)));
     }
     tasks
 }
@@ -132,19 +133,19 @@ async fn seal_ledgers(store: Store, key: SealKey, clock: Arc<dyn Clock>) {
 }
 
 /// One of the nodes that share a database does it.
-async fn analyze_unknown(store: Store, node: i64) {
-    let candidate = store::Candidate::stand(store.clone(), "store.analyze_unknown", node, UNKNOWN_TABLES.as_millis() as i64 * 3);
+async fn analyze_grown(store: Store, node: i64) {
+    let candidate = store::Candidate::stand(store.clone(), "store.analyze_grown", node, GROWN_TABLES.as_millis() as i64 * 3);
     loop {
-        tokio::time::sleep(UNKNOWN_TABLES).await;
+        tokio::time::sleep(GROWN_TABLES).await;
         if candidate.leads().is_none() {
             continue;
         }
         for shard in 0..store.shards() {
-            match store.analyze_unknown(shard).await {
-                Ok(tables) if !tables.is_empty() => tracing::info!(shard, tables = tables.join(" "), "the planner knows new tables"),
+            match store.analyze_grown(shard).await {
+                Ok(tables) if !tables.is_empty() => tracing::info!(shard, tables = tables.join(" "), "the planner knows grown tables"),
                 Ok(_) => {}
                 // That the database is away is said by others.
-                Err(error) => tracing::debug!(shard, ?error, "new tables can't be looked for"),
+                Err(error) => tracing::debug!(shard, ?error, "grown tables can't be looked for"),
             }
         }
     }

@@ -19,7 +19,7 @@ use axum::response::IntoResponse;
 use kernel::{Currency, Error, Page, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use store::OnceKey;
+use store::{Once, OnceKey};
 use utoipa::{IntoParams, ToSchema};
 use web::Priority;
 use web::{
@@ -35,8 +35,9 @@ const WAIT_MS: u32 = 10_000;
 const MAX_WAIT_MS: u32 = 20_000;
 /// The first pause between two looks at a payment that is waited for, in milliseconds; they grow to the second.
 const LOOK_MS: (u64, u64) = (2, 100);
-/// The same where the sagas' runner says when something has happened: these looks find what another node did.
-const TOLD_LOOK_MS: (u64, u64) = (100, 200);
+/// The same where the sagas' runner says when something has happened: these looks find what another node did, and the first of them what was
+/// told before anybody listened.
+const TOLD_LOOK_MS: (u64, u64) = (100, 500);
 
 pub(crate) fn routes() -> Vec<Route> {
     let (read, write, refund) = (Access::Tenant("payments.read"), Access::Tenant("payments.write"), Access::Tenant("payments.refund"));
@@ -151,24 +152,35 @@ fn check_wait(wait_ms: Option<u32>) -> kernel::Result<()> {
     Err(Error::field("wait_ms", "out_of_range", format!("at most {MAX_WAIT_MS}")))
 }
 
-/// Looks at the payment until it has come to rest, or the wait is over.
-async fn rested(app: &App, caller: &Caller, intent_id: IntentId, wait_ms: Option<u32>, at_rest: fn(&Intent) -> bool) -> Result<Intent> {
-    let wait_ms = wait_ms.unwrap_or(WAIT_MS);
+/// Looks at the payment until it has come to rest, or the wait is over. One that is `fresh` was not at rest a moment ago, so it is not
+/// looked at before something is told of it.
+async fn rested(
+    app: &App,
+    caller: &Caller,
+    (intent_id, fresh): (IntentId, bool),
+    wait_ms: Option<u32>,
+    at_rest: fn(&Intent) -> bool,
+) -> Result<Intent> {
     let tenant = caller.tenant()?;
-    let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(wait_ms));
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms.unwrap_or(WAIT_MS).into());
     let payments = app.part::<Payments>();
     let waiter = payments.wait_for(intent_id);
-    let (mut pause_ms, most_ms) = if payments.is_told() { TOLD_LOOK_MS } else { LOOK_MS };
+    let (mut pause_ms, longest_ms) = if payments.is_told() { TOLD_LOOK_MS } else { LOOK_MS };
+    let mut look = !(fresh && payments.is_told());
     loop {
         let told = waiter.told();
-        let intent = app.store().peek(tenant, move |read| queries::intent(read, intent_id)).await?;
-        if at_rest(&intent) || tokio::time::Instant::now() >= deadline {
-            return Ok(intent);
+        let over = tokio::time::Instant::now() >= deadline;
+        if look || over {
+            let intent = app.store().peek(tenant, move |read| queries::intent(read, intent_id)).await?;
+            if at_rest(&intent) || over {
+                return Ok(intent);
+            }
         }
-        let pause = tokio::time::sleep(Duration::from_millis(pause_ms));
+        look = true;
+        let pause = tokio::time::Instant::now() + Duration::from_millis(pause_ms);
         tokio::select! {
             () = told => {}
-            () = pause => pause_ms = (pause_ms * 2).min(most_ms),
+            () = tokio::time::sleep_until(deadline.min(pause)) => pause_ms = (pause_ms * 5).min(longest_ms),
         }
     }
 }
@@ -282,8 +294,8 @@ async fn create_intent(
         pay_with: pay_with(body.token, body.token_provider_id, body.method_id)?,
         confirm: body.confirm,
     };
-    let made = app.submit(&caller, key, commands::create, new).await?.value;
-    let intent = if made.asking { rested(&app, &caller, made.intent_id, body.wait_ms, is_answered).await? } else { made };
+    let Once { value: made, replayed } = app.submit(&caller, key, commands::create, new).await?;
+    let intent = if made.asking { rested(&app, &caller, (made.intent_id, !replayed), body.wait_ms, is_answered).await? } else { made };
     Ok((ETag(intent.version), Created(format!("/api/v1/payments/intents/{}", intent.intent_id), IntentView::from(intent))))
 }
 
@@ -374,7 +386,7 @@ async fn confirm_intent(
     check_wait(body.wait_ms)?;
     let confirm = Confirm { intent_id, pay_with: pay_with(body.token, body.token_provider_id, body.method_id)? };
     app.submit(&caller, key, commands::confirm, confirm).await?;
-    shown(rested(&app, &caller, intent_id, body.wait_ms, is_answered).await?)
+    shown(rested(&app, &caller, (intent_id, false), body.wait_ms, is_answered).await?)
 }
 
 fn shown(intent: Intent) -> Result<Versioned<IntentView>> {
@@ -417,7 +429,7 @@ async fn operated(
     check_wait(body.wait_ms)?;
     let operate = Operate { intent_id, kind, amount_minor: body.amount_minor, last: body.last, reason: body.reason };
     app.submit(caller, key, commands::operate, operate).await?;
-    shown(rested(app, caller, intent_id, body.wait_ms, at_rest).await?)
+    shown(rested(app, caller, (intent_id, false), body.wait_ms, at_rest).await?)
 }
 
 /// Takes what was authorised, or a part of it.
