@@ -5,7 +5,7 @@
 
 use crate::model::{Intent, ProviderId, refund_exceeds};
 use crate::records::OUTSIDE;
-use crate::sql;
+use crate::{known, sql};
 use kernel::{Currency, Error, ErrorKind, Result, Timestamp};
 use ledger::api::{NewAccount, ensure_account, post, post_all};
 use ledger::{AccountId, AccountType, Operation, Request, TransactionId};
@@ -24,6 +24,10 @@ pub(crate) struct Accounts {
 }
 
 pub(crate) fn accounts(tx: &mut Tx<'_>, provider_id: ProviderId, currency: Currency) -> Result<Accounts> {
+    known::accounts(tx, provider_id, currency, |tx| stored_accounts(tx, provider_id, currency))
+}
+
+fn stored_accounts(tx: &mut Tx<'_>, provider_id: ProviderId, currency: Currency) -> Result<Accounts> {
     let known: Option<(AccountId, AccountId, AccountId)> = tx.opt(sql::ACCOUNTS, (provider_id, currency))?;
     if let Some((receivable, clearing, fees)) = known {
         return Ok(Accounts { receivable, clearing, fees });

@@ -4,7 +4,7 @@ use crate::adapter::{Charge, ChargeStatus};
 use crate::model::*;
 use crate::routing::Policy;
 use crate::workflows::{self, Answer};
-use crate::{adapter, books, merchants, queries, sql};
+use crate::{adapter, books, known, merchants, queries, sql};
 use kernel::{Currency, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{NewEvent, Tx};
@@ -687,6 +687,7 @@ pub(crate) fn add_provider(tx: &mut Tx<'_>, new: &NewProvider) -> Result<queries
         return Err(Error::failed_precondition("payments.too_many_providers", "a tenant has at most 100 providers"));
     }
     let now = tx.now();
+    known::routes_change(tx)?;
     tx.exec(sql::INSERT_PROVIDER, (new.provider_id, &new.name, new.kind, &new.base_url, &new.sealed, new.honours_keys, now))?;
     let provider = queries::Provider {
         provider_id: new.provider_id,
@@ -735,6 +736,7 @@ pub(crate) fn change_provider(tx: &mut Tx<'_>, change: &ChangeProvider) -> Resul
         provider.updated_at,
         &provider.base_url,
     );
+    known::routes_change(tx)?;
     tx.must(sql::UPDATE_PROVIDER, args, || Error::internal("a provider was changed by two commands at once"))?;
     Ok(provider.into())
 }
@@ -758,6 +760,7 @@ pub(crate) fn set_policy(tx: &mut Tx<'_>, new: &(IfMatch, Policy)) -> Result<Pol
         }
     }
     let text = serde_json::to_string(policy).map_err(|e| Error::internal("a policy does not serialise").caused_by(e))?;
+    known::routes_change(tx)?;
     tx.exec(sql::SET_POLICY, (version + 1, text))?;
     Ok(Policed { version: version + 1, policy: policy.clone() })
 }

@@ -12,6 +12,7 @@ mod audits;
 mod books;
 mod card;
 mod commands;
+mod known;
 mod merchants;
 mod metrics;
 mod model;

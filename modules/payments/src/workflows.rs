@@ -6,7 +6,7 @@
 use crate::adapter::{Adapter, Charge, ChargeStatus, Found, Order, Told};
 use crate::model::{CaptureMode, Cause, Intent, IntentId, Operation, OperationId, OperationKind, ProviderId, Report, State, intent_of};
 use crate::service::Payments;
-use crate::{books, commands, queries, routing, sql};
+use crate::{books, commands, known, queries, routing, sql};
 use futures_util::future::BoxFuture;
 use kernel::{Error, ErrorKind, Result, Timestamp};
 use log::Backoff;
@@ -245,19 +245,12 @@ fn prepare_authorize(tx: &mut Tx<'_>, saga: &mut Saga) -> Result<Prepared> {
 
 /// The provider to ask, of those that were not tried.
 fn choose(tx: &mut Tx<'_>, intent: &Intent, tried: &[ProviderId]) -> Result<Option<ProviderId>> {
-    let enabled: Vec<(ProviderId,)> = tx.all(sql::ENABLED_PROVIDERS, ())?;
+    let routes = known::routes(tx)?;
     let order = match intent.token_provider {
         Some(owner) => vec![owner],
-        None => {
-            let (_, mut policy) = queries::policy(tx)?;
-            if policy.rules.is_empty() {
-                policy.rules = enabled.iter().map(|(provider_id,)| routing::Rule::always(*provider_id)).collect();
-            }
-            routing::order(&policy, &intent.ask(), intent.intent_id.as_i64() as u64)
-        }
+        None => routing::order(&routes.policy, &intent.ask(), intent.intent_id.as_i64() as u64),
     };
-    let known = |provider: &ProviderId| enabled.iter().any(|(enabled,)| enabled == provider) && !tried.contains(provider);
-    Ok(order.into_iter().find(known))
+    Ok(order.into_iter().find(|provider| routes.enabled.contains(provider) && !tried.contains(provider)))
 }
 
 /// The intent's next attempt is at this provider, and its money is set aside for it.
