@@ -175,21 +175,15 @@ impl Inner {
         let (shard, lane) = match (call.on, call.scope) {
             (Some(place), _) => place,
             (None, Scope::Platform) => (0, 0),
-            (None, Scope::Tenant(tenant)) => self.home_of(tenant),
+            (None, Scope::Tenant(tenant)) => {
+                let shard = self.shard_of(tenant);
+                (shard, lane_of(tenant, self.shards[usize::from(shard)].lanes.len() as u16))
+            }
         };
-        self.queue(shard, lane)?.push(job).map_err(|(_, error)| error)
-    }
-
-    /// Shard and lane of a tenant.
-    fn home_of(&self, tenant: TenantId) -> (u16, u16) {
-        let shard = self.shard_of(tenant);
-        (shard, lane_of(tenant, self.shards[usize::from(shard)].lanes.len() as u16))
-    }
-
-    fn queue(&self, shard: u16, lane: u16) -> Result<&Queue> {
         let lanes = self.shards.get(usize::from(shard)).map_or(&[][..], |s| &s.lanes);
         let known = lanes.get(usize::from(lane)).or(lanes.first());
-        Ok(&known.ok_or_else(|| Error::internal(format!("there is no shard {shard}")))?.queue)
+        let lane = known.ok_or_else(|| Error::internal(format!("there is no shard {shard}")))?;
+        lane.queue.push(job).map_err(|(_, error)| error)
     }
 
     /// Sends a command on to the shard where its tenant lives by now.
@@ -326,12 +320,6 @@ impl Store {
         self.inner.shards.iter().for_each(|shard| shard.peekers.changed());
         *self.inner.directory.write().unwrap_or_else(PoisonError::into_inner) = placed;
         Ok(())
-    }
-
-    /// Whether a command of the tenant would be taken now, for whoever can spare the work that comes before one. Errors: `store.overloaded`.
-    pub fn room(&self, tenant: TenantId) -> Result<()> {
-        let (shard, lane) = self.inner.home_of(tenant);
-        self.inner.queue(shard, lane)?.room(tenant.as_i64())
     }
 
     /// Runs a command on its tenant's lane and answers after its commit is durable. The command may run several times, so it has no

@@ -367,7 +367,6 @@ fn mount(router: Router<App>, route: &mut Route, app: &App) -> Router<App> {
         body_limit_bytes: route.body_limit_bytes.unwrap_or(config.body_limit_bytes),
         time: Duration::from_millis(route.timeout_ms.unwrap_or(config.request_timeout_ms)),
         priority: route.priority,
-        keyed: route.keyed,
         taken_in: route.taken_in,
         path: path.as_str().into(),
         in_tenant: path.starts_with("/api/"),
@@ -385,8 +384,6 @@ struct Rules {
     time: Duration,
     /// How much it matters, unless that follows from the method.
     priority: Option<Priority>,
-    /// Whether it takes an idempotency key.
-    keyed: bool,
     /// Whether its POST may be done later, while the store is away.
     taken_in: bool,
     /// Whether the request's tenant matters: not to health checks and the like.
@@ -482,9 +479,6 @@ where
     if let Err(error) = admit(app, rules, &mut parts, again, told).await {
         return Problem(error).into_response();
     }
-    if let Err(error) = room(app, rules, &parts) {
-        return Problem(error).into_response();
-    }
     // A body of unknown length is cut off whichever way the handler reads it.
     let body =
         if body.size_hint().upper().is_none() { Body::new(http_body_util::Limited::new(body, rules.body_limit_bytes)) } else { body };
@@ -518,16 +512,6 @@ fn make_room(app: &App, rules: &Rules, method: &Method) -> Result<Slot> {
         app.0.metrics.shed(priority);
         Error::overloaded("server.overloaded", "too much is under way for a request that can wait; nothing was done").retry_after_ms(1000)
     })
-}
-
-/// Whether the command of a route that takes an idempotency key would be taken now. Under overload most are not: their bodies need not be read
-/// and checked first. Errors: `store.overloaded`.
-fn room(app: &App, rules: &Rules, parts: &Parts) -> Result<()> {
-    if !rules.keyed || parts.method == Method::GET || parts.method == Method::HEAD {
-        return Ok(());
-    }
-    let caller = parts.extensions.get::<Caller>().filter(|caller| !caller.on_platform && !caller.away);
-    caller.and_then(|caller| caller.tenant).map_or(Ok(()), |tenant| app.store().room(tenant))
 }
 
 /// The tenant in which a request writes, and what its caller had seen before.

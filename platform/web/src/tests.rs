@@ -219,16 +219,10 @@ struct Bench {
 }
 
 fn bench_with(config: WebConfig) -> Bench {
-    bench_on(config, |_| ())
-}
-
-fn bench_on(config: WebConfig, change: fn(&mut StoreConfig)) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     let environment = Environment { clock: clock.clone(), ids: Arc::new(IdGenerator::new(clock, 1)) };
-    let mut places = StoreConfig::sqlite(folder.path().join("web.db"));
-    change(&mut places);
-    let store = Store::open(places, &[things().migrations], environment).unwrap();
+    let store = Store::open(StoreConfig::sqlite(folder.path().join("web.db")), &[things().migrations], environment).unwrap();
     let web = App::builder(store, Arc::new(Fake)).config(config).modules(vec![things(), events_module()]).build().unwrap();
     Bench { web, _folder: folder }
 }
@@ -287,50 +281,6 @@ impl Bench {
         let headers = [&[WRITER, ("content-type", "application/json")], more].concat();
         self.send("POST", "/api/v1/things", &headers, body.to_owned()).await
     }
-}
-
-/// What a full lane would refuse is refused before its body is looked at; neighbours and reads are served.
-#[tokio::test]
-async fn a_full_lane_refuses_before_bodies_are_read() {
-    let bench = bench_on(WebConfig::default(), |config| config.queue_tenant_commands = 2);
-    let store = bench.web.app().store().clone();
-    let (begun, at_work) = tokio::sync::oneshot::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let gate = std::sync::Mutex::new((Some(begun), released));
-    let hold = move |_: &mut Tx<'_>, _: &()| {
-        let mut gate = gate.lock().unwrap();
-        if let Some(begun) = gate.0.take() {
-            let _ = begun.send(());
-            let _ = gate.1.recv();
-        }
-        Ok(())
-    };
-    let holding = tokio::spawn({
-        let store = store.clone();
-        async move { store.write(ACME, hold, ()).await }
-    });
-    at_work.await.unwrap();
-    let waiting: Vec<_> = (0..2)
-        .map(|_| {
-            let store = store.clone();
-            tokio::spawn(async move { store.write(ACME, |_, ()| Ok(()), ()).await })
-        })
-        .collect();
-    while store.room(ACME).is_ok() {
-        tokio::task::yield_now().await;
-    }
-    let refused = bench.make(&[("idempotency-key", "one")], "this is no JSON").await;
-    refused.is_problem(503, "store.overloaded", "");
-    assert_eq!(refused.header("retry-after"), "1");
-    assert_eq!(bench.get("/api/v1/things", &[WRITER]).await.status, 200);
-    let neighbour = [("authorization", "Bearer 5:globex:things.write"), ("content-type", "application/json")];
-    bench.send("POST", "/api/v1/things", &neighbour, "this is no JSON").await.is_problem(400, "request.invalid", "body");
-    release.send(()).unwrap();
-    holding.await.unwrap().unwrap();
-    for write in waiting {
-        write.await.unwrap().unwrap();
-    }
-    assert_eq!(bench.make(&[("idempotency-key", "one")], r#"{"name":"a"}"#).await.status, 201, "nothing was done under its key");
 }
 
 const WRITER: (&str, &str) = ("authorization", "Bearer 5:acme:things.write,things.read,events.read");

@@ -149,6 +149,23 @@ VALUES ($1, $2, 1, 'failed', FALSE, FALSE, 10000, 'EUR', 0, 0, 0, 0, 0, 'card', 
         assert_eq!(other.sandbox.books().len(), 1);
     }
 
+    async fn a_change_of_the_rules_or_of_a_provider_is_in_force_for_the_next_payment(app: TestApp) {
+        let world = World::with(app, psp_config(), false).await;
+        let by = async || world.pay("tok_approve", json!({})).await.expect(201).text("provider_id");
+        assert_eq!(by().await, world.psp.id);
+        let other = add_psp(&world.app, psp_config(), false).await;
+        for first in [&other.id, &world.psp.id] {
+            let rules = json!({ "rules": [{ "provider_id": first }] });
+            world.acme.put("/api/v1/payments/routing").json(&rules).send().await.expect(200);
+            assert_eq!(by().await, *first);
+        }
+        let path = format!("/api/v1/payments/providers/{}", world.psp.id);
+        for (enabled, state) in [(false, "failed"), (true, "captured")] {
+            world.acme.patch(&path).json(&json!({ "enabled": enabled })).send().await.expect(200);
+            assert_eq!(stand(&world.pay("tok_approve", json!({})).await.expect(201).json).0, state);
+        }
+    }
+
     async fn an_outage_goes_to_the_next_and_doubt_does_not(app: TestApp) {
         let world = World::with(app, psp_config(), false).await;
         let other = add_psp(&world.app, psp_config(), false).await;
