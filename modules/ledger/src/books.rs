@@ -1,5 +1,5 @@
-//! What a lane remembers of accounts, and which of them are behind in `ledger_balances`: for the commands of a group, and on SQLite, where
-//! a lane is alone, from one group to the next. (On PostgreSQL another node may have written since; there no balance is ever behind.)
+//! What a lane remembers of accounts from one group to the next, and which of them are behind in `ledger_balances`. Only on SQLite, where
+//! a lane is alone: on PostgreSQL another node may have written since.
 //!
 //! A transfer changes two accounts, which stand anywhere in the table of balances: a group of thirty would write sixty pages to tell
 //! what two pages of the journal tell already. So small groups of transfers leave the balances for later. `ledger_tail` names the first
@@ -13,7 +13,7 @@ use crate::model::*;
 use crate::sql;
 use kernel::{Result, TenantId};
 use std::collections::{BTreeSet, HashMap};
-use store::Tx;
+use store::{Engine, Tx};
 
 /// Transactions that may be in no balance yet: bounds what a reader adds up, and how long a fold takes.
 const TAIL: usize = 512;
@@ -49,8 +49,11 @@ pub(crate) fn take(tx: &mut Tx<'_>) -> Result<Books> {
     Ok(books)
 }
 
-/// Remembers it for the next command.
+/// Remembers it for the next group. Nothing on PostgreSQL.
 pub(crate) fn give_back(tx: &mut Tx<'_>, books: Books) -> Result<()> {
+    if tx.engine() != Engine::Sqlite {
+        return Ok(());
+    }
     let tenant = tx.tenant()?;
     let mut all = tx.take_kept::<Remembered>().unwrap_or_default();
     if all.accounts + books.accounts.len() > REMEMBERED {

@@ -295,7 +295,9 @@ async fn create_intent(
         confirm: body.confirm,
     };
     let Once { value: made, replayed } = app.submit(&caller, key, commands::create, new).await?;
-    let intent = if made.asking { rested(&app, &caller, (made.intent_id, !replayed), body.wait_ms, is_answered).await? } else { made };
+    // One for which no provider could be asked has failed by now, and nobody tells of it.
+    let fresh = !replayed && made.attempt > 0;
+    let intent = if made.asking { rested(&app, &caller, (made.intent_id, fresh), body.wait_ms, is_answered).await? } else { made };
     Ok((ETag(intent.version), Created(format!("/api/v1/payments/intents/{}", intent.intent_id), IntentView::from(intent))))
 }
 

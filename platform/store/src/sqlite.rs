@@ -143,7 +143,7 @@ impl Connection {
             inner.pragma_update(None, "temp_store", "MEMORY")?;
             // Not more: a commit that has balanced a tree has SQLite walk over all of its cache, as long as the file is below 1 GiB (pages
             // change places by way of the number at the pending byte, and what is above the file's end is then looked for). With 64 MiB
-            // that was a fifth of the time of payments; what is not there is in the system's cache.
+            // that cost payments a fifth of their rate; what is not there is in the system's cache.
             inner.pragma_update(None, "cache_size", -8_192)?;
             inner.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
             inner.pragma_update(None, "query_only", !write)?;

@@ -531,13 +531,12 @@ impl Store {
         let tables: Vec<String> = self
             .read_shard(shard, |read| Ok(read.all::<(String,)>(GROWN, (FEW, TIMES))?.into_iter().map(|(name,)| name).collect()))
             .await?;
-        if tables.is_empty() {
-            return Ok(tables);
+        for table in &tables {
+            // Each alone: what is known of one is not lost because another takes too long.
+            let analyze = format!("ANALYZE (SKIP_LOCKED) \"{}\"", table.replace('"', "\"\""));
+            let text = format!("BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '1s'; {analyze}; COMMIT");
+            crate::postgres::run_aside(url, &text, LIMIT).await?;
         }
-        let list: Vec<String> = tables.iter().map(|table| format!("\"{}\"", table.replace('"', "\"\""))).collect();
-        let analyze = format!("ANALYZE (SKIP_LOCKED) {}", list.join(", "));
-        let text = format!("BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '1s'; {analyze}; COMMIT");
-        crate::postgres::run_aside(url, &text, LIMIT).await?;
         Ok(tables)
     }
 

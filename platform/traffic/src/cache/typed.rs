@@ -76,8 +76,9 @@ impl Settings {
         }
     }
 
-    /// Those of what stands in for an hour for a source that is away ([`Cache::source_first`]). It stays in this process. Every read puts a
-    /// value in and none is loaded when its time is over: so there is nothing to spread, and no random number is drawn for each.
+    /// Those of what stands in for an hour for a source that is away ([`Cache::source_first`]). It stays in this process. Every read that
+    /// finds something else puts a value in, and none is loaded when its time is over: so there is nothing to spread, and no random number is
+    /// drawn for each.
     pub fn standing_in<V: Cached>(name: &'static str, memory_percent: u8) -> Settings
     where
         V::Class: Cacheable,

@@ -43,7 +43,7 @@ async fn a_job_runs_at_its_time_and_is_tried_again_with_backoff() {
 /// PostgreSQL keeps the plans that it made when there were no sagas, where any index of theirs is as good as another, until it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_steps_of_a_new_shard_do_not_read_other_sagas() {
-    const SAGAS: i64 = 1_000;
+    const SAGAS: i64 = 1_200;
     let Ok(url) = std::env::var("BRANDOS_TEST_POSTGRES") else {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "BRANDOS_TEST_POSTGRES is not set: PostgreSQL is not tested");
         return;
@@ -57,7 +57,7 @@ async fn the_steps_of_a_new_shard_do_not_read_other_sagas() {
     let mut told = Vec::new();
     for n in 0..SAGAS {
         fixture.start(tenant(1), JOB, &n.to_string(), json!({})).await;
-        let least = told.last().map_or(100, |n| n * 4);
+        let least = told.last().map_or(100, |n| n * 3 + 60);
         if n >= least && n % 20 == 0 {
             // What a connection has written it tells a second later.
             tokio::time::sleep(Duration::from_millis(250)).await;
