@@ -103,12 +103,12 @@ pub(crate) enum Committed {
 /// What an engine does for a lane besides running statements.
 pub(crate) trait LaneEngine: Session {
     /// Opens the group's transaction, alone on this lane among all nodes.
-    fn begin(&mut self, lane: u16, wanted: &Wanted, now: Timestamp) -> Result<Facts>;
+    fn begin(&mut self, wanted: &Wanted, now: Timestamp) -> Result<Facts>;
     fn savepoint(&mut self) -> Result<()>;
     fn release(&mut self) -> Result<()>;
     fn rollback_to(&mut self) -> Result<()>;
     /// Writes the remains and commits. Durable when it says yes.
-    fn commit(&mut self, lane: u16, remains: Remains, now: Timestamp) -> Committed;
+    fn commit(&mut self, remains: Remains, now: Timestamp) -> Committed;
     fn rollback(&mut self);
     /// What the last error was, and whether the connection is usable.
     fn fault(&mut self) -> Fault;
@@ -268,7 +268,7 @@ impl<E: LaneEngine> Lane<E> {
     /// One transaction. `jobs` loses those whose tenant is moving or has moved.
     fn attempt(&mut self, jobs: &mut Vec<Box<dyn Job>>, mode: Mode) -> Ran {
         let now = self.clock.now();
-        let facts = match self.engine.begin(self.number, &wanted(jobs), now) {
+        let facts = match self.engine.begin(&wanted(jobs), now) {
             Ok(facts) => facts,
             Err(error) => {
                 self.engine.rollback();
@@ -363,7 +363,7 @@ impl<E: LaneEngine> Lane<E> {
         let (last, emitted) = (remains.last_sequence, !remains.events.is_empty());
         let observed = self.observers.pick(self.shard, self.number, &remains.events);
         let committing = Instant::now();
-        let committed = self.engine.commit(self.number, remains, now);
+        let committed = self.engine.commit(remains, now);
         // Before anyone is answered, and also when it may have been committed.
         if !matches!(committed, Committed::No(_)) {
             observed.iter().for_each(|(observer, changes)| (observer.observe)(changes));

@@ -1,7 +1,8 @@
 //! PostgreSQL: tokio-postgres on a current-thread runtime for each lane and reader.
 //!
 //! Writes are sent without waiting and checked when an answer is needed; only reads wait. A group opens with an advisory lock on its
-//! lane, sent along with BEGIN at READ COMMITTED, so that one lane has one writer among all nodes.
+//! lane, sent along with BEGIN at READ COMMITTED, so that one lane has one writer among all nodes. So has one tenant: a group that enters
+//! a tenant of another lane, as the log's history does, takes that lane's lock too.
 
 use crate::lane::{Committed, Departure, Facts, Fault, LaneEngine, Remains, Stored, Wanted};
 use crate::migrate::{self, Migrations};
@@ -9,7 +10,7 @@ use crate::once::KEEP_MS;
 use crate::reader::READ_MS;
 use crate::replica::{Mark, WRITTEN, Wal};
 use crate::sql::Sql;
-use crate::store::Engine;
+use crate::store::{Engine, lane_of};
 use crate::tx::{Refusal, Session};
 use crate::value::{ArgList, Row, Value, ValueRef};
 use bytes::BytesMut;
@@ -513,6 +514,14 @@ impl Connection {
         Ok(result)
     }
 
+    /// Waits, before any later statement, until no other group writes on this lane, and keeps it from all others until the transaction ends.
+    /// Taken each time: a savepoint that is rolled back gives back what was locked in it. Only groups of the first lane do this, so no two
+    /// can wait for each other; were it otherwise, the server would end one, and it would be run again.
+    fn lock_lane(&mut self, lane: u16) -> Result<()> {
+        const LOCK: &str = "SELECT pg_advisory_xact_lock(CAST(CAST($1 AS BIGINT) AS INT), CAST(CAST($2 AS BIGINT) AS INT))";
+        self.send(LOCK, [Value::Int(LOCK_CLASS.into()), Value::Int(lane.into())].into_iter().collect(), None)
+    }
+
     /// Sends a batch of statements without parameters and keeps its answer for later.
     fn batch(&mut self, text: String) -> Result<()> {
         let client = self.client()?;
@@ -681,6 +690,9 @@ fn written(rows: &[tokio_postgres::Row]) -> Result<Wal> {
 /// The write connection of one lane.
 pub(crate) struct PostgresLane {
     connection: Connection,
+    number: u16,
+    /// How many lanes the shard has.
+    lanes: u16,
     /// Where it says how far its commands have come, when the shard has replicas.
     mark: Option<Mark>,
     xid: Option<u64>,
@@ -696,8 +708,8 @@ const STORED: &str = "SELECT o.tenant_id, o.hash, o.fingerprint, o.answer FROM u
         WHERE s.tenant_id = w.tenant AND s.hash = decode(w.hash, 'hex') LIMIT 1) o";
 
 impl PostgresLane {
-    pub(crate) fn open(url: &str, prepared: bool, mark: Option<Mark>) -> Result<PostgresLane> {
-        let mut lane = PostgresLane { connection: Connection::open(url, prepared)?, mark, xid: None, groups: 0 };
+    pub(crate) fn open(url: &str, prepared: bool, number: u16, lanes: u16, mark: Option<Mark>) -> Result<PostgresLane> {
+        let mut lane = PostgresLane { connection: Connection::open(url, prepared)?, number, lanes, mark, xid: None, groups: 0 };
         lane.keep_to_indexes()?;
         Ok(lane)
     }
@@ -726,7 +738,7 @@ impl PostgresLane {
 
     /// What became of a transaction whose COMMIT got no answer. Waits for its lane lock first: its backend holds that until it has
     /// ended. `pg_xact_status` is not to be trusted after a failover to a server that may have missed the commit.
-    fn outcome(&mut self, lane: u16, lost: Error) -> Committed {
+    fn outcome(&mut self, lost: Error) -> Committed {
         let Some(xid) = self.xid else { return Committed::No(lost) };
         let timeline = self.connection.timeline;
         let began = Instant::now();
@@ -741,7 +753,7 @@ impl PostgresLane {
             if timeline.is_none() || self.connection.read_timeline() != timeline {
                 return Committed::Unknown(lost);
             }
-            let lock = format!("BEGIN; SET LOCAL lock_timeout = '2s'; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {lane})");
+            let lock = format!("BEGIN; SET LOCAL lock_timeout = '2s'; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {})", self.number);
             let mut status = None;
             let asked = self
                 .connection
@@ -766,7 +778,7 @@ impl PostgresLane {
         Committed::Unknown(lost)
     }
 
-    fn leave(&mut self, lane: u16, remains: &Remains, now: Timestamp) -> Result<()> {
+    fn leave(&mut self, remains: &Remains, now: Timestamp) -> Result<()> {
         const EVENTS: &str =
             "INSERT INTO store_events (tenant_id, event_id, lane, sequence, kind, version, subject, occurred_at, correlation_id, payload)
             SELECT e.tenant, e.id, $1, e.sequence, e.kind, e.version, e.subject, $2, nullif(e.correlation, ''), e.payload
@@ -782,7 +794,7 @@ impl PostgresLane {
             let ints = |f: &dyn Fn(&crate::lane::NumberedEvent) -> i64| Value::Ints(events.iter().map(f).collect());
             let texts = |f: &dyn Fn(&crate::lane::NumberedEvent) -> String| Value::Texts(events.iter().map(f).collect());
             let list: ArgList<'_> = [
-                Value::Int(lane.into()),
+                Value::Int(self.number.into()),
                 Value::Int(now.micros()),
                 ints(&|e| e.emitted.tenant.map_or(0, |t| t.as_i64())),
                 ints(&|e| e.id),
@@ -796,8 +808,9 @@ impl PostgresLane {
             .into_iter()
             .collect();
             self.connection.send(EVENTS, list, None)?;
-            let list: ArgList<'_> =
-                [Value::Int(lane.into()), Value::Int(remains.last_sequence), Value::Int(remains.last_event_id)].into_iter().collect();
+            let list: ArgList<'_> = [Value::Int(self.number.into()), Value::Int(remains.last_sequence), Value::Int(remains.last_event_id)]
+                .into_iter()
+                .collect();
             self.connection.send(SEQUENCE, list, None)?;
         }
         if !remains.stored.is_empty() {
@@ -847,6 +860,12 @@ impl Session for PostgresLane {
         self.connection.control(text)
     }
     fn enter(&mut self, scope: Scope) -> Result<()> {
+        if let Scope::Tenant(tenant) = scope {
+            let lane = lane_of(tenant, self.lanes);
+            if lane != self.number {
+                self.connection.lock_lane(lane)?;
+            }
+        }
         self.connection.enter(scope)
     }
     fn settle(&mut self) -> Result<()> {
@@ -858,16 +877,17 @@ impl Session for PostgresLane {
 }
 
 impl LaneEngine for PostgresLane {
-    fn begin(&mut self, lane: u16, wanted: &Wanted, _: Timestamp) -> Result<Facts> {
+    fn begin(&mut self, wanted: &Wanted, _: Timestamp) -> Result<Facts> {
         self.connection.fault = Fault::None;
         self.xid = None;
         self.groups = self.groups.wrapping_add(1);
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL ROLE brandos_platform; SET LOCAL statement_timeout = {}; \
-             SET LOCAL idle_in_transaction_session_timeout = {}; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {lane})",
+             SET LOCAL idle_in_transaction_session_timeout = {}; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {})",
             wanted.statement_ms,
             // A node that is cut off does not keep its lane from the others for as long as the server takes to notice.
-            wanted.statement_ms.saturating_add(ABANDONED_MS).min(i32::MAX as u32)
+            wanted.statement_ms.saturating_add(ABANDONED_MS).min(i32::MAX as u32),
+            self.number
         );
         self.connection.scope = Some(Scope::Platform);
         self.connection.watch.patience = Duration::from_millis(wanted.statement_ms.into()) + GRACE;
@@ -875,7 +895,7 @@ impl LaneEngine for PostgresLane {
         let with_keys = !wanted.keys.is_empty();
         let (last, departures) = (self.connection.question(&client, LAST)?, self.connection.question(&client, DEPARTURES)?);
         let stored = self.connection.question(&client, STORED)?;
-        let lane_number = [Value::Int(lane.into())];
+        let lane_number = [Value::Int(self.number.into())];
         let tenants = [Value::Ints(wanted.tenants.clone())];
         let keys = [
             Value::Ints(wanted.keys.iter().map(|(tenant, _)| *tenant).collect()),
@@ -934,8 +954,8 @@ impl LaneEngine for PostgresLane {
         self.connection.batch("ROLLBACK TO command; RELEASE command".to_owned())
     }
 
-    fn commit(&mut self, lane: u16, remains: Remains, now: Timestamp) -> Committed {
-        if let Err(error) = self.leave(lane, &remains, now) {
+    fn commit(&mut self, remains: Remains, now: Timestamp) -> Committed {
+        if let Err(error) = self.leave(&remains, now) {
             return Committed::No(error);
         }
         let sent = self.connection.batch("COMMIT".to_owned());
@@ -946,7 +966,7 @@ impl LaneEngine for PostgresLane {
         self.connection.scope = None;
         let committed = match sent.and(committed) {
             Ok(()) => Committed::Yes,
-            Err(error) if self.connection.fault == Fault::Lost => self.outcome(lane, error),
+            Err(error) if self.connection.fault == Fault::Lost => self.outcome(error),
             Err(error) => Committed::No(error),
         };
         if self.mark.is_some() && !matches!(committed, Committed::No(_)) {

@@ -461,7 +461,7 @@ impl Session for SqliteLane {
 }
 
 impl LaneEngine for SqliteLane {
-    fn begin(&mut self, _: u16, wanted: &Wanted, _: Timestamp) -> Result<Facts> {
+    fn begin(&mut self, wanted: &Wanted, _: Timestamp) -> Result<Facts> {
         const LAST: &str = "SELECT last_sequence, last_event_id FROM store_lanes WHERE lane = 0";
         self.connection.scope = Scope::Platform;
         self.connection.raw("BEGIN IMMEDIATE")?;
@@ -507,7 +507,7 @@ impl LaneEngine for SqliteLane {
         self.connection.raw("RELEASE command")
     }
 
-    fn commit(&mut self, _: u16, remains: Remains, now: Timestamp) -> Committed {
+    fn commit(&mut self, remains: Remains, now: Timestamp) -> Committed {
         self.connection.limit_ms(0);
         // An error of COMMIT leaves the transaction open, and nothing of it stands once it is rolled back.
         let left = self.leave(remains, now);

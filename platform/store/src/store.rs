@@ -762,21 +762,10 @@ fn open_shard(
             }
             sequences = postgres::prepare_database(url, *wanted, migrations, now)?;
             let marks: Vec<Mark> = sequences.iter().filter(|_| !replica_urls.is_empty()).map(|_| Mark::default()).collect();
-            for (lane, last) in sequences.iter().copied().enumerate() {
-                let engine = postgres::PostgresLane::open(url, *prepared, marks.get(lane).cloned())?;
-                lanes.push(start_lane(
-                    number,
-                    lane as u16,
-                    engine,
-                    last,
-                    config,
-                    environment,
-                    metrics,
-                    forward,
-                    observers,
-                    riders,
-                    &mut threads,
-                )?);
+            for (lane, last) in (0..).zip(sequences.iter().copied()) {
+                let mark = marks.get(usize::from(lane)).cloned();
+                let engine = postgres::PostgresLane::open(url, *prepared, lane, sequences.len() as u16, mark)?;
+                lanes.push(start_lane(number, lane, engine, last, config, environment, metrics, forward, observers, riders, &mut threads)?);
             }
             for reader in 0..config.readers.max(1) {
                 let engine = postgres::Connection::open(url, *prepared)?;

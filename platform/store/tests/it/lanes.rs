@@ -45,6 +45,18 @@ fn remembered(tx: &mut Tx<'_>, &fails: &bool) -> kernel::Result<i64> {
     if fails { Err(Error::conflict("bank.failed", "after it has written")) } else { Ok(count) }
 }
 
+/// Reads a balance, thinks, and writes what follows from it: right only where nobody else writes meanwhile.
+fn count_up(tx: &mut Tx<'_>, (): &()) -> kernel::Result<()> {
+    let (balance,): (i64,) = tx.one("SELECT balance FROM bank_accounts WHERE tenant_id = $1 AND account = 5", ())?;
+    std::thread::sleep(Duration::from_millis(2));
+    tx.exec("UPDATE bank_accounts SET balance = $2 WHERE tenant_id = $1 AND account = 5", (balance + 1,))
+}
+
+/// The same in several tenants, whosever lane this is.
+fn within(tx: &mut Tx<'_>, guest: i64, strangers: &[i64]) -> kernel::Result<()> {
+    strangers.iter().chain([&guest]).try_for_each(|number| tx.in_tenant(tenant(*number), |tx| count_up(tx, &())))
+}
+
 on_both! {
     async fn what_a_lane_keeps_is_forgotten_with_a_rollback_and_with_another_writer(place: &Place) {
         let store = bank(place).await;
@@ -262,6 +274,38 @@ on_both! {
         assert!(!begun && before > 2 && riding.rounds.load(SeqCst) == 2 * before && !riding.told.load(SeqCst), "{riding:?}");
         let opened: (i64,) = store.read(tenant(7), |r| r.one("SELECT count(*) FROM bank_accounts WHERE tenant_id = $1 AND account > 70", ())).await.expect("read");
         assert_eq!(opened, (1,), "what was left is undone with the command");
+    }
+
+    async fn a_tenant_has_one_writer_from_another_lane_too(place: &Place) {
+        let (store, other) = (bank(place).await, place.node(2));
+        let strangers = (1..).filter(|number| store.lane_of(tenant(*number)) == 0).take(2).collect::<Vec<_>>();
+        // On SQLite there is one lane.
+        let guest = (1..).find(|number| store.lane_of(tenant(*number)) == store.lanes(0) - 1 && !strangers.contains(number)).expect("a tenant");
+        for number in strangers.iter().copied().chain([guest]) {
+            store.write(tenant(number), open_account, (5, 0)).await.expect("opened");
+        }
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..120_i64 {
+            let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+            let strangers = strangers.clone();
+            calls.spawn(async move {
+                match n % 4 {
+                    0 | 1 => store.write(tenant(guest), count_up, ()).await,
+                    2 => store.write(Scope::Platform, move |tx, strangers| within(tx, guest, strangers), strangers).await,
+                    // What is undone gives the lock back, and is entered again.
+                    _ => store.write(Scope::Platform, move |tx, strangers| {
+                        let refused = tx.attempt(|tx| tx.in_tenant(tenant(guest), |tx| count_up(tx, &()).and(open_account(tx, &(5, 0)))))?;
+                        assert_eq!(refused.expect_err("refused").code(), "bank.exists");
+                        within(tx, guest, strangers)
+                    }, strangers).await,
+                }
+            });
+        }
+        for outcome in calls.join_all().await {
+            outcome.expect("counted");
+        }
+        assert_eq!(balance(&store, tenant(guest), 5).await, 120);
+        assert_eq!(balance(&store, tenant(strangers[0]), 5).await, 60);
     }
 
     async fn an_attempt_undoes_itself_alone(place: &Place) {
