@@ -13,6 +13,7 @@ use kernel::{Clock, Error, Result, Scope, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef as SqliteValue};
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -20,6 +21,10 @@ use std::time::{Duration, Instant};
 
 /// Frames (pages of 4 KiB) in the WAL at which it is copied back into the database file.
 const CHECKPOINT_FRAMES: u64 = 4_096;
+/// Frames that the lane copies itself at the end of that, while its commands wait.
+const LEFT_FRAMES: u64 = 256;
+/// How often it is tried to leave the lane no more.
+const PASSES: u32 = 8;
 /// How many virtual-machine steps pass between two looks at the deadline.
 const STEPS_BETWEEN_LOOKS: i32 = 5_000;
 /// Statements kept prepared on each connection.
@@ -30,8 +35,10 @@ const PURGE: u32 = 2_000;
 const PURGE_ARRIVED_EVERY: u32 = 1_024;
 
 /// How far the WAL has grown, shared by the lane and the checkpoint thread.
-#[derive(Default)]
 pub(crate) struct Wal {
+    /// The database file, to bring to the disk what is copied into it. Open as long as any connection of the shard: to close it takes all
+    /// locks of this process off the file (POSIX), also those of SQLite.
+    database: File,
     /// Frames in the WAL after the last commit.
     frames: AtomicU64,
     /// The checkpoint thread has copied the bulk: the lane finishes, so that the WAL starts again from its beginning.
@@ -588,11 +595,28 @@ pub(crate) fn prepare_file(path: &Path, migrations: &[Migrations], now: Timestam
     read().map_err(|e| sqlite_error(e, "reading the schema"))
 }
 
-/// Copies what it can of the WAL into the file. Says how many frames there were and how many of them are copied.
-fn checkpoint(connection: &rusqlite::Connection) -> rusqlite::Result<(u64, u64)> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        Ok((row.get::<_, i64>(1)?.max(0) as u64, row.get::<_, i64>(2)?.max(0) as u64))
-    })
+/// Copies what it can of the WAL into the file. Says how many frames are copied.
+fn checkpoint(connection: &rusqlite::Connection) -> rusqlite::Result<u64> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok(row.get::<_, i64>(2)?.max(0) as u64))
+}
+
+/// Copies the WAL beside the lane, and what has come meanwhile, until little is left or a reader holds it back. Says how many frames are
+/// copied. All of it is on the disk then: SQLite leaves that to whoever copies the last frame, and the lane would wait for every page of
+/// the checkpoint, 10 to 20 ms at a time.
+fn copy_bulk(connection: &rusqlite::Connection, wal: &Wal) -> rusqlite::Result<u64> {
+    let mut before = 0;
+    for _ in 0..PASSES {
+        let copied = checkpoint(connection)?;
+        if let Err(error) = wal.database.sync_data() {
+            tracing::warn!(%error, "a checkpoint's pages could not be brought to the disk ahead of its end");
+        }
+        let held_back = copied == before;
+        before = copied;
+        if held_back || copied + LEFT_FRAMES >= wal.frames.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(before)
 }
 
 /// The checkpoint thread: copies the bulk of the WAL beside the lane, and leaves the rest to it. The WAL starts again from its
@@ -616,11 +640,11 @@ pub(crate) fn checkpoint_loop(path: PathBuf, wal: Arc<Wal>, peekers: Arc<Peekers
         if frames < CHECKPOINT_FRAMES || frames < done_at + CHECKPOINT_FRAMES / 8 {
             continue;
         }
-        match checkpoint(&connection) {
-            Ok((frames, copied)) => {
-                done_at = frames;
+        match copy_bulk(&connection, &wal) {
+            Ok(copied) => {
+                done_at = wal.frames.load(Ordering::Relaxed);
                 // A reader may hold it back; then there is nothing for the lane to finish yet.
-                if copied + CHECKPOINT_FRAMES / 2 >= frames {
+                if copied + LEFT_FRAMES * 8 >= done_at {
                     wal.nearly_done.store(true, Ordering::Release);
                 }
             }
@@ -634,6 +658,14 @@ pub(crate) fn checkpoint_loop(path: PathBuf, wal: Arc<Wal>, peekers: Arc<Peekers
 }
 
 impl Wal {
+    /// Of a file that is there.
+    pub(crate) fn open(path: &Path) -> Result<Wal> {
+        let database = File::open(path).map_err(|e| {
+            Error::unavailable("store.unavailable", format!("the database file {} can't be opened", path.display())).caused_by(e)
+        })?;
+        Ok(Wal { database, frames: AtomicU64::new(0), nearly_done: AtomicBool::new(false), closed: AtomicBool::new(false) })
+    }
+
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }

@@ -740,7 +740,7 @@ fn open_shard(
     match shard {
         ShardConfig::Sqlite { path } => {
             let prepared = sqlite::prepare_file(path, migrations, now)?;
-            let shared = Arc::new(sqlite::Wal::default());
+            let shared = Arc::new(sqlite::Wal::open(path)?);
             let engine =
                 sqlite::SqliteLane::open(path, prepared.tenant_tables.clone(), shared.clone(), peekers.clone(), environment.clock.clone())?;
             sequences = prepared.sequences;
