@@ -288,17 +288,22 @@ pub(crate) fn queue_of(read: &mut Read<'_>, consumer: &str, subject: &str, limit
     read.all(sql::KEY_QUEUE, &keyed(scope, &(consumer, subject, limit))[..])
 }
 
+fn gone() -> Error {
+    Error::not_found("log.failure_not_found", "there is no such failure; it may have been handled by now")
+}
+
 /// One failure. In its scope.
 fn find(read: &mut Read<'_>, key: &FailureKey) -> Result<FailureRow> {
     let scope = read.scope();
     let found = read.opt(sql::FAILURE, &keyed(scope, &(key.consumer.as_str(), key.event_id))[..])?;
-    found.ok_or_else(|| Error::not_found("log.failure_not_found", "there is no such failure; it may have been handled by now"))
+    found.ok_or_else(gone)
 }
 
-/// Takes an event out of its key's queue and makes the next one due. In the key's scope.
+/// Takes an event out of its key's queue and makes the next one due. In the key's scope. Errors: `log.failure_not_found` when it was taken out
+/// since it was read, as by a replay, which does not wait for retries: what was done for it here must not stand, or it would be done twice.
 pub(crate) fn forget(tx: &mut Tx<'_>, consumer: &str, event: EventId, subject: &str) -> Result<()> {
     let scope = tx.scope();
-    tx.exec(sql::FORGET, &keyed(scope, &(consumer, event))[..])?;
+    tx.must(sql::FORGET, &keyed(scope, &(consumer, event))[..], gone)?;
     tx.exec(sql::PROMOTE, &keyed(scope, &(consumer, subject, tx.now()))[..])
 }
 

@@ -516,7 +516,7 @@ impl Connection {
 
     /// Waits, before any later statement, until no other group writes on this lane, and keeps it from all others until the transaction ends.
     /// Taken each time: a savepoint that is rolled back gives back what was locked in it. Only groups of the first lane do this, so no two
-    /// can wait for each other; were it otherwise, the server would end one, and it would be run again.
+    /// wait for each other's lanes; where one waits for a row of the other besides, the server ends one, and it is run again.
     fn lock_lane(&mut self, lane: u16) -> Result<()> {
         const LOCK: &str = "SELECT pg_advisory_xact_lock(CAST(CAST($1 AS BIGINT) AS INT), CAST(CAST($2 AS BIGINT) AS INT))";
         self.send(LOCK, [Value::Int(LOCK_CLASS.into()), Value::Int(lane.into())].into_iter().collect(), None)
@@ -578,6 +578,10 @@ impl Session for Connection {
     }
 
     fn count(&mut self, sql: Sql, args: ArgList<'_>) -> Result<u64> {
+        if self.pending.len() + 1 >= PIPELINE {
+            // Sending it would take its own answer in, too.
+            self.settle()?;
+        }
         self.send(sql.postgres, args, None)?;
         let last = self.pending.pop_back();
         self.settle()?;

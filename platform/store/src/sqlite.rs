@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef as SqliteValue};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Frames (pages of 4 KiB) in the WAL at which it is copied back into the database file.
 const CHECKPOINT_FRAMES: u64 = 4_096;
-/// Frames that the lane copies itself at the end of that, while its commands wait.
+/// Frames that are left to the lane at the end of that, while its commands wait; more when more is always written meanwhile.
 const LEFT_FRAMES: u64 = 256;
 /// How often it is tried to leave the lane no more.
 const PASSES: u32 = 8;
@@ -36,9 +37,9 @@ const PURGE_ARRIVED_EVERY: u32 = 1_024;
 
 /// How far the WAL has grown, shared by the lane and the checkpoint thread.
 pub(crate) struct Wal {
-    /// The database file, to bring to the disk what is copied into it. Open as long as any connection of the shard: to close it takes all
-    /// locks of this process off the file (POSIX), also those of SQLite.
-    database: File,
+    /// The database file, to bring to the disk what is copied into it. Never closed, since that takes all locks of this process off the
+    /// file (POSIX), whichever of its connections they belong to: a process has one more file open for each shard that it has opened.
+    database: ManuallyDrop<File>,
     /// Frames in the WAL after the last commit.
     frames: AtomicU64,
     /// The checkpoint thread has copied the bulk: the lane finishes, so that the WAL starts again from its beginning.
@@ -422,6 +423,8 @@ impl SqliteLane {
             Buckets::purge_arrived(&self.connection.inner, now_ms, PURGE)?;
         }
         if self.wal.nearly_done.swap(false, Ordering::AcqRel) {
+            // One that is kept from before the last commit would keep the last frame from being copied.
+            self.peekers.end_snapshots();
             checkpoint(&self.connection.inner)?;
             // Snapshots that begin now need nothing of the WAL, if all of it is copied; with the older ones gone, it starts again at the
             // next write.
@@ -600,23 +603,26 @@ fn checkpoint(connection: &rusqlite::Connection) -> rusqlite::Result<u64> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok(row.get::<_, i64>(2)?.max(0) as u64))
 }
 
-/// Copies the WAL beside the lane, and what has come meanwhile, until little is left or a reader holds it back. Says how many frames are
-/// copied. All of it is on the disk then: SQLite leaves that to whoever copies the last frame, and the lane would wait for every page of
-/// the checkpoint, 10 to 20 ms at a time.
-fn copy_bulk(connection: &rusqlite::Connection, wal: &Wal) -> rusqlite::Result<u64> {
+/// Copies the WAL beside the lane, and what has come meanwhile, until little is left. Says whether the lane may end it: not while a reader
+/// holds it back. What is copied is on the disk by then: SQLite leaves that to whoever copies the last frame, and the lane would wait for
+/// every page of the checkpoint, 10 to 20 ms at a time. Errors: the file's; then it is tried again.
+fn copy_bulk(connection: &rusqlite::Connection, wal: &Wal, peekers: &Peekers) -> Result<bool> {
     let mut before = 0;
     for _ in 0..PASSES {
-        let copied = checkpoint(connection)?;
-        if let Err(error) = wal.database.sync_data() {
-            tracing::warn!(%error, "a checkpoint's pages could not be brought to the disk ahead of its end");
+        peekers.end_snapshots();
+        let copied = checkpoint(connection).map_err(|e| sqlite_error(e, "a checkpoint"))?;
+        let late = |e| Error::unavailable("store.unavailable", "a checkpoint's pages can't be brought to the disk").caused_by(e);
+        wal.database.sync_data().map_err(late)?;
+        if copied + LEFT_FRAMES >= wal.frames.load(Ordering::Relaxed) {
+            return Ok(true);
         }
-        let held_back = copied == before;
+        if copied == before {
+            return Ok(false);
+        }
         before = copied;
-        if held_back || copied + LEFT_FRAMES >= wal.frames.load(Ordering::Relaxed) {
-            break;
-        }
     }
-    Ok(before)
+    // So much is written that there is always more: the lane ends it with what is left.
+    Ok(true)
 }
 
 /// The checkpoint thread: copies the bulk of the WAL beside the lane, and leaves the rest to it. The WAL starts again from its
@@ -640,15 +646,14 @@ pub(crate) fn checkpoint_loop(path: PathBuf, wal: Arc<Wal>, peekers: Arc<Peekers
         if frames < CHECKPOINT_FRAMES || frames < done_at + CHECKPOINT_FRAMES / 8 {
             continue;
         }
-        match copy_bulk(&connection, &wal) {
-            Ok(copied) => {
+        match copy_bulk(&connection, &wal, &peekers) {
+            Ok(may_end) => {
                 done_at = wal.frames.load(Ordering::Relaxed);
-                // A reader may hold it back; then there is nothing for the lane to finish yet.
-                if copied + LEFT_FRAMES * 8 >= done_at {
+                if may_end {
                     wal.nearly_done.store(true, Ordering::Release);
                 }
             }
-            Err(error) => tracing::warn!(%error, "a checkpoint failed and is tried again"),
+            Err(error) => tracing::warn!(?error, "a checkpoint failed and is tried again"),
         }
     }
     // Leaves a short WAL for the next start.
@@ -663,7 +668,12 @@ impl Wal {
         let database = File::open(path).map_err(|e| {
             Error::unavailable("store.unavailable", format!("the database file {} can't be opened", path.display())).caused_by(e)
         })?;
-        Ok(Wal { database, frames: AtomicU64::new(0), nearly_done: AtomicBool::new(false), closed: AtomicBool::new(false) })
+        Ok(Wal {
+            database: ManuallyDrop::new(database),
+            frames: AtomicU64::new(0),
+            nearly_done: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn close(&self) {

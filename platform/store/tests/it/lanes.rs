@@ -276,6 +276,18 @@ on_both! {
         assert_eq!(opened, (1,), "what was left is undone with the command");
     }
 
+    async fn what_a_write_changed_is_counted_however_many_are_under_way(place: &Place) {
+        let store = bank(place).await;
+        // 1,024 may be under way on PostgreSQL.
+        for before in [0, 1, 1_022, 1_023, 1_024, 1_025, 2_047] {
+            let counted = store.write(tenant(7), |tx, &before: &i32| {
+                (0..before).try_for_each(|_| tx.exec("UPDATE bank_accounts SET balance = balance WHERE tenant_id = $1 AND account = 1", ()))?;
+                tx.count("UPDATE bank_accounts SET balance = 1 WHERE tenant_id = $1 AND account <= $2", (3_i64,))
+            }, before).await.expect("counted");
+            assert_eq!(counted, 3, "after {before} others");
+        }
+    }
+
     async fn a_tenant_has_one_writer_from_another_lane_too(place: &Place) {
         let (store, other) = (bank(place).await, place.node(2));
         let strangers = (1..).filter(|number| store.lane_of(tenant(*number)) == 0).take(2).collect::<Vec<_>>();
