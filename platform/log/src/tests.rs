@@ -3,7 +3,9 @@
 use crate::*;
 use futures_util::future::BoxFuture;
 use kernel::{Error, IdGenerator, ManualClock, Result, Scope, SeededRng, SystemRng, TenantId, Timestamp};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use store::{Environment, Event, EventId, Migration, Migrations, NewEvent, Position, Store, StoreConfig, Tx};
 
 /// An event as unit tests need it. Tenant 0 is the platform.
@@ -41,6 +43,9 @@ fn number(event: &Event) -> i64 {
     event.payload.parse().expect("the payload is a number")
 }
 
+/// Whether somebody was held by a subject that is broken so.
+static HELD: AtomicBool = AtomicBool::new(false);
+
 /// Adds up numbers; an even number of a broken subject fails, after it has written.
 fn tally(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
     assert!(!events.is_empty() && events.iter().all(|event| event.tenant_id == events[0].tenant_id));
@@ -60,6 +65,12 @@ fn tally(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
             Some("invalid") => return Err(Error::invalid("test.invalid", "this number is invalid").with_field("n", "even", "is even")),
             Some("statement") => {
                 tx.exec("INSERT INTO test_broken (tenant_id, subject, how) VALUES ($1, $2, 'twice')", (event.subject.as_str(),))?;
+            }
+            // For a moment, the first time.
+            Some("holds") => {
+                if !HELD.swap(true, Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(500));
+                }
             }
             Some(_) => panic!("broken on purpose"),
         }
@@ -404,6 +415,32 @@ async fn a_replay_from_zero_gives_the_same_projection() {
         assert_eq!(code(log.replay("test.tallies", lane).await), "log.replay_whole_shard");
         assert_eq!(code(log.replay("test.nobody", ReplayOf::All).await), "log.consumer_not_found");
         assert_eq!(code(log.replay("test.tallies", ReplayOf::Shard(5)).await), "log.lane_not_found");
+        log.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_that_a_replay_overtakes_counts_once() {
+    on_each_engine(async |fixture| {
+        // On PostgreSQL a retry runs on its tenant's own lane, and a replay on the first.
+        let owner = (1..).map(tenant).find(|one| fixture.store.lane_of(*one) == fixture.store.lanes(0) - 1).expect("a tenant");
+        let log = fixture.log(vec![TALLIES]).await;
+        fixture.breaks(owner, "bad", "refuse").await;
+        fixture.emit(owner, "bad", 2).await;
+        drained(&log).await;
+        fixture.heals(owner, "bad").await;
+        fixture.breaks(owner, "bad", "holds").await;
+        HELD.store(false, Ordering::SeqCst);
+        let failed = log.failures(FailuresOf::Tenant(owner), None, None, 1).await.expect("the list can be read").remove(0);
+        log.retry(&failed.key).await.expect("it may be retried");
+        while !HELD.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        log.replay("test.tallies", ReplayOf::All).await.expect("it is replayed");
+        drained(&log).await;
+        assert_eq!(fixture.trail(owner, "bad").await, "2,");
+        assert_eq!(states(&log, owner).await, []);
         log.stop().await;
     })
     .await;
