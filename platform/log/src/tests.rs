@@ -67,11 +67,8 @@ fn tally(tx: &mut Tx<'_>, events: &[Event]) -> Result<()> {
                 tx.exec("INSERT INTO test_broken (tenant_id, subject, how) VALUES ($1, $2, 'twice')", (event.subject.as_str(),))?;
             }
             // For a moment, the first time.
-            Some("holds") => {
-                if !HELD.swap(true, Ordering::SeqCst) {
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-            }
+            Some("holds") if !HELD.swap(true, Ordering::SeqCst) => std::thread::sleep(Duration::from_millis(500)),
+            Some("holds") => {}
             Some(_) => panic!("broken on purpose"),
         }
     }
